@@ -1,0 +1,265 @@
+"""Data sets as tensors in memory, batch orders as index tensors.
+
+Nothing here downloads by surprise: a data set is looked for on disk first, and the only network access is the data
+set's own checked download through torchvision.
+"""
+
+__all__ = ["NAMES", "DataSpec", "Dataset", "MissingData", "Split", "augment", "batch_order", "load", "root"]
+
+import gzip
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Generator, Tensor
+
+from lmc_lib import rng
+
+NAMES = ("digits", "fashion_mnist", "mnist", "cifar10", "cifar100", "svhn")
+
+# Debian's package `dataset-fashion-mnist` puts the original files here.
+_DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
+
+# Checksums of the unpacked files: torchvision's are of the packed ones, and Debian packs them anew.
+_FASHION_MNIST_SHA256 = {
+    "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+    "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+    "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+    "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+}
+
+_DIGITS_TEST_EXAMPLES = 500
+
+
+class MissingData(FileNotFoundError):
+    """A data set is not on disk and could not be downloaded."""
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """What defines a data set and what was done to it.
+
+    Attributes:
+        name: one of ``NAMES``.
+        train_examples: size of the random, fixed training subset; all examples if None.
+        test_examples: size of the random, fixed test subset; all examples if None.
+        label_noise: share of training labels that are replaced by a different class, drawn uniformly.
+        seed: stream of the subset and of the noise.
+    """
+
+    name: str
+    train_examples: int | None = None
+    test_examples: int | None = None
+    label_noise: float = 0.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Split:
+    """Examples with labels; inputs are standardised by the mean and deviation of the training set."""
+
+    inputs: Float[Tensor, "examples channels height width"]
+    labels: Int[Tensor, " examples"]
+
+    def __len__(self) -> int:
+        """Number of examples."""
+        return len(self.labels)
+
+    def __getitem__(self, index: slice | Tensor) -> "Split":
+        """Selects examples by a slice or an index tensor."""
+        return Split(self.inputs[index], self.labels[index])
+
+    def to(self, dtype: torch.dtype) -> "Split":
+        """Converts the inputs to ``dtype``."""
+        return replace(self, inputs=self.inputs.to(dtype))
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set in memory; ``noisy`` marks the training examples whose label was replaced."""
+
+    name: str
+    train: Split
+    test: Split
+    num_classes: int
+    noisy: Int[Tensor, " noisy"]
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape ``(channels, height, width)`` of one example."""
+        return tuple(self.train.inputs.shape[1:])
+
+
+def root() -> Path:
+    """The folder of the data sets: ``LMC_DATA``, by default ``~/.cache/lmc/data``."""
+    return Path(os.environ.get("LMC_DATA", "~/.cache/lmc/data")).expanduser()
+
+
+def load(spec: DataSpec) -> Dataset:
+    """Loads a data set into memory, standardised by channel, in float32.
+
+    Mean and deviation are those of the whole training set, so that a subset does not move them.
+
+    Args:
+        spec: name, subset and label noise.
+
+    Raises:
+        ValueError: for an unknown name, a subset larger than the data set, or noise outside [0, 1].
+        MissingData: if the files are not found; the message says where they were looked for and how to get them.
+
+    Example:
+        >>> digits = load(DataSpec("digits", train_examples=1000))
+        >>> digits.input_shape, len(digits.train), len(digits.test), digits.num_classes
+        ((1, 8, 8), 1000, 500, 10)
+    """
+    if spec.name not in NAMES:
+        raise ValueError(f"unknown data set {spec.name!r}; there are {', '.join(NAMES)}")
+    if not 0.0 <= spec.label_noise <= 1.0:
+        raise ValueError(f"label_noise is a share between 0 and 1, not {spec.label_noise}")
+    train, test = _digits() if spec.name == "digits" else _torchvision(spec.name)
+    num_classes = int(train.labels.max()) + 1
+    mean, deviation = _channel_statistics(train.inputs)
+    train = _subset(train, spec.train_examples, spec, "train")
+    test = _subset(test, spec.test_examples, spec, "test")
+    train, noisy = _with_label_noise(train, num_classes, spec)
+    return Dataset(
+        spec.name,
+        replace(train, inputs=(train.inputs - mean) / deviation),
+        replace(test, inputs=(test.inputs - mean) / deviation),
+        num_classes,
+        noisy,
+    )
+
+
+def batch_order(num_examples: int, batch_size: int, *, generator: Generator) -> Int[Tensor, "batches batch"]:
+    """Draws the order of one epoch: each example at most once, an incomplete last batch left out.
+
+    Raises:
+        ValueError: if a batch is larger than the data set.
+    """
+    batches = num_examples // batch_size
+    if batches == 0:
+        raise ValueError(f"a batch of {batch_size} does not fit into {num_examples} examples")
+    return torch.randperm(num_examples, generator=generator)[: batches * batch_size].view(batches, batch_size)
+
+
+def augment(
+    inputs: Float[Tensor, "batch channels height width"], *, generator: Generator, padding: int = 4
+) -> Float[Tensor, "batch channels height width"]:
+    """Flips each image left to right with probability 1/2 and crops it at random out of a zero-padded frame."""
+    batch, _, height, width = inputs.shape
+    flip = torch.randint(2, (batch,), generator=generator).bool()
+    top, left = torch.randint(2 * padding + 1, (2, batch), generator=generator)
+    padded = torch.nn.functional.pad(inputs, (padding,) * 4)
+    columns = torch.arange(width).expand(batch, width)
+    columns = torch.where(flip[:, None], columns.flip(1), columns) + left[:, None]
+    rows = torch.arange(height) + top[:, None]
+    return padded[torch.arange(batch)[:, None, None], :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def _digits() -> tuple[Split, Split]:
+    from sklearn.datasets import load_digits  # noqa: PLC0415 -- slow to import, and only needed here
+
+    bunch = load_digits()
+    inputs = torch.from_numpy(bunch.images).float().div_(16.0).unsqueeze(1)
+    labels = torch.from_numpy(bunch.target).long()
+    # The file is ordered by writer; one fixed shuffle makes train and test alike.
+    order = torch.randperm(len(labels), generator=rng.stream(0, "digits", "split"))
+    everything = Split(inputs, labels)
+    return everything[order[_DIGITS_TEST_EXAMPLES:]], everything[order[:_DIGITS_TEST_EXAMPLES]]
+
+
+def _torchvision(name: str) -> tuple[Split, Split]:
+    from torchvision import datasets  # noqa: PLC0415 -- slow to import, and not needed for digits
+
+    train: dict[str, Any] = {"split": "train"} if name == "svhn" else {"train": True}
+    test: dict[str, Any] = {"split": "test"} if name == "svhn" else {"train": False}
+    constructor: Callable[..., Any] = {
+        "fashion_mnist": datasets.FashionMNIST,
+        "mnist": datasets.MNIST,
+        "cifar10": datasets.CIFAR10,
+        "cifar100": datasets.CIFAR100,
+        "svhn": datasets.SVHN,
+    }[name]
+    try:
+        return _as_split(constructor(root(), **train)), _as_split(constructor(root(), **test))
+    except RuntimeError:  # torchvision's word for "not found or corrupted"
+        if name == "fashion_mnist" and _DEBIAN_FASHION_MNIST.is_dir():
+            return _read_idx("train"), _read_idx("t10k")
+    try:
+        return (
+            _as_split(constructor(root(), download=True, **train)),
+            _as_split(constructor(root(), download=True, **test)),
+        )
+    except (OSError, RuntimeError) as error:
+        raise MissingData(_how_to_get(name, error)) from error
+
+
+def _as_split(dataset: Any) -> Split:
+    images = torch.as_tensor(np.asarray(dataset.data))
+    labels = torch.as_tensor(np.asarray(dataset.targets if hasattr(dataset, "targets") else dataset.labels))
+    if images.dim() == 3:
+        images = images.unsqueeze(1)
+    elif images.shape[-1] == 3:
+        images = images.permute(0, 3, 1, 2)
+    return Split(images.float().div_(255.0).contiguous(), labels.long())
+
+
+def _read_idx(part: str) -> Split:
+    # The IDX format: a header of 16 bytes before images and of 8 before labels, then one byte a value.
+    pixels = torch.tensor(np.frombuffer(_decompress(f"{part}-images-idx3-ubyte"), np.uint8, offset=16))
+    labels = torch.tensor(np.frombuffer(_decompress(f"{part}-labels-idx1-ubyte"), np.uint8, offset=8))
+    return Split(pixels.view(-1, 1, 28, 28).float().div_(255.0), labels.long())
+
+
+def _decompress(file: str) -> bytes:
+    content = gzip.decompress((_DEBIAN_FASHION_MNIST / f"{file}.gz").read_bytes())
+    if hashlib.sha256(content).hexdigest() != _FASHION_MNIST_SHA256[file]:
+        raise OSError(f"{_DEBIAN_FASHION_MNIST / file}.gz is not the file of Fashion-MNIST: its checksum differs")
+    return content
+
+
+def _how_to_get(name: str, error: Exception) -> str:
+    places = f"{root()} (set LMC_DATA to look elsewhere)"
+    third = "copy torchvision's files from another machine into that folder"
+    if name == "fashion_mnist":
+        places += f" and {_DEBIAN_FASHION_MNIST}"
+        third = "on Debian or Ubuntu, run `apt-get install dataset-fashion-mnist`"
+    return (
+        f"{name} was not found in {places}, and its download failed: {error}\n"
+        f"Three ways to get it: run again with a network connection (torchvision downloads it and verifies its "
+        f"checksum); {third}; or stay with `digits`, which ships with scikit-learn and needs no download."
+    )
+
+
+def _channel_statistics(inputs: Tensor) -> tuple[Tensor, Tensor]:
+    # Digits and MNIST have pixels that are constant, channels never are, so standardise by channel.
+    dims = (0, 2, 3)
+    return (
+        inputs.double().mean(dims, keepdim=True).float(),
+        inputs.double().std(dims, keepdim=True, correction=0).float(),
+    )
+
+
+def _subset(split: Split, examples: int | None, spec: DataSpec, part: str) -> Split:
+    if examples is None:
+        return split
+    if not 0 < examples <= len(split):
+        raise ValueError(f"{part}_examples is {examples}, but {spec.name} has {len(split)} {part} examples")
+    order = torch.randperm(len(split), generator=rng.stream(spec.seed, spec.name, part, "subset"))
+    return split[order[:examples].sort().values]
+
+
+def _with_label_noise(split: Split, num_classes: int, spec: DataSpec) -> tuple[Split, Tensor]:
+    generator = rng.stream(spec.seed, spec.name, "label noise")
+    noisy = torch.randperm(len(split), generator=generator)[: round(spec.label_noise * len(split))].sort().values
+    shift = torch.randint(1, num_classes, (len(noisy),), generator=generator)
+    labels = split.labels.clone()
+    labels[noisy] = (labels[noisy] + shift) % num_classes
+    return replace(split, labels=labels), noisy

@@ -1,0 +1,235 @@
+"""Architectures, small enough for a CPU: multilayer perceptrons, VGG and the CIFAR family of residual networks.
+
+A module is architecture only: it is built without moving the global random stream, and ``initialise`` draws its
+weights as a ``State`` from a generator. ``norm="group"`` has four groups where the width allows it.
+"""
+
+__all__ = ["NORMS", "ModelSpec", "build", "initialise", "mlp", "resnet", "vgg"]
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor, nn
+
+from lmc_lib.state import State
+
+NORMS = ("none", "batch", "layer", "group")
+
+# The stages of VGG as in Simonyan and Zisserman, in multiples of the base width; "M" halves the resolution.
+_VGG_STAGES: dict[int, tuple[int | str, ...]] = {
+    11: (1, "M", 2, "M", 4, 4, "M", 8, 8, "M", 8, 8, "M"),
+    13: (1, 1, "M", 2, 2, "M", 4, 4, "M", 8, 8, "M", 8, 8, "M"),
+    16: (1, 1, "M", 2, 2, "M", 4, 4, 4, "M", 8, 8, 8, "M", 8, 8, 8, "M"),
+    19: (1, 1, "M", 2, 2, "M", 4, 4, 4, 4, "M", 8, 8, 8, 8, "M", 8, 8, 8, 8, "M"),
+}
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """What defines an architecture, up to the shape of its data.
+
+    Attributes:
+        family: ``"mlp"``, ``"vgg"`` or ``"resnet"``.
+        width: units of a hidden layer (mlp), channels of the first stage (vgg, resnet).
+        depth: hidden layers (mlp), or the depth in the network's name (vgg 11 to 19; resnet 8, 14, 20, ...).
+        norm: ``"none"``, ``"batch"``, ``"layer"`` or ``"group"``.
+    """
+
+    family: str
+    width: int
+    depth: int
+    norm: str = "none"
+
+    @property
+    def label(self) -> str:
+        """The network's usual name with its width, as on the axis of a figure."""
+        name = {"mlp": f"MLP, {self.depth} hidden layers", "vgg": f"VGG-{self.depth}", "resnet": f"ResNet-{self.depth}"}
+        return f"{name[self.family]}, width {self.width}"
+
+
+class ChannelLayerNorm(nn.LayerNorm):
+    """Layer normalisation over the channels of each pixel, for inputs of shape ``(N, C, H, W)``."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalises over axis 1; the statistics of a pixel do not see its neighbours."""
+        return super().forward(input.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class _Block(nn.Module):
+    """The basic residual block: two 3x3 convolutions and, where the shape changes, a 1x1 convolution as shortcut."""
+
+    def __init__(self, channels_in: int, channels_out: int, stride: int, norm: str) -> None:
+        super().__init__()
+        self.conv1 = _conv(channels_in, channels_out, norm, stride=stride)
+        self.norm1 = _norm2d(norm, channels_out)
+        self.relu1 = nn.ReLU()
+        self.conv2 = _conv(channels_out, channels_out, norm)
+        self.norm2 = _norm2d(norm, channels_out)
+        changes = stride != 1 or channels_in != channels_out
+        self.shortcut = (
+            nn.Sequential(_conv(channels_in, channels_out, norm, stride=stride, kernel=1), _norm2d(norm, channels_out))
+            if changes
+            else nn.Identity()
+        )
+        self.relu2 = nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps ``(N, channels_in, H, W)`` to ``(N, channels_out, H / stride, W / stride)``."""
+        inner = self.norm2(self.conv2(self.relu1(self.norm1(self.conv1(x)))))
+        return self.relu2(inner + self.shortcut(x))
+
+
+@torch.random.fork_rng(devices=[])
+def mlp(in_features: int, num_classes: int, *, widths: Sequence[int] = (128, 128), norm: str = "none") -> nn.Module:
+    """Creates a multilayer perceptron with rectified hidden layers.
+
+    Args:
+        in_features: number of input values; inputs of shape ``(N, ...)`` are flattened.
+        num_classes: number of logits.
+        widths: units of each hidden layer.
+        norm: normalisation between a hidden layer and its rectifier, one of ``NORMS``.
+
+    Raises:
+        ValueError: if ``norm`` is unknown.
+    """
+    _check_norm(norm)
+    layers: list[nn.Module] = [nn.Flatten()]
+    for fan_in, fan_out in zip((in_features, *widths), widths, strict=False):
+        layers += [nn.Linear(fan_in, fan_out), _norm1d(norm, fan_out), nn.ReLU()]
+    return _without_identities([*layers, nn.Linear((in_features, *widths)[-1], num_classes)])
+
+
+@torch.random.fork_rng(devices=[])
+def vgg(in_channels: int, num_classes: int, *, depth: int = 16, width: int = 64, norm: str = "layer") -> nn.Module:
+    """Creates the CIFAR variant of VGG: average pooling to 1x1, then one linear layer.
+
+    Pooling rounds the resolution up, so images smaller than 32x32 reach the last stage at 1x1.
+
+    Args:
+        in_channels: channels of the images.
+        num_classes: number of logits.
+        depth: 11, 13, 16 or 19.
+        width: channels of the first stage (64 in the published networks).
+        norm: normalisation after each convolution, one of ``NORMS``.
+
+    Raises:
+        ValueError: if ``depth`` or ``norm`` is unknown.
+    """
+    _check_norm(norm)
+    if depth not in _VGG_STAGES:
+        raise ValueError(f"vgg has depth {sorted(_VGG_STAGES)}, not {depth}")
+    layers: list[nn.Module] = []
+    channels = in_channels
+    for stage in _VGG_STAGES[depth]:
+        if isinstance(stage, str):
+            layers.append(nn.MaxPool2d(2, ceil_mode=True))
+        else:
+            layers += [_conv(channels, stage * width, norm), _norm2d(norm, stage * width), nn.ReLU()]
+            channels = stage * width
+    return _without_identities([*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, num_classes)])
+
+
+@torch.random.fork_rng(devices=[])
+def resnet(in_channels: int, num_classes: int, *, depth: int = 20, width: int = 16, norm: str = "batch") -> nn.Module:
+    """Creates a residual network of the CIFAR family with 1x1 convolutions where the shape changes.
+
+    Args:
+        in_channels: channels of the images.
+        num_classes: number of logits.
+        depth: ``6 n + 2`` for ``n`` blocks in each of three stages: 8, 14, 20, ...
+        width: channels of the first stage; the stages have ``width``, ``2 width`` and ``4 width``.
+        norm: normalisation after each convolution, one of ``NORMS``.
+
+    Raises:
+        ValueError: if ``depth`` is not of the family or ``norm`` is unknown.
+    """
+    _check_norm(norm)
+    if depth < 8 or (depth - 2) % 6:
+        raise ValueError(f"a residual network of this family has depth 8, 14, 20, ..., not {depth}")
+    blocks: list[nn.Module] = []
+    channels = width
+    for stage in range(3):
+        for index in range((depth - 2) // 6):
+            stride = 2 if stage > 0 and index == 0 else 1
+            blocks.append(_Block(channels, width << stage, stride, norm))
+            channels = width << stage
+    stem: list[nn.Module] = [_conv(in_channels, width, norm), _norm2d(norm, width), nn.ReLU()]
+    return _without_identities([*stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, num_classes)])
+
+
+def build(spec: ModelSpec, input_shape: Sequence[int], num_classes: int) -> nn.Module:
+    """Builds the architecture of ``spec`` for inputs of ``input_shape`` (channels, height, width).
+
+    Raises:
+        ValueError: if the family is unknown or its options do not fit.
+    """
+    if spec.family == "mlp":
+        return mlp(math.prod(input_shape), num_classes, widths=(spec.width,) * spec.depth, norm=spec.norm)
+    if spec.family == "vgg":
+        return vgg(input_shape[0], num_classes, depth=spec.depth, width=spec.width, norm=spec.norm)
+    if spec.family == "resnet":
+        return resnet(input_shape[0], num_classes, depth=spec.depth, width=spec.width, norm=spec.norm)
+    raise ValueError(f"unknown family of models {spec.family!r}; there are 'mlp', 'vgg' and 'resnet'")
+
+
+def initialise(model: nn.Module, *, generator: Generator) -> State:
+    r"""Draws weights in float64: Kaiming-normal matrices, zero biases, unit scales, fresh normalisation statistics.
+
+    A weight with fan-in :math:`n` is drawn from :math:`N(0, 2/n)`. Draws are rounded to multiples of
+    :math:`2^{-30}`, which hides the last bits in which normal draws differ between instruction sets.
+
+    Args:
+        model: the architecture, unchanged.
+        generator: source of the draws.
+    """
+    state = {name: value.detach().clone() for name, value in model.state_dict().items()}
+    for name, value in state.items():
+        if not value.is_floating_point():
+            continue
+        draw = value.double()
+        if draw.dim() > 1:
+            deviation = math.sqrt(2.0 / draw[0].numel())
+            draw = torch.randn(draw.shape, generator=generator, dtype=torch.float64).mul_(deviation)
+            draw = draw.mul_(2.0**30).round_().mul_(2.0**-30)
+        elif name.endswith("bias") or name.endswith("running_mean"):
+            draw = torch.zeros_like(draw)
+        else:
+            draw = torch.ones_like(draw)
+        state[name] = draw
+    return state
+
+
+def _check_norm(norm: str) -> None:
+    if norm not in NORMS:
+        raise ValueError(f"unknown normalisation {norm!r}; there are {', '.join(NORMS)}")
+
+
+def _conv(channels_in: int, channels_out: int, norm: str, *, stride: int = 1, kernel: int = 3) -> nn.Module:
+    # A normalisation with a shift of its own makes the bias redundant.
+    return nn.Conv2d(channels_in, channels_out, kernel, stride=stride, padding=kernel // 2, bias=norm == "none")
+
+
+def _norm1d(norm: str, features: int) -> nn.Module:
+    if norm == "batch":
+        return nn.BatchNorm1d(features)
+    if norm == "layer":
+        return nn.LayerNorm(features)
+    return _group_norm(features) if norm == "group" else nn.Identity()
+
+
+def _norm2d(norm: str, channels: int) -> nn.Module:
+    if norm == "batch":
+        return nn.BatchNorm2d(channels)
+    if norm == "layer":
+        return ChannelLayerNorm(channels)
+    return _group_norm(channels) if norm == "group" else nn.Identity()
+
+
+def _group_norm(channels: int) -> nn.Module:
+    return nn.GroupNorm(math.gcd(channels, 4), channels)
+
+
+def _without_identities(layers: Sequence[nn.Module]) -> nn.Sequential:
+    return nn.Sequential(*(layer for layer in layers if not isinstance(layer, nn.Identity)))

@@ -1,0 +1,46 @@
+"""Statistics of batch normalisation: re-estimated after weights were changed from outside (RESET)."""
+
+__all__ = ["has_statistics", "reset"]
+
+import copy
+
+from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
+
+from lmc_lib.state import State
+
+
+def has_statistics(model: nn.Module) -> bool:
+    """Says whether a network keeps running statistics, and so needs ``reset`` after its weights were moved."""
+    return any(
+        isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats for module in model.modules()
+    )
+
+
+def reset(model: nn.Module, state: State, inputs: Tensor, *, batch_size: int = 256) -> State:
+    """Re-estimates the running mean and variance of every BatchNorm layer (RESET, Jordan et al. 2023).
+
+    An interpolated network keeps interpolated statistics, which are not those of its own activations; without this
+    step networks with BatchNorm look disconnected at every width. The statistics are the plain averages over the
+    batches (``torch.optim.swa_utils.update_bn``), not a moving average.
+
+    Args:
+        model: the architecture; unchanged.
+        state: the weights; unchanged.
+        inputs: examples of the training set.
+        batch_size: examples a batch; an incomplete last batch is left out, since it would count as a full one.
+
+    Returns:
+        The same weights with new buffers; a copy of ``state`` if the network keeps no statistics.
+
+    Raises:
+        ValueError: if there are fewer examples than one batch.
+    """
+    if not has_statistics(model):
+        return dict(state)
+    if len(inputs) < batch_size:
+        raise ValueError(f"need at least one batch of {batch_size} examples, got {len(inputs)}")
+    network = copy.deepcopy(model).to(next(value.dtype for value in state.values() if value.is_floating_point()))
+    network.load_state_dict(state)
+    update_bn([batch for batch in inputs.split(batch_size) if len(batch) == batch_size], network)
+    return {name: value.detach() for name, value in network.state_dict().items()}

@@ -1,0 +1,86 @@
+"""Weights as values: arithmetic on dictionaries of tensors.
+
+A ``State`` maps the names of ``state_dict`` to tensors, parameters and buffers alike. It is separate from the module,
+which is architecture only. No function here changes its arguments.
+"""
+
+__all__ = ["State", "cast", "clone", "combine", "distance", "fingerprint", "interpolate", "is_finite", "norm"]
+
+import hashlib
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+State = dict[str, Tensor]
+
+
+def clone(state: State) -> State:
+    """Copies a state; the copy shares no memory with it and carries no gradient."""
+    return {name: value.detach().clone() for name, value in state.items()}
+
+
+def cast(state: State, dtype: torch.dtype) -> State:
+    """Converts the floating tensors of a state to ``dtype``; integer buffers stay as they are."""
+    return {name: value.to(dtype) if value.is_floating_point() else value for name, value in state.items()}
+
+
+def combine(states: Sequence[State], weights: Sequence[float]) -> State:
+    """Returns the weighted sum of states, the point with these barycentric coordinates if the weights sum to 1.
+
+    Integer buffers (the batch counters of BatchNorm) have no meaningful average and are taken from the first state.
+
+    Raises:
+        ValueError: if the states differ in names or shapes, or their number is not that of the weights.
+    """
+    if len(states) != len(weights) or not states:
+        raise ValueError(f"need one weight a state and at least one state, got {len(states)} and {len(weights)}")
+    first = states[0]
+    for other in states[1:]:
+        _check_same_architecture(first, other)
+    return {
+        name: sum((w * s[name] for s, w in zip(states[1:], weights[1:], strict=True)), weights[0] * value)
+        if value.is_floating_point()
+        else value.clone()
+        for name, value in first.items()
+    }
+
+
+def interpolate(start: State, end: State, alpha: float) -> State:
+    """Returns ``(1 - alpha) * start + alpha * end``, exactly ``start`` at 0 and exactly ``end`` at 1."""
+    return combine([start, end], [1.0 - alpha, alpha])
+
+
+def distance(a: State, b: State) -> float:
+    r"""Euclidean distance :math:`\lVert a - b \rVert_2` over all floating tensors, in float64."""
+    _check_same_architecture(a, b)
+    return norm({name: a[name].double() - b[name].double() for name in a if a[name].is_floating_point()})
+
+
+def norm(state: State) -> float:
+    r"""Euclidean norm :math:`\lVert \theta \rVert_2` over all floating tensors, in float64."""
+    squares = [value.double().square().sum() for value in state.values() if value.is_floating_point()]
+    return float(torch.stack(squares).sum().sqrt())
+
+
+def is_finite(state: State) -> bool:
+    """Says whether no tensor of the state holds a NaN or an infinity."""
+    return all(bool(value.isfinite().all()) for value in state.values())
+
+
+def fingerprint(state: State) -> str:
+    """Returns 16 hexadecimal digits that are equal for two states only if they agree to the bit."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        value = state[name].detach().cpu().contiguous()
+        digest.update(f"{name}:{value.dtype}:{tuple(value.shape)};".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _check_same_architecture(a: State, b: State) -> None:
+    if missing := a.keys() ^ b.keys():
+        raise ValueError(f"states of different architectures: {sorted(missing)[:4]} stand in only one of them")
+    for name, value in a.items():
+        if value.shape != b[name].shape:
+            raise ValueError(f"{name} has shape {tuple(value.shape)} in one state and {tuple(b[name].shape)} in the other")

@@ -1,0 +1,43 @@
+"""Permutation symmetry: which units of a network can be exchanged without changing its function, and how.
+
+``permutation_spec`` traces a model and derives its groups; ``permute``, ``compose`` and ``inverse`` are the group's
+operations on weights; ``prove`` checks numerically that every group leaves the function unchanged.
+"""
+
+__all__ = [
+    "Axis",
+    "Factor",
+    "Permutation",
+    "PermutationSpec",
+    "SymmetryError",
+    "Tap",
+    "check",
+    "compose",
+    "features",
+    "fixed_points",
+    "function_change",
+    "identity",
+    "inverse",
+    "permutation_spec",
+    "permute",
+    "prove",
+    "random",
+]
+
+from lmc_lib.symmetry.proof import function_change, prove
+from lmc_lib.symmetry.spec import (
+    Axis,
+    Factor,
+    Permutation,
+    PermutationSpec,
+    SymmetryError,
+    Tap,
+    check,
+    compose,
+    fixed_points,
+    identity,
+    inverse,
+    permute,
+    random,
+)
+from lmc_lib.symmetry.trace import features, permutation_spec
