@@ -161,7 +161,11 @@ def _evaluate(network: nn.Module, state: State, split: Split, batch_size: int) -
     with torch.no_grad():
         for first in range(0, len(split), batch_size):
             batch = split[first : first + batch_size]
-            logits = torch.func.functional_call(network, state, (batch.inputs.to(dtype),)).double()
+            inputs = batch.inputs.to(next(iter(state.values())).device, dtype)
+            if dtype == torch.float32:
+                # Convolutions on CPUs are faster with the channels last; in float64 they are not.
+                inputs = inputs.contiguous(memory_format=torch.channels_last)
+            logits = torch.func.functional_call(network, state, (inputs,)).double().cpu()
             loss += float(nn.functional.cross_entropy(logits, batch.labels, reduction="sum"))
             error += float((logits.argmax(1) != batch.labels).sum())
     return Scores(loss / len(split), error / len(split))

@@ -1,0 +1,189 @@
+"""Pairs of networks: aligned in several ways, measured along the line between them."""
+
+__all__ = ["METHODS", "Measurements", "PairSpec", "measure", "obtain_pair", "pairs"]
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy import ndarray
+
+from lmc_lib import connectivity, matching, norms, rng, state, symmetry
+from lmc_lib.experiments.runs import RunSpec, architecture, dataset, device, obtain_run
+from lmc_lib.state import State
+from lmc_lib.store import Result, Store
+from lmc_lib.symmetry import Permutation, PermutationSpec
+from lmc_lib.training import Diverged
+
+METHODS = ("none", "random", "weights", "activations")
+
+# Stored values keep this many digits: enough for any use, few enough that two CPUs agree on them.
+_DIGITS = 9
+
+
+@dataclass(frozen=True)
+class PairSpec:
+    """All that defines the measurement of a pair.
+
+    Attributes:
+        target: the replica that stays.
+        source: the replica whose units are permuted.
+        points: points on the line, the two ends included.
+        train_examples: number of training examples for loss and error; all if None.
+        test_examples: number of test examples; all if None.
+        matching_examples: training examples that activation matching sees.
+        reset_examples: training examples for BatchNorm statistics.
+        restarts: attempts of weight matching.
+        seed: stream of random permutations and of the order of groups in matching.
+    """
+
+    VERSION: ClassVar[int] = 1
+
+    target: RunSpec
+    source: RunSpec
+    points: int = 25
+    train_examples: int | None = None
+    test_examples: int | None = None
+    matching_examples: int = 1024
+    reset_examples: int = 1024
+    restarts: int = 1
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """What was measured on all pairs of a set of replicas.
+
+    Attributes:
+        count: number of replicas.
+        alphas: the points of the lines.
+        values: for each pair, by method, split and quantity: the curve.
+        fixed_points: for each pair, by method: the share of units that stay in place.
+        diverged: indices of replicas whose training left the finite numbers; their pairs are missing.
+    """
+
+    count: int
+    alphas: Float[ndarray, " points"]
+    values: dict[tuple[int, int], dict[str, Any]]
+    fixed_points: dict[tuple[int, int], dict[str, float]]
+    diverged: tuple[int, ...]
+
+    def curves(self, method: str, split: str, quantity: str) -> Float[ndarray, "pairs points"]:
+        """The curves of all pairs, e.g. of ``("weights", "test", "error")``."""
+        return np.array([curve[method][split][quantity] for curve in self.values.values()])
+
+    def barriers(self, method: str, split: str, quantity: str) -> Float[ndarray, "count count"]:
+        """The symmetric matrix of barriers above the chord; NaN on the diagonal and for missing pairs."""
+        matrix = np.full((self.count, self.count), np.nan)
+        alphas = torch.from_numpy(self.alphas)
+        for (i, j), curve in self.values.items():
+            line = torch.tensor(curve[method][split][quantity], dtype=torch.float64)
+            matrix[i, j] = matrix[j, i] = connectivity.barrier(line, alphas)
+        return matrix
+
+    def best(self, split: str, quantity: str) -> Float[ndarray, "count count"]:
+        """Barriers under the better of weight and activation matching, chosen for each pair by its train loss.
+
+        The claim is that a permutation exists. The choice looks at the training set, so barriers of the test set are
+        not selected upon.
+        """
+        weights, activations = (self.barriers(method, "train", "loss") for method in ("weights", "activations"))
+        return np.where(
+            weights <= activations,
+            self.barriers("weights", split, quantity),
+            self.barriers("activations", split, quantity),
+        )
+
+    def ends(self, split: str, quantity: str) -> Float[ndarray, " ends"]:
+        """The scores of the trained networks themselves, one for each end of each line."""
+        return self.curves("none", split, quantity)[:, [0, -1]].reshape(-1)
+
+
+def pairs(runs: Sequence[RunSpec], **options: Any) -> list[PairSpec]:
+    """Lists all unordered pairs of replicas, the earlier one as target; ``options`` are those of ``PairSpec``."""
+    return [PairSpec(target, source, **options) for target, source in combinations(runs, 2)]
+
+
+def obtain_pair(store: Store, spec: PairSpec) -> dict[str, Any]:
+    """Returns the measurement of a pair from the store, training and measuring what is not there."""
+    return store.get_or_compute(spec, lambda: _measure(store, spec)).values
+
+
+def measure(store: Store, runs: Sequence[RunSpec], **options: Any) -> Measurements:
+    """Collects the measurements of all pairs of ``runs``; call ``fill`` before to compute them in parallel."""
+    records = {
+        (i, j): obtain_pair(store, PairSpec(runs[i], runs[j], **options)) for i, j in combinations(range(len(runs)), 2)
+    }
+    sound = {pair: record for pair, record in records.items() if "diverged" not in record}
+    if not sound:
+        raise Diverged(*_first_divergence(records))
+    diverged = {pair[side] for pair, record in records.items() for side in record.get("diverged", ())}
+    return Measurements(
+        count=len(runs),
+        alphas=np.array(next(iter(sound.values()))["alphas"]),
+        values={pair: record["curves"] for pair, record in sound.items()},
+        fixed_points={pair: record["fixed_points"] for pair, record in sound.items()},
+        diverged=tuple(sorted(diverged)),
+    )
+
+
+def _first_divergence(records: dict[tuple[int, int], dict[str, Any]]) -> tuple[int, float]:
+    record = next(iter(records.values()))
+    return record["step"], float(record["loss"])
+
+
+def _measure(store: Store, spec: PairSpec) -> Result:
+    ends: list[State] = []
+    for side, run in enumerate((spec.target, spec.source)):
+        try:
+            ends.append({name: value.to(device(run.train)) for name, value in obtain_run(store, run).final.items()})
+        except Diverged as error:
+            return Result({"diverged": [side], "step": error.step, "loss": str(error.loss)})
+    target, source = ends
+    dtype = next(value.dtype for value in target.values() if value.is_floating_point())
+    loaded = dataset(spec.target.data)
+    model = architecture(spec.target).to(target[next(iter(target))].device, dtype)
+    inputs = loaded.train.inputs.to(dtype)
+    groups = symmetry.permutation_spec(model, inputs)
+    splits = {"train": loaded.train[: spec.train_examples], "test": loaded.test[: spec.test_examples]}
+    reset_inputs = inputs[: spec.reset_examples] if norms.has_statistics(model) else None
+    values: dict[str, Any] = {"curves": {}, "fixed_points": {}, "distance": {}}
+    for method in METHODS:
+        permutation = _permutation(method, spec, model, groups, target, source, inputs)
+        moved = symmetry.permute(source, permutation, groups)
+        lines = connectivity.curves(model, target, moved, splits, points=spec.points, reset_inputs=reset_inputs)
+        values["curves"][method] = {
+            name: {"loss": _digits(line.loss), "error": _digits(line.error)} for name, line in lines.items()
+        }
+        values["fixed_points"][method] = round(symmetry.fixed_points(permutation), _DIGITS)
+        values["distance"][method] = float(f"{state.distance(target, moved):.{_DIGITS}g}")
+        values["alphas"] = _digits(lines["train"].alphas)
+    return Result(values)
+
+
+def _permutation(
+    method: str,
+    spec: PairSpec,
+    model: torch.nn.Module,
+    groups: PermutationSpec,
+    target: State,
+    source: State,
+    inputs: torch.Tensor,
+) -> Permutation:
+    generator = rng.stream(spec.seed, method, spec.target.init_seed, spec.source.init_seed)
+    if method == "random":
+        return symmetry.random(groups, generator=generator)
+    if method == "weights":
+        return matching.weight_matching(groups, target, source, generator=generator, restarts=spec.restarts)
+    if method == "activations":
+        examples = inputs[: spec.matching_examples]
+        return matching.activation_matching(model, groups, target, source, examples, generator=generator)
+    return symmetry.identity(groups)
+
+
+def _digits(values: torch.Tensor) -> list[float]:
+    return [float(f"{value:.{_DIGITS}g}") for value in values.tolist()]

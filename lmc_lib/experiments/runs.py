@@ -1,0 +1,111 @@
+"""Training runs as values: what defines a replica, and how to obtain its trajectory."""
+
+__all__ = ["RunSpec", "architecture", "dataset", "device", "obtain_run", "replicas"]
+
+import functools
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import nn
+
+from lmc_lib import data, models, rng, training
+from lmc_lib.data import DataSpec, Dataset
+from lmc_lib.models import ModelSpec
+from lmc_lib.store import Result, Store
+from lmc_lib.training import Diverged, TrainConfig, Trajectory
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """All that defines a trained network.
+
+    Attributes:
+        model: the architecture.
+        data: the data set.
+        train: the hyperparameters.
+        init_seed: stream of the initial weights.
+        order_seed: stream of the batch order and augmentation.
+        save_at: steps after which a checkpoint is kept, besides the last.
+    """
+
+    VERSION: ClassVar[int] = 1
+
+    model: ModelSpec
+    data: DataSpec
+    train: TrainConfig
+    init_seed: int = 0
+    order_seed: int = 0
+    save_at: tuple[int, ...] = ()
+
+
+def replicas(
+    model: ModelSpec, data: DataSpec, train: TrainConfig, count: int, *, save_at: tuple[int, ...] = ()
+) -> list[RunSpec]:
+    """Lists ``count`` independent replicas: other initial weights and another batch order each.
+
+    Raises:
+        ValueError: if there are fewer than two.
+    """
+    if count < 2:
+        raise ValueError(f"a pair needs two replicas, got {count}")
+    return [RunSpec(model, data, train, seed, seed, save_at) for seed in range(count)]
+
+
+def obtain_run(store: Store, spec: RunSpec) -> Trajectory:
+    """Returns a trained replica from the store, training it if it is not there.
+
+    A training that diverged is stored as such, and raises again when it is asked for.
+
+    Raises:
+        Diverged: if the training left the finite numbers, now or when it was first run.
+    """
+    entry = store.get_or_compute(spec, lambda: _train(spec))
+    if "diverged" in entry.values:
+        raise Diverged(entry.values["diverged"]["step"], float(entry.values["diverged"]["loss"]))
+    steps = tuple(entry.values["steps"])
+    states = tuple(
+        {name.partition("/")[2]: value for name, value in entry.tensors.items() if name.startswith(f"{step}/")}
+        for step in steps
+    )
+    return Trajectory(steps, states)
+
+
+def architecture(spec: RunSpec) -> nn.Module:
+    """Builds the module of a run."""
+    loaded = dataset(spec.data)
+    return models.build(spec.model, loaded.input_shape, loaded.num_classes)
+
+
+@functools.lru_cache(maxsize=2)
+def dataset(spec: DataSpec) -> Dataset:
+    """Loads a data set once a process."""
+    return data.load(spec)
+
+
+def device(config: TrainConfig) -> torch.device:
+    """A GPU if there is one; portable arithmetic stays on the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() and config.precision != "portable" else "cpu")
+
+
+def _train(spec: RunSpec) -> Result:
+    model = architecture(spec)
+    start = models.initialise(model, generator=rng.stream(spec.init_seed, "initial weights"))
+    where = device(spec.train)
+    try:
+        trajectory = training.train(
+            model,
+            {name: value.to(where) for name, value in start.items()},
+            dataset(spec.data).train,
+            spec.train,
+            seed=spec.order_seed,
+            save_at=spec.save_at,
+        )
+    except Diverged as error:
+        return Result({"diverged": {"step": error.step, "loss": str(error.loss)}})
+    tensors = {
+        f"{step}/{name}": value.cpu()
+        for step, state in zip(trajectory.steps, trajectory.states, strict=True)
+        for name, value in state.items()
+    }
+    return Result({"steps": list(trajectory.steps)}, tensors)
