@@ -4,7 +4,7 @@ A module is architecture only: it is built without moving the global random stre
 weights as a ``State`` from a generator. ``norm="group"`` has four groups where the width allows it.
 """
 
-__all__ = ["NORMS", "ModelSpec", "build", "initialise", "mlp", "resnet", "vgg"]
+__all__ = ["NORMS", "ModelSpec", "build", "initialise", "mlp", "parse", "resnet", "vgg"]
 
 import math
 from collections.abc import Sequence
@@ -79,6 +79,24 @@ class _Block(nn.Module):
         """Maps ``(N, channels_in, H, W)`` to ``(N, channels_out, H / stride, W / stride)``."""
         inner = self.norm2(self.conv2(self.relu1(self.norm1(self.conv1(x)))))
         return self.relu2(inner + self.shortcut(x))
+
+
+def parse(name: str, width: int) -> ModelSpec:
+    """Reads ``FAMILY-DEPTH`` or ``FAMILY-DEPTH-NORM``, as parameters of a notebook write an architecture.
+
+    Raises:
+        ValueError: if the name is not of this form.
+
+    Example:
+        >>> parse("resnet-8-layer", 16)
+        ModelSpec(family='resnet', width=16, depth=8, norm='layer')
+    """
+    family, *rest = name.split("-")
+    if family not in ("mlp", "vgg", "resnet") or len(rest) not in (1, 2) or not rest[0].isdigit():
+        raise ValueError(f"an architecture is FAMILY-DEPTH or FAMILY-DEPTH-NORM, like 'resnet-8-layer', not {name!r}")
+    norm = rest[1] if len(rest) == 2 else "none"
+    _check_norm(norm)
+    return ModelSpec(family, width, int(rest[0]), norm)
 
 
 @torch.random.fork_rng(devices=[])

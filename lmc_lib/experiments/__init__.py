@@ -1,10 +1,11 @@
 """The compositions that notebooks share: train these replicas, measure these pairs, through the store."""
 
 __all__ = [
-    "METHODS", "Measurements", "PairSpec", "Planned", "RunSpec", "fill", "measure", "obtain_pair", "obtain_run", "pairs",
-    "replicas",
+    "METHODS", "Measurements", "Origin", "PairSpec", "Planned", "RunSpec", "evidence", "fill", "measure", "obtain",
+    "obtain_pair", "obtain_run", "origin", "pairs", "replicas",
 ]  # fmt: skip
 
-from lmc_lib.experiments.pairs import METHODS, Measurements, PairSpec, measure, obtain_pair, pairs
+from lmc_lib.experiments.origin import Origin, origin
+from lmc_lib.experiments.pairs import METHODS, Measurements, PairSpec, evidence, measure, obtain_pair, pairs
 from lmc_lib.experiments.runs import RunSpec, obtain_run, replicas
-from lmc_lib.experiments.sweep import Planned, fill
+from lmc_lib.experiments.sweep import Planned, fill, obtain

@@ -1,6 +1,6 @@
 """Pairs of networks: aligned in several ways, measured along the line between them."""
 
-__all__ = ["METHODS", "Measurements", "PairSpec", "measure", "obtain_pair", "pairs"]
+__all__ = ["METHODS", "Measurements", "PairSpec", "evidence", "measure", "obtain_pair", "pairs"]
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from lmc_lib import connectivity, matching, norms, rng, state, symmetry
+from lmc_lib.claims import Estimate, estimate
 from lmc_lib.experiments.runs import RunSpec, architecture, dataset, device, obtain_run
 from lmc_lib.state import State
 from lmc_lib.store import Result, Store
@@ -85,6 +86,15 @@ class Measurements:
             matrix[i, j] = matrix[j, i] = connectivity.barrier(line, alphas)
         return matrix
 
+    def of_pairs(self, method: str, split: str, quantity: str) -> Float[ndarray, " pairs"]:
+        """The barriers above the chord as a list, one for each pair."""
+        matrix = self.barriers(method, split, quantity)
+        return np.array([matrix[pair] for pair in self.values])
+
+    def median(self, method: str, split: str, quantity: str) -> float:
+        """The median barrier over all pairs."""
+        return float(np.median(self.of_pairs(method, split, quantity)))
+
     def best(self, split: str, quantity: str) -> Float[ndarray, "count count"]:
         """Barriers under the better of weight and activation matching, chosen for each pair by its train loss.
 
@@ -97,6 +107,16 @@ class Measurements:
             self.barriers("weights", split, quantity),
             self.barriers("activations", split, quantity),
         )
+
+    def connected(self, bound: float, split: str, quantity: str) -> Float[ndarray, "count count"]:
+        """1 for each pair whose best barrier is at most ``bound``, else 0; NaN where there is no pair."""
+        barriers = self.best(split, quantity)
+        return np.where(np.isnan(barriers), np.nan, barriers <= bound)
+
+    def count_connected(self, bound: float, split: str, quantity: str) -> str:
+        """How many pairs are connected, as ``"9 of 10"``."""
+        connected = self.connected(bound, split, quantity)
+        return f"{int(np.nansum(connected)) // 2} of {len(self.values)}"
 
     def ends(self, split: str, quantity: str) -> Float[ndarray, " ends"]:
         """The scores of the trained networks themselves, one for each end of each line."""
@@ -129,6 +149,26 @@ def measure(store: Store, runs: Sequence[RunSpec], **options: Any) -> Measuremen
         fixed_points={pair: record["fixed_points"] for pair, record in sound.items()},
         diverged=tuple(sorted(diverged)),
     )
+
+
+def evidence(found: Measurements, bound: float, *, seed: int) -> dict[str, Estimate]:
+    """The estimates that the criterion of a pairwise claim asks for, from barriers in test error.
+
+    Args:
+        found: the measurements of one setting.
+        bound: the largest barrier of a connected pair.
+        seed: stream of the bootstrap.
+
+    Returns:
+        ``"raw"``, the median without a permutation; ``"aligned"``, the median under the better matching;
+        ``"connected"``, the share of pairs within the bound.
+    """
+    connected = found.connected(bound, "test", "error")
+    return {
+        "raw": estimate(found.barriers("none", "test", "error"), rng=rng.numpy_stream(seed, "bootstrap", "raw")),
+        "aligned": estimate(found.best("test", "error"), rng=rng.numpy_stream(seed, "bootstrap", "aligned")),
+        "connected": estimate(connected, rng=rng.numpy_stream(seed, "bootstrap", "connected"), statistic="mean"),
+    }
 
 
 def _first_divergence(records: dict[tuple[int, int], dict[str, Any]]) -> tuple[int, float]:

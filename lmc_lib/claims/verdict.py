@@ -1,0 +1,164 @@
+"""Verdicts: a claim's conditions against the intervals of the estimates."""
+
+__all__ = ["VERDICTS", "Judgement", "Report", "conclude", "judge"]
+
+import html
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from lmc_lib.claims.claim import Claim, Condition
+from lmc_lib.claims.interval import Estimate
+
+SUPPORTED = "supported"
+NOT_SUPPORTED = "not supported"
+INCONCLUSIVE = "inconclusive"
+NOT_OBSERVABLE = "not observable at this scale"
+VERDICTS = (SUPPORTED, NOT_SUPPORTED, INCONCLUSIVE, NOT_OBSERVABLE)
+
+_MIME = "application/vnd.lmc.report+json"
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The verdict in one setting, with the estimate behind each condition.
+
+    Attributes:
+        setting: what was tested, in words.
+        verdict: one of ``VERDICTS``.
+        conditions: the conditions, in the order of the claim, each with its estimate and outcome: ``"met"`` (the whole
+            interval clears the bound), ``"failed"`` (the whole interval misses it) or ``"open"``.
+    """
+
+    setting: str
+    verdict: str
+    conditions: tuple[tuple[Condition, Estimate, str], ...]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a notebook concludes: the verdict, the judgements behind it, and the negative control.
+
+    In a notebook it shows as a box; its JSON travels with the notebook for the command line and the dashboard.
+    """
+
+    claim: str
+    scale: str
+    verdict: str
+    judgements: tuple[Judgement, ...]
+    control: Judgement
+    numbers: Mapping[str, float]
+
+    def as_json(self) -> dict[str, Any]:
+        """JSON-ready data: verdict, judgements, control and numbers, rounded to six decimals."""
+        return {
+            "claim": self.claim,
+            "scale": self.scale,
+            "verdict": self.verdict,
+            "settings": [_judgement_json(each) for each in self.judgements],
+            "control": _judgement_json(self.control),
+            "numbers": {name: round(float(value), 6) for name, value in self.numbers.items()},
+        }
+
+    def __str__(self) -> str:
+        """The verdict as text, one line a setting."""
+        rows = [f"{self.claim} ({self.scale}): {self.verdict}"]
+        rows += [_sentence(each) for each in self.judgements]
+        return "\n".join([*rows, f"negative control, {_sentence(self.control)}"])
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        del include, exclude
+        return {"text/plain": str(self), "text/html": _box(self), _MIME: self.as_json()}
+
+
+def judge(claim: Claim, setting: str, estimates: Mapping[str, Estimate]) -> Judgement:
+    """Applies a claim's criterion to the estimates of one setting.
+
+    If a precondition (``claim.observable``) is not met, there is nothing to explain and the claim is not observable.
+    Otherwise it is supported if every condition is met, not supported if one failed, and inconclusive in between.
+
+    Raises:
+        KeyError: if an estimate that the criterion needs is missing.
+    """
+    outcomes = [(c, estimates[c.quantity], _outcome(c, estimates[c.quantity])) for c in claim.observable]
+    observable = all(outcome == "met" for _, _, outcome in outcomes)
+    evidence = [(c, estimates[c.quantity], _outcome(c, estimates[c.quantity])) for c in claim.supported]
+    found = {outcome for _, _, outcome in evidence}
+    if not observable:
+        verdict = NOT_OBSERVABLE
+    elif found == {"met"}:
+        verdict = SUPPORTED
+    else:
+        verdict = NOT_SUPPORTED if "failed" in found else INCONCLUSIVE
+    return Judgement(setting, verdict, (*outcomes, *evidence))
+
+
+def conclude(
+    claim: Claim, judgements: Sequence[Judgement], control: Judgement, *, scale: str, numbers: Mapping[str, float]
+) -> Report:
+    """Draws the conclusion from the settings: their common verdict, or "inconclusive" where they differ.
+
+    A negative control that is "supported" shows that the criterion cannot tell, so the conclusion is then
+    inconclusive whatever the settings say.
+    """
+    verdicts = {judgement.verdict for judgement in judgements}
+    verdict = verdicts.pop() if len(verdicts) == 1 else INCONCLUSIVE
+    if control.verdict == SUPPORTED:
+        verdict = INCONCLUSIVE
+    return Report(claim.id, scale, verdict, tuple(judgements), control, dict(numbers))
+
+
+def _outcome(condition: Condition, estimate: Estimate) -> str:
+    clears = estimate.low > condition.bound if condition.above else estimate.high < condition.bound
+    misses = estimate.high < condition.bound if condition.above else estimate.low > condition.bound
+    return "met" if clears else "failed" if misses else "open"
+
+
+def _sentence(judgement: Judgement) -> str:
+    facts = "; ".join(f"{condition.text}: {value} {outcome}" for condition, value, outcome in judgement.conditions)
+    n = judgement.conditions[0][1]
+    return f"{judgement.setting}: {judgement.verdict} ({facts}; {n.pairs} pairs of {n.replicas} networks)"
+
+
+def _judgement_json(judgement: Judgement) -> dict[str, Any]:
+    return {
+        "setting": judgement.setting,
+        "verdict": judgement.verdict,
+        "conditions": [
+            {
+                "condition": condition.text,
+                "quantity": condition.quantity,
+                "outcome": outcome,
+                "estimate": {k: round(v, 6) if isinstance(v, float) else v for k, v in asdict(value).items()},
+            }
+            for condition, value, outcome in judgement.conditions
+        ],
+    }
+
+
+def _box(report: Report) -> str:
+    """The verdict box of a page; the words carry the meaning, the colour only repeats it."""
+    rows = []
+    for judgement, role in [*((each, "") for each in report.judgements), (report.control, "Negative control: ")]:
+        facts = "".join(
+            f"<li>{html.escape(condition.text)}: {value} ({outcome})</li>"
+            for condition, value, outcome in judgement.conditions
+        )
+        n = judgement.conditions[0][1]
+        rows.append(
+            f"<p><strong>{role}{html.escape(judgement.setting)}: {judgement.verdict}</strong>, "
+            f"{n.pairs} pairs of {n.replicas} networks</p><ul>{facts}</ul>"
+        )
+    kind = report.verdict.split(" at ")[0].replace(" ", "-")
+    title = f'<p class="verdict-title">Verdict at {html.escape(report.scale)} scale: {report.verdict}</p>'
+    return f'<div class="verdict verdict-{kind}">{title}{"".join(rows)}</div>'
+
+
+def extract(outputs: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Finds the report among a notebook's cell outputs."""
+    for output in outputs:
+        if _MIME in output.get("data", {}):
+            found = output["data"][_MIME]
+            return json.loads(found) if isinstance(found, str) else dict(found)
+    return None

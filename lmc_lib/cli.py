@@ -1,0 +1,328 @@
+"""The command line: ``lmc run``, ``lmc list``, ``lmc status``.
+
+papermill alone accepts misspelt and wrongly typed parameters; here they are refused before anything runs.
+"""
+
+__all__ = ["Refused", "main", "parameters_of", "plan", "resolve", "run"]
+
+import argparse
+import ast
+import contextlib
+import json
+import os
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+import yaml
+from papermill.exceptions import PapermillExecutionError
+from tqdm import tqdm
+
+from lmc_lib import claims, store
+from lmc_lib.claims.verdict import extract
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = ROOT / "notebooks"
+RECORDS = ROOT / "records"
+PROFILES = ("quick", "laptop", "paper")
+
+
+class Refused(ValueError):
+    """A command that cannot be carried out, with what to do instead."""
+
+
+def parameters_of(claim: str) -> dict[str, Any]:
+    """Reads the parameters of a claim's notebook: name and default value.
+
+    Raises:
+        Refused: if there is no such notebook.
+    """
+    path = NOTEBOOKS / f"{claim}.ipynb"
+    if not path.exists():
+        there = ", ".join(sorted(each.stem for each in NOTEBOOKS.glob("*.ipynb"))) or f"none in {NOTEBOOKS}"
+        raise Refused(f"no notebook for the claim {claim!r}; there are: {there}")
+    inspected = papermill.inspect_notebook(str(path))
+    return {name: ast.literal_eval(each["default"]) for name, each in inspected.items()}
+
+
+def resolve(claim: str, profile: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Merges a profile and overrides into the parameters that papermill passes on.
+
+    Args:
+        claim: the claim's name.
+        profile: ``"quick"`` (the notebook's defaults), ``"laptop"`` or ``"paper"``.
+        overrides: texts ``name=value``; ``name.key=value`` sets one entry of a dictionary.
+
+    Raises:
+        Refused: for an unknown profile or parameter, or a value of the wrong type.
+    """
+    defaults = parameters_of(claim)
+    chosen = _profile(claim, profile)
+    for name, value in chosen.items():
+        _check(name, value, defaults, f"profile {profile}")
+    for text in overrides:
+        name, separator, raw = text.partition("=")
+        if not separator:
+            raise Refused(f"-p takes name=value, not {text!r}")
+        name, _, key = name.strip().partition(".")
+        value = _literal(raw)
+        if key:
+            value = {**chosen.get(name, defaults.get(name, {})), key: value} if name in defaults else value
+        _check(name, value, defaults, "-p")
+        chosen[name] = value
+    return {"scale": profile} | chosen if "scale" in defaults else chosen
+
+
+def run(
+    claim: str,
+    *,
+    profile: str = "quick",
+    overrides: Sequence[str] = (),
+    out: Path,
+    workers: int | None = None,
+    recompute: bool = False,
+    compute: bool = True,
+) -> dict[str, Any]:
+    """Runs a claim's notebook and writes ``out/CLAIM.ipynb`` and ``out/CLAIM.json``.
+
+    Args:
+        claim: the claim's name.
+        profile: see :func:`resolve`.
+        overrides: see :func:`resolve`.
+        out: the folder of the results.
+        workers: processes that train and measure; all cores if None.
+        recompute: whether to compute even what is stored.
+        compute: whether missing results may be computed; without it they are an error.
+
+    Returns:
+        What was written to the JSON file: the report, the parameters and, under ``"provenance"``, what differs from
+        run to run.
+
+    Raises:
+        Refused: if the parameters are wrong or the notebook fails; the message is that of the failing cell.
+    """
+    parameters = resolve(claim, profile, overrides)
+    started = time.time()
+    environment = {
+        "LMC_WORKERS": str(workers) if workers else "",
+        "LMC_STALE_BEFORE": str(started) if recompute else "",
+        "LMC_COMPUTE": "" if compute else "0",
+        "LMC_RECORDS": os.pathsep.join(str(path) for path in sorted(RECORDS.glob("*.json"))),
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    notebook = out / f"{claim}.ipynb"
+    with _environment(environment), _progress(claim):
+        executed = _execute(claim, notebook, parameters)
+    report = next((found for cell in executed.cells if (found := extract(cell.get("outputs", [])))), None)
+    if report is None:
+        raise Refused(f"{notebook} ran, but shows no report: its last result must be claims.conclude(...)")
+    origin = store.provenance() | {"seconds": round(time.time() - started, 1)}
+    result = report | {"parameters": parameters_of(claim) | parameters, "provenance": origin}
+    (out / f"{claim}.json").write_text(json.dumps(result, indent=1) + "\n")
+    return result
+
+
+def plan(claim: str, *, profile: str = "quick", overrides: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Lists the runs and measurements that a claim needs, stored or not, without computing any."""
+    parameters = resolve(claim, profile, overrides)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "plan.json"
+        records = os.pathsep.join(str(each) for each in sorted(RECORDS.glob("*.json")))
+        with _environment({"LMC_PLAN": str(path), "LMC_RECORDS": records}):
+            try:
+                _execute(claim, Path(folder) / "plan.ipynb", parameters)
+            except Refused:
+                if not path.exists():
+                    raise
+        rows: list[dict[str, Any]] = json.loads(path.read_text())
+    return rows
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns its exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.action(options)
+    except (Refused, store.StoreError) as error:
+        sys.stderr.write(f"lmc: {error}\n")
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="lmc", description="Runs the claims of the LMC companion.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("claim", help="name of the claim, as in `lmc list`")
+    common.add_argument("--profile", default="quick", help="quick (default), laptop or paper")
+    common.add_argument("-p", dest="overrides", action="append", default=[], metavar="NAME=VALUE", help="a parameter")
+    running = commands.add_parser("run", parents=[common], help="run a claim's notebook")
+    running.add_argument("--out", type=Path, default=Path("results"), help="folder of the results (default: results)")
+    running.add_argument("--workers", type=int, help="processes (default: all cores)")
+    running.add_argument("--recompute", action="store_true", help="compute also what is stored")
+    running.add_argument("--records", action="store_true", help="keep the measurements in records/ for the book")
+    running.set_defaults(action=_run_command)
+    commands.add_parser("list", help="list the claims").set_defaults(action=_list_command)
+    commands.add_parser("status", parents=[common], help="what is stored and what is missing").set_defaults(
+        action=_status_command
+    )
+    return parser
+
+
+def _run_command(options: argparse.Namespace) -> None:
+    result = run(
+        options.claim,
+        profile=options.profile,
+        overrides=options.overrides,
+        out=options.out,
+        workers=options.workers,
+        recompute=options.recompute,
+    )
+    if options.records:
+        _keep_records(options.claim, options.profile, options.overrides, result)
+    lines = [f"{result['claim']} ({result['scale']}): {result['verdict']}"]
+    lines += [f"  {each['setting']}: {each['verdict']}" for each in result["settings"]]
+    lines.append(f"  negative control, {result['control']['setting']}: {result['control']['verdict']}")
+    lines.append(f"written to {options.out / options.claim}.ipynb and .json in {result['provenance']['seconds']:.0f} s")
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+def _list_command(options: argparse.Namespace) -> None:
+    del options
+    for claim in claims.load_all().values():
+        sys.stdout.write(f"{claim.id:<28} {claim.title}\n")
+        for profile in PROFILES:
+            if (path := RECORDS / f"{claim.id}-{profile}.json").exists():
+                sys.stdout.write(f"{'':<28} {profile}: {json.loads(path.read_text())['report']['verdict']}\n")
+
+
+def _status_command(options: argparse.Namespace) -> None:
+    rows = plan(options.claim, profile=options.profile, overrides=options.overrides)
+    seconds: dict[tuple[str, str], list[float]] = {}
+    for row in rows:
+        if row["seconds"] is not None:
+            seconds.setdefault((row["type"], row["model"]), []).append(row["seconds"])
+    remaining, unknown = 0.0, 0
+    for kind, model in dict.fromkeys((row["type"], row["model"]) for row in rows):
+        mine = [row for row in rows if (row["type"], row["model"]) == (kind, model)]
+        stored, needed = sum(row["stored"] for row in mine), sum(row["needed"] for row in mine)
+        known = seconds.get((kind, model), [])
+        each = f"{sum(known) / len(known):.1f} s each" if known else "time unknown"
+        name = {"RunSpec": "networks", "PairSpec": "pairs"}[kind]
+        sys.stdout.write(f"{model:<36} {len(mine):>4} {name:<9} {stored:>4} stored {needed:>4} to compute, {each}\n")
+        remaining += needed * sum(known) / len(known) if known else 0.0
+        unknown += 0 if known else needed
+    sys.stdout.write(f"to compute: {remaining / 60:.1f} core-minutes" + (f" and {unknown} of unknown cost\n" if unknown else "\n"))
+
+
+def _keep_records(claim: str, profile: str, overrides: Sequence[str], result: Mapping[str, Any]) -> None:
+    """Writes the measurements behind a run to ``records/``, one a line, so that the page needs no training."""
+    cache = store.Store.from_environment()
+    kept = {}
+    for row in plan(claim, profile=profile, overrides=overrides):
+        folder = cache.root / "runs" / row["fingerprint"]
+        if row["type"] != "RunSpec" and folder.exists():
+            entry = json.loads((folder / "entry.json").read_text())
+            kept[row["fingerprint"]] = {name: entry[name] for name in ("spec", "values", "provenance")}
+    report = {name: value for name, value in result.items() if name != "provenance"}
+    lines = [f'"{key}": {json.dumps(record, separators=(",", ":"))}' for key, record in sorted(kept.items())]
+    text = f'{{"report": {json.dumps(report)},\n"records": {{\n' + ",\n".join(lines) + "\n}}\n"
+    RECORDS.mkdir(exist_ok=True)
+    (RECORDS / f"{claim}-{profile}.json").write_text(text)
+
+
+def _profile(claim: str, profile: str) -> dict[str, Any]:
+    if profile not in PROFILES:
+        raise Refused(f"no profile {profile!r}; there are {', '.join(PROFILES)}")
+    if profile == "quick":
+        return {}
+    block = yaml.safe_load((NOTEBOOKS / "profiles" / f"{profile}.yml").read_text()).get(claim)
+    if block is None:
+        raise Refused(f"profile {profile} has no block for {claim}")
+    return dict(block)
+
+
+def _check(name: str, value: Any, defaults: Mapping[str, Any], where: str) -> None:
+    if name not in defaults:
+        valid = "\n".join(f"  {each}: {_type(default)} = {default!r}" for each, default in defaults.items())
+        raise Refused(f"{where}: no parameter {name!r}; the valid ones are\n{valid}")
+    if not _fits(value, defaults[name]):
+        raise Refused(f"{where}: {name} takes {_type(defaults[name])}, like {defaults[name]!r}, not {value!r}")
+
+
+def _fits(value: Any, default: Any) -> bool:
+    if isinstance(default, list):
+        return isinstance(value, list) and all(not default or _fits(each, default[0]) for each in value)
+    if isinstance(default, float):
+        return type(value) in (int, float)
+    return type(value) is type(default)
+
+
+def _type(default: Any) -> str:
+    if isinstance(default, list) and default:
+        return f"a list of {type(default[0]).__name__}"
+    return type(default).__name__
+
+
+def _literal(raw: str) -> Any:
+    try:
+        return ast.literal_eval(raw)
+    except (ValueError, SyntaxError):
+        return raw
+
+
+def _execute(claim: str, notebook: Path, parameters: Mapping[str, Any]) -> nbformat.NotebookNode:
+    try:
+        return papermill.execute_notebook(
+            str(NOTEBOOKS / f"{claim}.ipynb"),
+            str(notebook),
+            parameters=dict(parameters),
+            cwd=str(NOTEBOOKS),
+            kernel_name="python3",
+            progress_bar=False,
+        )
+    except PapermillExecutionError as error:
+        raise Refused(f"{claim} stopped in cell {error.exec_count}: {error.ename}: {error.evalue}") from error
+
+
+@contextlib.contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Sets variables for the notebook's process; an empty value unsets."""
+    before = {name: os.environ.get(name) for name in variables}
+    try:
+        for name, value in variables.items():
+            os.environ.pop(name, None) if value == "" else os.environ.__setitem__(name, value)
+        yield
+    finally:
+        for name, old in before.items():
+            os.environ.pop(name, None) if old is None else os.environ.__setitem__(name, old)
+
+
+@contextlib.contextmanager
+def _progress(claim: str) -> Iterator[None]:
+    """Shows a bar on stderr while the notebook's process fills the store."""
+    stop = threading.Event()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "progress"
+        watcher = threading.Thread(target=_watch, args=(path, stop, claim), daemon=True)
+        with _environment({"LMC_PROGRESS": str(path)}):
+            watcher.start()
+            try:
+                yield
+            finally:
+                stop.set()
+                watcher.join()
+
+
+def _watch(path: Path, stop: threading.Event, claim: str) -> None:
+    with tqdm(desc=claim, unit="result", disable=None, file=sys.stderr) as bar:
+        while not stop.wait(0.3):
+            if path.exists() and (words := path.read_text().split()):
+                bar.total = int(words[1])
+                bar.update(int(words[0]) - bar.n)

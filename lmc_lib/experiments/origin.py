@@ -1,0 +1,54 @@
+"""Where the measurements of a page come from."""
+
+__all__ = ["Origin", "origin"]
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+from lmc_lib.experiments.pairs import PairSpec
+from lmc_lib.store import Store, provenance
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Facts about the measurements and about the process that shows them, as a table."""
+
+    rows: tuple[tuple[str, str], ...]
+
+    def _repr_html_(self) -> str:
+        cells = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in self.rows)
+        return f'<table class="provenance">{cells}</table>'
+
+    def __str__(self) -> str:
+        """One line a fact."""
+        return "\n".join(f"{name}: {value}" for name, value in self.rows)
+
+
+def origin(store: Store, specs: Sequence[PairSpec]) -> Origin:
+    """Summarises the provenance of stored measurements: how many, when, with which code, on which machines.
+
+    Args:
+        store: the store that holds them.
+        specs: what was measured; missing ones are left out.
+    """
+    found = [entry.provenance for spec in specs if (entry := store.get(spec)) is not None]
+    here = provenance()
+    created = sorted(each["created"] for each in found)
+    rows = [
+        ("measurements", str(len(found))),
+        ("made", f"{created[0]} to {created[-1]}" if created else "never"),
+        ("commit of the code", _most(found, "commit")),
+        ("processor", _most(found, "machine")),
+        ("device", _most(found, "device")),
+        ("versions", ", ".join(f"{name} {number}" for name, number in here["versions"].items())),
+        ("measuring time", f"{sum(each['seconds'] for each in found):.0f} s, training not counted"),
+        ("page made", f"{here['created']} at commit {here['commit']}"),
+    ]
+    return Origin(tuple(rows))
+
+
+def _most(found: Sequence[dict[str, Any]], name: str) -> str:
+    return "; ".join(f"{value} ({count})" for value, count in Counter(each[name] for each in found).most_common())

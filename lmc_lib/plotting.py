@@ -1,0 +1,131 @@
+"""Figures of the book. Each function draws arrays on an ``Axes`` and returns it; nothing here computes a result."""
+
+__all__ = ["LABELS", "STYLE", "barriers_against_width", "barriers_of_pairs", "interpolation_curves"]
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import seaborn as sns
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from numpy import ndarray
+
+# The palette tells its colours apart under the common colour-vision deficiencies; dashes and markers repeat them.
+_PALETTE = sns.color_palette("colorblind")
+_COLOURS = {"none": _PALETTE[3], "random": _PALETTE[7], "weights": _PALETTE[0], "activations": _PALETTE[2]}
+_DASHES: dict[str, str | tuple[int, tuple[int, ...]]] = {
+    "none": "-", "random": (0, (1, 1)), "weights": "--", "activations": "-."
+}  # fmt: skip
+_MARKERS = {"none": "o", "random": "X", "weights": "s", "activations": "D"}
+
+LABELS = {
+    "none": "no permutation",
+    "random": "random permutation",
+    "weights": "weight matching",
+    "activations": "activation matching",
+}
+
+STYLE = {
+    "figure.dpi": 110,
+    "savefig.dpi": 160,
+    "figure.facecolor": "white",
+    "font.size": 10.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "legend.frameon": False,
+    "lines.linewidth": 1.8,
+    "figure.constrained_layout.use": True,
+}
+
+
+def interpolation_curves(
+    ax: Axes, alphas: Float[ndarray, " points"], curves: Mapping[str, Float[ndarray, "pairs points"]], *, ylabel: str
+) -> Axes:
+    """Draws scores along the line between two networks: the median over pairs, and each pair faintly.
+
+    Args:
+        ax: where to draw.
+        alphas: points of the line, 0 at the target and 1 at the permuted source.
+        curves: for each method the curve of every pair.
+        ylabel: the score with its unit.
+    """
+    for method, values in curves.items():
+        colour = _COLOURS[method]
+        ax.plot(alphas, values.T, color=colour, alpha=0.18, linewidth=0.8)
+        ax.plot(alphas, np.median(values, axis=0), color=colour, linestyle=_DASHES[method], label=LABELS[method])
+    ax.set_xlabel(r"position $\alpha$ on the line (0: target, 1: source)")
+    ax.set_ylabel(ylabel)
+    ax.set_ylim(bottom=0.0)
+    return ax
+
+
+def barriers_of_pairs(
+    ax: Axes, barriers: Mapping[str, Float[ndarray, " pairs"]], *, bound: float | None = None, ylabel: str
+) -> Axes:
+    """Draws one mark a pair and method, the median as a bar, and the criterion's bound as a line.
+
+    Args:
+        ax: where to draw.
+        barriers: for each method the barrier of every pair.
+        bound: the largest barrier of a connected pair.
+        ylabel: the barrier with its unit.
+    """
+    for place, (method, values) in enumerate(barriers.items()):
+        # Spread by rank, not by chance, so that the figure is the same each time.
+        offsets = (np.argsort(np.argsort(values)) % 5 - 2) * 0.07
+        ax.scatter(place + offsets, values, color=_COLOURS[method], marker=_MARKERS[method], s=26, alpha=0.75, zorder=3)
+        ax.hlines(np.median(values), place - 0.3, place + 0.3, color=_COLOURS[method], linewidth=2.5, zorder=4)
+    if bound is not None:
+        ax.axhline(bound, color="0.3", linewidth=1.0, linestyle=":")
+        ax.annotate("connected", (1.0, bound), xycoords=("axes fraction", "data"), ha="right", va="top", fontsize=9)
+    ax.set_xticks(range(len(barriers)), [LABELS[method].replace(" ", "\n", 1) for method in barriers])
+    ax.set_xlim(-0.6, len(barriers) - 0.4)
+    ax.set_ylabel(ylabel)
+    ax.set_ylim(bottom=0.0)
+    return ax
+
+
+def barriers_against_width(
+    ax: Axes,
+    widths: Sequence[int],
+    estimates: Mapping[str, Sequence[tuple[float, float, float]]],
+    *,
+    bound: float | None = None,
+    xlabel: str,
+    ylabel: str,
+) -> Axes:
+    """Draws barriers against width on a logarithmic axis, with 95 % intervals.
+
+    Args:
+        ax: where to draw.
+        widths: the widths, rising.
+        estimates: for each method and width: median, lower and upper end of the interval.
+        bound: the largest barrier of a connected pair.
+        xlabel: the width with its unit.
+        ylabel: the barrier with its unit.
+    """
+    for place, (method, values) in enumerate(estimates.items()):
+        middle, low, high = np.array(values).T
+        shift = 2.0 ** (0.06 * (place - (len(estimates) - 1) / 2))
+        ax.errorbar(
+            np.array(widths) * shift,
+            middle,
+            yerr=[middle - low, high - middle],
+            color=_COLOURS[method],
+            linestyle=_DASHES[method],
+            marker=_MARKERS[method],
+            markersize=5,
+            capsize=3,
+            label=LABELS[method],
+        )
+    if bound is not None:
+        ax.axhline(bound, color="0.3", linewidth=1.0, linestyle=":")
+    ax.set_xscale("log", base=2)
+    ax.set_xticks(list(widths), [str(width) for width in widths])
+    ax.minorticks_off()
+    ax.set_xlabel(xlabel)
+    ax.set_ylabel(ylabel)
+    ax.set_ylim(bottom=0.0)
+    return ax
