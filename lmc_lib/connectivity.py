@@ -33,6 +33,10 @@ class Curve:
     loss: Float[Tensor, " points"]
     error: Float[Tensor, " points"]
 
+    def at(self, index: int) -> Scores:
+        """The scores at one point of the line."""
+        return Scores(float(self.loss[index]), float(self.error[index]))
+
     def barrier(self, quantity: str = "loss", *, convention: str = "chord") -> float:
         """The barrier in ``"loss"`` or ``"error"``; see :func:`barrier`."""
         return barrier(getattr(self, quantity), self.alphas, convention=convention)
@@ -58,6 +62,7 @@ def curves(
     *,
     points: int = 25,
     reset_inputs: Tensor | None = None,
+    ends_of: Mapping[str, Curve] | None = None,
 ) -> dict[str, Curve]:
     r"""Evaluates the straight line :math:`(1 - \alpha)\,\theta_0 + \alpha\,\theta_1` at evenly spaced points.
 
@@ -69,6 +74,8 @@ def curves(
         points: number of points, the two ends included.
         reset_inputs: training examples for the statistics of BatchNorm, which are re-estimated at every point, the
             ends included, so that the curve does not jump; needed if and only if the network keeps statistics.
+        ends_of: curves between the same two networks under another permutation, whose ends are reused: a permutation
+            does not change what a network computes.
 
     Returns:
         One curve for each split.
@@ -83,7 +90,11 @@ def curves(
     network = copy.deepcopy(model).eval()
     alphas = torch.linspace(0.0, 1.0, points, dtype=torch.float64)
     scores: dict[str, list[Scores]] = {name: [] for name in splits}
-    for alpha in alphas.tolist():
+    for index, alpha in enumerate(alphas.tolist()):
+        if ends_of is not None and index in (0, points - 1):
+            for name in splits:
+                scores[name].append(ends_of[name].at(-1 if index else 0))
+            continue
         state = interpolate(start, end, alpha)
         if reset_inputs is not None:
             state = norms.reset(model, state, reset_inputs)
@@ -161,10 +172,8 @@ def _evaluate(network: nn.Module, state: State, split: Split, batch_size: int) -
     with torch.no_grad():
         for first in range(0, len(split), batch_size):
             batch = split[first : first + batch_size]
-            inputs = batch.inputs.to(next(iter(state.values())).device, dtype)
-            if dtype == torch.float32:
-                # Convolutions on CPUs are faster with the channels last; in float64 they are not.
-                inputs = inputs.contiguous(memory_format=torch.channels_last)
+            # Convolutions on CPUs are faster with the channels last.
+            inputs = batch.inputs.to(next(iter(state.values())).device, dtype, memory_format=torch.channels_last)
             logits = torch.func.functional_call(network, state, (inputs,)).double().cpu()
             loss += float(nn.functional.cross_entropy(logits, batch.labels, reduction="sum"))
             error += float((logits.argmax(1) != batch.labels).sum())

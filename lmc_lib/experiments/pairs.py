@@ -14,6 +14,7 @@ from numpy import ndarray
 
 from lmc_lib import connectivity, matching, norms, rng, state, symmetry
 from lmc_lib.claims import Estimate, estimate
+from lmc_lib.connectivity import Curve
 from lmc_lib.experiments.runs import RunSpec, architecture, dataset, device, obtain_run
 from lmc_lib.state import State
 from lmc_lib.store import Result, Store
@@ -192,10 +193,13 @@ def _measure(store: Store, spec: PairSpec) -> Result:
     splits = {"train": loaded.train[: spec.train_examples], "test": loaded.test[: spec.test_examples]}
     reset_inputs = inputs[: spec.reset_examples] if norms.has_statistics(model) else None
     values: dict[str, Any] = {"curves": {}, "fixed_points": {}, "distance": {}}
+    lines: dict[str, Curve] | None = None
     for method in METHODS:
         permutation = _permutation(method, spec, model, groups, target, source, inputs)
         moved = symmetry.permute(source, permutation, groups)
-        lines = connectivity.curves(model, target, moved, splits, points=spec.points, reset_inputs=reset_inputs)
+        lines = connectivity.curves(
+            model, target, moved, splits, points=spec.points, reset_inputs=reset_inputs, ends_of=lines
+        )
         values["curves"][method] = {
             name: {"loss": _digits(line.loss), "error": _digits(line.error)} for name, line in lines.items()
         }
