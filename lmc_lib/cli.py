@@ -218,7 +218,9 @@ def _status_command(options: argparse.Namespace) -> None:
         sys.stdout.write(f"{model:<36} {len(mine):>4} {name:<9} {stored:>4} stored {needed:>4} to compute, {each}\n")
         remaining += needed * sum(known) / len(known) if known else 0.0
         unknown += 0 if known else needed
-    sys.stdout.write(f"to compute: {remaining / 60:.1f} core-minutes" + (f" and {unknown} of unknown cost\n" if unknown else "\n"))
+    sys.stdout.write(
+        f"to compute: {remaining / 60:.1f} core-minutes" + (f" and {unknown} of unknown cost\n" if unknown else "\n")
+    )
 
 
 def _keep_records(claim: str, profile: str, overrides: Sequence[str], result: Mapping[str, Any]) -> None:
@@ -279,7 +281,7 @@ def _literal(raw: str) -> Any:
 
 def _execute(claim: str, notebook: Path, parameters: Mapping[str, Any]) -> nbformat.NotebookNode:
     try:
-        return papermill.execute_notebook(
+        executed: nbformat.NotebookNode = papermill.execute_notebook(
             str(NOTEBOOKS / f"{claim}.ipynb"),
             str(notebook),
             parameters=dict(parameters),
@@ -289,6 +291,7 @@ def _execute(claim: str, notebook: Path, parameters: Mapping[str, Any]) -> nbfor
         )
     except PapermillExecutionError as error:
         raise Refused(f"{claim} stopped in cell {error.exec_count}: {error.ename}: {error.evalue}") from error
+    return executed
 
 
 @contextlib.contextmanager

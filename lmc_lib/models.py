@@ -54,7 +54,8 @@ class ChannelLayerNorm(nn.LayerNorm):
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalises over axis 1; the statistics of a pixel do not see its neighbours."""
-        return super().forward(input.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        normalised: Tensor = super().forward(input.permute(0, 2, 3, 1))
+        return normalised.permute(0, 3, 1, 2)
 
 
 class _Block(nn.Module):
@@ -174,7 +175,9 @@ def resnet(in_channels: int, num_classes: int, *, depth: int = 20, width: int = 
             blocks.append(_Block(channels, width << stage, stride, norm))
             channels = width << stage
     stem: list[nn.Module] = [_conv(in_channels, width, norm), _norm2d(norm, width), nn.ReLU()]
-    return _without_identities([*stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, num_classes)])
+    return _without_identities(
+        [*stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, num_classes)]
+    )
 
 
 def build(spec: ModelSpec, input_shape: Sequence[int], num_classes: int) -> nn.Module:

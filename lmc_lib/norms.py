@@ -4,6 +4,7 @@ __all__ = ["has_statistics", "reset"]
 
 import copy
 
+import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
@@ -42,5 +43,5 @@ def reset(model: nn.Module, state: State, inputs: Tensor, *, batch_size: int = 2
         raise ValueError(f"need at least one batch of {batch_size} examples, got {len(inputs)}")
     network = copy.deepcopy(model).to(next(value.dtype for value in state.values() if value.is_floating_point()))
     network.load_state_dict(state)
-    update_bn([batch for batch in inputs.split(batch_size) if len(batch) == batch_size], network)
+    update_bn([batch for batch in torch.split(inputs, batch_size) if len(batch) == batch_size], network)
     return {name: value.detach() for name, value in network.state_dict().items()}

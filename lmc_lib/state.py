@@ -83,4 +83,6 @@ def _check_same_architecture(a: State, b: State) -> None:
         raise ValueError(f"states of different architectures: {sorted(missing)[:4]} stand in only one of them")
     for name, value in a.items():
         if value.shape != b[name].shape:
-            raise ValueError(f"{name} has shape {tuple(value.shape)} in one state and {tuple(b[name].shape)} in the other")
+            raise ValueError(
+                f"{name} has shape {tuple(value.shape)} in one state and {tuple(b[name].shape)} in the other"
+            )

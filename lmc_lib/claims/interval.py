@@ -3,14 +3,16 @@
 __all__ = ["Estimate", "estimate"]
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 from scipy.stats import bootstrap
 
-_STATISTICS = {"median": np.nanmedian, "mean": np.nanmean}
+_STATISTICS: dict[str, Callable[..., Any]] = {"median": np.nanmedian, "mean": np.nanmean}
 
 
 @dataclass(frozen=True)

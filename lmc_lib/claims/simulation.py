@@ -51,4 +51,4 @@ def _barriers(
     noise = np.triu(generator.standard_normal((replicas, replicas)), 1)
     matrix = centre + spread * (networks[:, None] + networks + noise + noise.T) / np.sqrt(3)
     np.fill_diagonal(matrix, np.nan)
-    return np.maximum(matrix, 0.0)
+    return np.asarray(np.maximum(matrix, 0.0))

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from lmc_lib import data, models, rng, training
-from lmc_lib.data import DataSpec, Dataset
+from lmc_lib.data import Dataset, DataSpec
 from lmc_lib.models import ModelSpec
 from lmc_lib.store import Result, Store
 from lmc_lib.training import Diverged, TrainConfig, Trajectory

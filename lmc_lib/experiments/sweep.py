@@ -23,7 +23,6 @@ from lmc_lib.store import Store, describe, fingerprint
 from lmc_lib.training import Diverged
 
 
-
 class Planned(RuntimeError):
     """Raised instead of computing when only the plan of a sweep was asked for."""
 

@@ -94,7 +94,7 @@ def _moments(
     states = [{name: value for name, value in state.items() if name in entries} for state in (target, source)]
     moments: list[_Moments] = []
     with torch.no_grad():
-        for batch in inputs.split(batch_size):
+        for batch in torch.split(inputs, batch_size):
             first, second = (torch.func.functional_call(network, state, (batch,)) for state in states)
             for index, tap in enumerate(taps):
                 a, b = (each[tap.node].movedim(tap.dim, 0).flatten(1).double() for each in (first, second))
@@ -131,9 +131,7 @@ class _Activations:
     def move(self, group: str, order: Tensor) -> None:
         for index, position in self._members(group):
             matrix = self.similarity[index]
-            self.similarity[index] = (
-                self._blocks(index, position).index_select(4, order).reshape(matrix.shape)
-            )
+            self.similarity[index] = self._blocks(index, position).index_select(4, order).reshape(matrix.shape)
 
     def score(self, group: str) -> float:
         return sum(float(self.similarity[index].diagonal().sum()) for index in {i for i, _ in self._members(group)})

@@ -128,7 +128,9 @@ class Store:
             return entry
         key = fingerprint(spec)
         if not self.compute:
-            raise NotStored(f"no entry {key} in {self.root}, and computing is switched off: {canonical(describe(spec))}")
+            raise NotStored(
+                f"no entry {key} in {self.root}, and computing is switched off: {canonical(describe(spec))}"
+            )
         with self._lock(key):
             if (entry := self.get(spec)) is not None:
                 return entry

@@ -65,7 +65,9 @@ def prove(model: nn.Module, spec: PermutationSpec, inputs: Tensor, *, generator:
         permutation = random(spec, generator=generator)
         change = function_change(model, state, permutation, spec, inputs)
         if not change <= _TOLERANCE:
-            raise SymmetryError(f"the function changes by {change:.1e}: {_guilty(model, state, permutation, spec, inputs)}")
+            raise SymmetryError(
+                f"the function changes by {change:.1e}: {_guilty(model, state, permutation, spec, inputs)}"
+            )
         worst = max(worst, change)
     return worst
 

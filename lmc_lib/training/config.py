@@ -12,14 +12,14 @@ PRECISIONS = ("float32", "bfloat16", "portable")
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Hyperparameters of one training.
+    r"""Hyperparameters of one training.
 
     Attributes:
         steps: number of updates.
         batch_size: examples an update.
         lr: peak learning rate.
         optimiser: ``"sgd"`` or ``"adamw"`` (betas 0.9 and 0.999, epsilon 1e-8).
-        momentum: of SGD, as in torch: :math:`v \\leftarrow \\mu v + g`, :math:`\\theta \\leftarrow \\theta - \\eta v`.
+        momentum: of SGD, as in torch: :math:`v \leftarrow \mu v + g`, :math:`\theta \leftarrow \theta - \eta v`.
         weight_decay: added to the gradient (sgd) or decoupled (adamw); it acts on every parameter.
         warmup: updates over which the rate rises linearly from 0 to ``lr``.
         schedule: what follows: ``"constant"``, ``"linear"`` or ``"cosine"`` decay to 0, or ``"steps"``.

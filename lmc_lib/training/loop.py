@@ -83,7 +83,9 @@ def train(
         ValueError: if a checkpoint lies outside the training, or a batch does not fit into the data.
     """
     if outside := [step for step in save_at if not start_step <= step <= config.steps]:
-        raise ValueError(f"cannot keep a checkpoint at step {outside[0]}: the training runs from {start_step} to {config.steps}")
+        raise ValueError(
+            f"cannot keep a checkpoint at step {outside[0]}: the training runs from {start_step} to {config.steps}"
+        )
     network, device = _prepare(model, state, config)
     optimiser = _Optimiser(network, config)
     inputs, labels = split.inputs.to(device, _dtype(config)), split.labels.to(device)
@@ -118,7 +120,7 @@ def _prepare(model: nn.Module, state: State, config: TrainConfig) -> tuple[nn.Mo
     network.load_state_dict(cast(state, _dtype(config)))
     if config.precision != "portable" and any(parameter.dim() == 4 for parameter in network.parameters()):
         # Convolutions on CPUs are faster with the channels last; in float64 they are not.
-        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network = network.to(memory_format=torch.channels_last)
     return network.train(), device
 
 
