@@ -79,7 +79,8 @@ class _Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Maps ``(N, channels_in, H, W)`` to ``(N, channels_out, H / stride, W / stride)``."""
         inner = self.norm2(self.conv2(self.relu1(self.norm1(self.conv1(x)))))
-        return self.relu2(inner + self.shortcut(x))
+        out: Tensor = self.relu2(inner + self.shortcut(x))
+        return out
 
 
 def parse(name: str, width: int) -> ModelSpec:

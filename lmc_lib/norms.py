@@ -29,18 +29,20 @@ def reset(model: nn.Module, state: State, inputs: Tensor, *, batch_size: int = 2
         model: the architecture; unchanged.
         state: the weights; unchanged.
         inputs: examples of the training set.
-        batch_size: examples a batch; an incomplete last batch is left out, since it would count as a full one.
+        batch_size: largest number of examples a batch; an incomplete last batch is left out, since it would count as
+            a full one.
 
     Returns:
         The same weights with new buffers; a copy of ``state`` if the network keeps no statistics.
 
     Raises:
-        ValueError: if there are fewer examples than one batch.
+        ValueError: if there are fewer than two examples, which have no variance.
     """
     if not has_statistics(model):
         return dict(state)
-    if len(inputs) < batch_size:
-        raise ValueError(f"need at least one batch of {batch_size} examples, got {len(inputs)}")
+    if len(inputs) < 2:
+        raise ValueError(f"normalisation statistics need at least two examples, got {len(inputs)}")
+    batch_size = min(batch_size, len(inputs))
     network = copy.deepcopy(model).to(next(value.dtype for value in state.values() if value.is_floating_point()))
     network.load_state_dict(state)
     update_bn([batch for batch in torch.split(inputs, batch_size) if len(batch) == batch_size], network)

@@ -5,7 +5,7 @@ __all__ = [
     "obtain_pair", "obtain_run", "origin", "pairs", "replicas",
 ]  # fmt: skip
 
-from lmc_lib.experiments.origin import Origin, origin
-from lmc_lib.experiments.pairs import METHODS, Measurements, PairSpec, evidence, measure, obtain_pair, pairs
+from lmc_lib.experiments.measurement import METHODS, Measurements, PairSpec, evidence, measure, obtain_pair, pairs
 from lmc_lib.experiments.runs import RunSpec, obtain_run, replicas
+from lmc_lib.experiments.sources import Origin, origin
 from lmc_lib.experiments.sweep import Planned, fill, obtain

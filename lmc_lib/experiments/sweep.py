@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from lmc_lib.experiments.pairs import PairSpec, obtain_pair
+from lmc_lib.experiments.measurement import PairSpec, obtain_pair
 from lmc_lib.experiments.runs import RunSpec, obtain_run
 from lmc_lib.store import Store, describe, fingerprint
 from lmc_lib.training import Diverged

@@ -2,6 +2,6 @@
 
 __all__ = ["Entry", "NotStored", "Result", "Store", "StoreError", "describe", "fingerprint", "provenance"]
 
-from lmc_lib.store.fingerprint import describe, fingerprint
+from lmc_lib.store.address import describe, fingerprint
 from lmc_lib.store.origin import provenance
 from lmc_lib.store.store import Entry, NotStored, Result, Store, StoreError

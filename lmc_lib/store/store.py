@@ -18,7 +18,7 @@ import safetensors.torch
 from filelock import FileLock
 from torch import Tensor
 
-from lmc_lib.store.fingerprint import canonical, describe, fingerprint
+from lmc_lib.store.address import canonical, describe, fingerprint
 from lmc_lib.store.origin import provenance
 
 _LOG = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from lmc_lib.experiments.pairs import PairSpec
+from lmc_lib.experiments.measurement import PairSpec
 from lmc_lib.store import Store, provenance
 
 
