@@ -8,6 +8,7 @@ import argparse
 import base64
 import importlib.util
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -77,8 +78,7 @@ def write_quick_page(executed: Path, page: Path) -> None:
         if figure.get("name"):
             figure["name"] += "-quick"
         if cell.cell_type == "markdown":
-            for label in labels:
-                cell.source = cell.source.replace(f"({label})", f"({label}-quick)").replace(f"#{label}", f"#{label}-quick")
+            cell.source = re.sub(rf"([(#])({'|'.join(labels)})\b", r"\1\2-quick", cell.source)
     first = notebook.cells[0]
     title, _, rest = first.source.partition("\n")
     first.source = f"{title} (quick scale)\n{rest}"
@@ -96,14 +96,17 @@ def write_thumbnail(page: Path, image: Path) -> None:
 
 def dashboard(results: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
     """The table of verdicts and the cards of the claims, as Markdown."""
-    rows = ["| claim | scale | setting | verdict | after alignment | before | pairs |", "|---|---|---|---|---|---|---|"]
+    rows = [
+        "| claim | scale | setting | verdict | barrier after alignment | before | pairs |",
+        "|---|---|---|---|---|---|---|",
+    ]
     cards = []
     for claim_id, scales in results.items():
         claim = claims.load(claim_id)
         for scale, result in scales.items():
             page = f"claims/{claim_id}{'' if scale == 'laptop' else '-quick'}.ipynb"
-            for setting in [*result["settings"], result["control"] | {"control": True}]:
-                rows.append(_row(claim.title, page, scale, setting))
+            settings = [*result["settings"], result["control"] | {"control": True}]
+            rows += [_row(claim.title, page, scale, setting) for setting in settings]
         cards.append(_card(claim, scales["laptop"]))
     published = "; ".join(f"{each['what']}: {each['value']}" for each in claim.published[:2])
     return "\n".join(
@@ -160,7 +163,15 @@ def copy_mathjax() -> None:
 def build() -> int:
     """Calls Jupyter Book with warnings as errors, and checks that the pages exist."""
     shutil.rmtree(ROOT / "_build", ignore_errors=True)
-    command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(ROOT), "-W", "-n", "--keep-going", "-q"]
+    command = [
+        str(Path(sys.executable).with_name("jupyter-book")),
+        "build",
+        str(ROOT),
+        "-W",
+        "-n",
+        "--keep-going",
+        "-q",
+    ]
     code = subprocess.run(command, check=False).returncode
     expected = [SITE / "book" / "claims" / f"{page.stem}.html" for page in PAGES.glob("*.ipynb")]
     if missing := [str(page) for page in [SITE / "index.html", *expected] if not page.exists()]:

@@ -57,7 +57,7 @@ def interpolation_curves(
         ax.plot(alphas, np.median(values, axis=0), color=colour, linestyle=_DASHES[method], label=LABELS[method])
     ax.set_xlabel(r"position $\alpha$ on the line (0: target, 1: source)")
     ax.set_ylabel(ylabel)
-    ax.set_ylim(bottom=0.0)
+    _show_zero(ax)
     return ax
 
 
@@ -83,7 +83,7 @@ def barriers_of_pairs(
     ax.set_xticks(range(len(barriers)), [LABELS[method].replace(" ", "\n", 1) for method in barriers])
     ax.set_xlim(-0.6, len(barriers) - 0.4)
     ax.set_ylabel(ylabel)
-    ax.set_ylim(bottom=0.0)
+    _show_zero(ax)
     return ax
 
 
@@ -127,5 +127,10 @@ def barriers_against_width(
     ax.minorticks_off()
     ax.set_xlabel(xlabel)
     ax.set_ylabel(ylabel)
-    ax.set_ylim(bottom=0.0)
+    _show_zero(ax)
     return ax
+
+
+def _show_zero(ax: Axes) -> None:
+    """Draws the zero line, so that heights can be compared; a fixed limit would stop shared axes from growing."""
+    ax.axhline(0.0, color="0.75", linewidth=0.8, zorder=0)

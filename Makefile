@@ -1,0 +1,39 @@
+# make book · make test · make lint · make notebooks · make bench
+# Each makes the virtual environment itself when it is missing or older than pyproject.toml.
+# With an environment of your own (conda): make book VENV= PYTHON=python
+
+VENV   ?= .venv
+PYTHON ?= $(VENV)/bin/python
+STAMP  := $(if $(VENV),$(VENV)/.installed)
+BIN    := $(if $(VENV),$(VENV)/bin/)
+
+.PHONY: book test lint notebooks bench
+.DEFAULT_GOAL := book
+
+book: $(STAMP)
+	$(PYTHON) book/build.py
+
+# The notebooks run on an empty store of their own, so that their digits are computed, not replayed.
+test: $(STAMP)
+	$(PYTHON) -m pytest -n 2 --dist loadfile
+	store=$$(mktemp -d) && LMC_STORE=$$store $(PYTHON) -m pytest -c notebooks/pytest.ini --nbval --nbval-current-env notebooks; \
+	code=$$?; rm -rf "$$store"; exit $$code
+
+lint: $(STAMP)
+	$(BIN)ruff format --check .
+	$(BIN)ruff check .
+	$(BIN)mypy
+	$(BIN)lint-imports
+
+notebooks: $(STAMP)
+	$(PYTHON) notebooks/refresh.py
+
+bench: $(STAMP)
+	for program in benchmarks/*.py; do $(PYTHON) $$program --json results/$$(basename $$program .py).json || exit 1; done
+
+$(STAMP): pyproject.toml
+	python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
+	test -x $(VENV)/bin/python || python3 -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --upgrade pip
+	$(VENV)/bin/python -m pip install --quiet --editable ".[book,dev]"
+	touch $@
