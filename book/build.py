@@ -96,10 +96,8 @@ def write_thumbnail(page: Path, image: Path) -> None:
 
 def dashboard(results: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
     """The table of verdicts and the cards of the claims, as Markdown."""
-    rows = [
-        "| claim | scale | setting | verdict | barrier after alignment | before | pairs |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    head = ["claim", "scale", "setting", "verdict", "error barrier after alignment", "before", "pairs"]
+    rows = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
     cards = []
     for claim_id, scales in results.items():
         claim = claims.load(claim_id)
@@ -131,7 +129,8 @@ def _card(claim: claims.Claim, result: Mapping[str, Any]) -> str:
     lines = "\n".join(f"- {each['setting']}: {badge(each['verdict'])}" for each in result["settings"])
     return (
         f":::{{grid-item-card}} {claim.title}\n:link: claims/{claim.id}.ipynb\n"
-        f":img-bottom: generated/{claim.id}.png\n:img-alt: First figure of the page\n\n{claim.statement}\n\n{lines}\n:::"
+        f":img-bottom: generated/{claim.id}.png\n:img-alt: First figure of the page\n\n"
+        f"{claim.statement}\n\n{lines}\n:::"
     )
 
 

@@ -71,11 +71,6 @@ class Claim:
             f"<dt>Negative control</dt><dd>{escape(self.control)}</dd></dl>"
         )
 
-    def __str__(self) -> str:
-        """The statement and the criterion as text."""
-        conditions = "; ".join(condition.text for condition in (*self.observable, *self.supported))
-        return f"{self.statement}\nCriterion: {self.criterion}\nSupported if {conditions}."
-
 
 def load(claim_id: str, path: Path = _FILE) -> Claim:
     """Reads one claim.
