@@ -8,6 +8,7 @@ __all__ = ["Refused", "main", "parameters_of", "plan", "resolve", "run"]
 import argparse
 import ast
 import contextlib
+import dataclasses
 import json
 import os
 import sys
@@ -26,11 +27,18 @@ from tqdm import tqdm
 
 from lmc_lib import claims, store
 from lmc_lib.claims.verdict import extract
+from lmc_lib.training import TrainConfig
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = ROOT / "notebooks"
 RECORDS = ROOT / "records"
 PROFILES = ("quick", "laptop", "paper")
+
+# A parameter that is a dictionary holds fields of TrainConfig, and is checked like parameters of its own.
+_TRAINING: dict[str, Any] = {
+    field.name: 0 if field.default is dataclasses.MISSING else field.default
+    for field in dataclasses.fields(TrainConfig)
+}
 
 
 class Refused(ValueError):
@@ -254,13 +262,16 @@ def _check(name: str, value: Any, defaults: Mapping[str, Any], where: str) -> No
     if name not in defaults:
         valid = "\n".join(f"  {each}: {_type(default)} = {default!r}" for each, default in defaults.items())
         raise Refused(f"{where}: no parameter {name!r}; the valid ones are\n{valid}")
-    if not _fits(value, defaults[name]):
+    if isinstance(value, dict) and isinstance(defaults[name], dict):
+        for key, each in value.items():
+            _check(key, each, _TRAINING, f"{where}: {name}")
+    elif not _fits(value, defaults[name]):
         raise Refused(f"{where}: {name} takes {_type(defaults[name])}, like {defaults[name]!r}, not {value!r}")
 
 
 def _fits(value: Any, default: Any) -> bool:
-    if isinstance(default, list):
-        return isinstance(value, list) and all(not default or _fits(each, default[0]) for each in value)
+    if isinstance(default, list | tuple):
+        return isinstance(value, list | tuple) and all(not default or _fits(each, default[0]) for each in value)
     if isinstance(default, float):
         return type(value) in (int, float)
     return type(value) is type(default)

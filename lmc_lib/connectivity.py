@@ -133,9 +133,9 @@ def barrier(
         ValueError: if the convention is unknown.
 
     Example:
-        >>> barrier(torch.tensor([0.0, 0.6, 1.0], dtype=torch.float64))
-        0.1
-        >>> barrier(torch.tensor([0.0, 0.6, 1.0], dtype=torch.float64), convention="at_maximum")
+        >>> barrier(torch.tensor([0.0, 0.75, 1.0], dtype=torch.float64))
+        0.25
+        >>> barrier(torch.tensor([0.0, 0.75, 1.0], dtype=torch.float64), convention="at_maximum")
         0.0
     """
     if convention not in CONVENTIONS:
@@ -174,7 +174,7 @@ def _evaluate(network: nn.Module, state: State, split: Split, batch_size: int) -
             batch = split[first : first + batch_size]
             # Convolutions on CPUs are faster with the channels last.
             inputs = batch.inputs.to(next(iter(state.values())).device, dtype, memory_format=torch.channels_last)
-            logits = torch.func.functional_call(network, state, (inputs,)).double().cpu()
+            logits = torch.func.functional_call(network, state, (inputs,), tie_weights=False).double().cpu()
             loss += float(nn.functional.cross_entropy(logits, batch.labels, reduction="sum"))
             error += float((logits.argmax(1) != batch.labels).sum())
     return Scores(loss / len(split), error / len(split))

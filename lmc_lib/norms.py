@@ -43,7 +43,9 @@ def reset(model: nn.Module, state: State, inputs: Tensor, *, batch_size: int = 2
     if len(inputs) < 2:
         raise ValueError(f"normalisation statistics need at least two examples, got {len(inputs)}")
     batch_size = min(batch_size, len(inputs))
-    network = copy.deepcopy(model).to(next(value.dtype for value in state.values() if value.is_floating_point()))
+    dtype = next(value.dtype for value in state.values() if value.is_floating_point())
+    inputs = inputs.to(next(iter(state.values())).device, dtype)
+    network = copy.deepcopy(model).to(inputs.device, dtype)
     network.load_state_dict(state)
     update_bn([batch for batch in torch.split(inputs, batch_size) if len(batch) == batch_size], network)
     return {name: value.detach() for name, value in network.state_dict().items()}

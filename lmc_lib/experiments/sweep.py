@@ -12,6 +12,7 @@ import os
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import connection
 from pathlib import Path
 
@@ -94,6 +95,11 @@ def _fill_with_processes(
             for future in as_completed(futures):
                 future.result()
                 progress.advance()
+    except BrokenProcessPool as error:
+        raise RuntimeError(
+            "a worker was ended from outside, often for lack of memory. Finished results are stored: run again, with "
+            f"fewer than {workers} workers if memory is short"
+        ) from error
     finally:
         pool.shutdown(cancel_futures=True)
 

@@ -3,7 +3,7 @@
 __all__ = ["Problem", "coordinate_ascent"]
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from scipy.optimize import linear_sum_assignment
@@ -19,6 +19,7 @@ _RELATIVE_GAIN = 1e-11
 _GRID = 2.0**-32
 
 
+@runtime_checkable
 class Problem(Protocol):
     """A source that is permuted step by step towards a target."""
 

@@ -35,8 +35,11 @@ def function_change(
     network = copy.deepcopy(model).double().eval()
     state = cast(state, torch.float64)
     with torch.no_grad():
-        before = torch.func.functional_call(network, state, (inputs.double(),))
-        after = torch.func.functional_call(network, permute(state, permutation, spec), (inputs.double(),))
+        before, after = (
+            # Tied weights come as equal tensors under several names.
+            torch.func.functional_call(network, weights, (inputs.double(),), tie_weights=False)
+            for weights in (state, permute(state, permutation, spec))
+        )
     return float((after - before).abs().max() / before.std())
 
 
@@ -73,10 +76,14 @@ def prove(model: nn.Module, spec: PermutationSpec, inputs: Tensor, *, generator:
 
 
 def _random_weights(model: nn.Module, generator: Generator) -> State:
-    state = {}
-    for name, value in model.state_dict().items():
+    state: State = {}
+    drawn: dict[int, Tensor] = {}
+    for name, value in model.state_dict(keep_vars=True).items():
         if not value.is_floating_point():
             state[name] = value.clone()
+            continue
+        if id(value) in drawn:  # tied to an earlier entry
+            state[name] = drawn[id(value)]
             continue
         draw = torch.randn(value.shape, generator=generator, dtype=torch.float64)
         if value.dim() > 1:
@@ -85,7 +92,7 @@ def _random_weights(model: nn.Module, generator: Generator) -> State:
             draw = draw.square() + 0.5
         elif name.endswith("weight"):
             draw = 1.0 + 0.3 * draw
-        state[name] = draw
+        state[name] = drawn[id(value)] = draw
     return state
 
 

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn import functional as F  # noqa: N812 -- the usual name
+from torch.nn.utils import parametrize
 
 from lmc_lib.symmetry.spec import Axis, Factor, PermutationSpec, SymmetryError, Tap
 
@@ -126,8 +127,8 @@ class _Walk:
 
     def __init__(self, traced: fx.GraphModule) -> None:
         self.modules = dict(traced.named_modules())
-        self.tensors: dict[str, Tensor] = dict(traced.named_parameters(remove_duplicate=False))
-        self.tensors |= dict(traced.named_buffers(remove_duplicate=False))
+        # A buffer that the state dictionary leaves out cannot be permuted; it is not an entry.
+        self.tensors: dict[str, Tensor] = traced.state_dict(keep_vars=True)
         self.owner: dict[int, str] = {}
         self.entries: dict[str, list[_Dim]] = {}
         self.values: dict[fx.Node, list[_Dim]] = {}
@@ -146,7 +147,8 @@ class _Walk:
         elif node.op == "placeholder":
             self.values[node] = _pinned_dims(node)
         elif node.op == "get_attr":
-            self.values[node] = self._entry(str(node.target))
+            name = str(node.target)
+            self.values[node] = self._entry(name) if name in self.tensors else _pinned_dims(node)
         elif node.op == "call_module":
             self._visit_module(node, self.modules[str(node.target)])
         else:
@@ -154,7 +156,9 @@ class _Walk:
 
     def _visit_module(self, node: fx.Node, module: nn.Module) -> None:
         name = str(node.target)
-        if isinstance(module, nn.Linear):
+        if parametrize.is_parametrized(module):
+            self._unknown(node, "a parametrised weight")
+        elif isinstance(module, nn.Linear):
             self._linear(node, name)
         elif isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
             self._convolution(node, name, module.groups)
@@ -175,7 +179,7 @@ class _Walk:
         elif issubclass(kind, unchanged):
             self.values[node] = self._input(node)
         elif issubclass(kind, pools):
-            self._pool(node)
+            self._pool(node, kind.__name__)
         elif issubclass(kind, _RESHAPE_MODULES):
             self._reshape(node)
         else:
@@ -188,7 +192,7 @@ class _Walk:
         elif target in _UNCHANGED_FUNCTIONS or target in _UNCHANGED_METHODS:
             self.values[node] = self._input(node)
         elif target in _POOL_FUNCTIONS:
-            self._pool(node)
+            self._pool(node, target.__name__)
         elif target in _ELEMENTWISE or target in _ELEMENTWISE_METHODS:
             self._elementwise(node)
         elif target in _RESHAPE_FUNCTIONS or target in _RESHAPE_METHODS:
@@ -215,14 +219,15 @@ class _Walk:
 
     def _convolution(self, node: fx.Node, name: str, groups: int) -> None:
         # A grouped convolution maps (group, i) to (group, o); its weight has axes (group, o), i and the kernel.
-        channels = self._input(node)[1]
         out, inner, *kernel = self._entry(f"{name}.weight")
+        *examples, channels = self._input(node)[: -len(kernel)]
+        pixels = self._input(node)[-len(kernel) :]
         block = _places(groups)
         _unify(channels, block + inner)
         _unify(out, block + _places(_size(out) // groups))
-        _pin_all(kernel)
+        _pin_all([*kernel, *pixels])
         self._unify_if_present(f"{name}.bias", out)
-        self.values[node] = [_pinned_dims(node)[0], out, *_pinned_dims(node)[2:]]
+        self.values[node] = [*examples, out, *_pinned_dims(node)[-len(kernel) :]]
 
     def _affine(self, node: fx.Node, name: str, dims: Sequence[_Dim]) -> None:
         for entry in ("weight", "bias", "running_mean", "running_var"):
@@ -230,7 +235,7 @@ class _Walk:
         self.values[node] = self._input(node)
 
     def _layer_norm(self, node: fx.Node) -> None:
-        source, *affine = (self.values[each] for each in node.all_input_nodes)
+        source, *affine = (self.values[each] for each in node.all_input_nodes if each in self.values)
         for entry in affine:
             for mine, other in zip(entry, source[-len(entry) :], strict=True):
                 _unify(mine, other)
@@ -240,9 +245,11 @@ class _Walk:
         self.activations.append(node)
         self.values[node] = self._input(node)
 
-    def _pool(self, node: fx.Node) -> None:
-        # Windows pin the pixels; examples and channels pass.
-        self.values[node] = [*self._input(node)[:2], *_pinned_dims(node)[2:]]
+    def _pool(self, node: fx.Node, name: str) -> None:
+        # Windows pin the pixels, as many dimensions as the name says; examples and channels pass.
+        rank = int(name[name.lower().index("d", name.lower().index("pool")) - 1])
+        _pin_all(self._input(node)[-rank:])
+        self.values[node] = [*self._input(node)[:-rank], *_pinned_dims(node)[-rank:]]
 
     def _elementwise(self, node: fx.Node) -> None:
         shape = _shape(node)
@@ -265,7 +272,7 @@ class _Walk:
             taken: list[_Place] = []
             missing = size
             while missing > 1:
-                place = pending.pop(0)
+                place = _pop(pending)
                 if missing % place.size:
                     if place.size % missing:
                         self._unknown(node, "reshape that splits units unevenly")
@@ -279,18 +286,23 @@ class _Walk:
         self.values[node] = out
 
     def _permute(self, node: fx.Node) -> None:
-        order = node.args[1] if isinstance(node.args[1], tuple | list) else node.args[1:]
+        order: Any = node.kwargs.get("dims", node.args[1:])
+        order = order[0] if isinstance(order[0], tuple | list) else order
         source = self._input(node)
-        self.values[node] = [source[int(dim)] for dim in order]  # type: ignore[arg-type]
+        self.values[node] = [source[int(dim)] for dim in order]
 
     def _transpose(self, node: fx.Node) -> None:
         dims = list(self._input(node))
-        first, second = (int(arg) for arg in node.args[1:3])  # type: ignore[arg-type]
+        given: Any = [*node.args[1:], *(node.kwargs[name] for name in ("dim0", "dim1") if name in node.kwargs)]
+        first, second = (int(dim) for dim in given)
         dims[first], dims[second] = dims[second], dims[first]
         self.values[node] = dims
 
     def _reduce(self, node: fx.Node) -> None:
         source = self._input(node)
+        if node.kwargs.keys() - {"dim", "keepdim", "dtype"}:
+            self._unknown(node, f"a reduction with {', '.join(node.kwargs)}")
+            return
         over: Any = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
         if over is None:
             self.values[node] = []
@@ -418,6 +430,12 @@ def _resolve(dim: _Dim) -> list[_Place]:
     return resolved
 
 
+def _pop(places: list[_Place]) -> _Place:
+    """Takes the first factor off a list; an earlier step may have linked or split it since the list was made."""
+    places[:1] = _resolve((places[0],))
+    return places.pop(0)
+
+
 def _split(place: _Place, size: int) -> tuple[_Place, _Place]:
     """Splits a place row-major into an outer factor of this size and an inner one."""
     place.parts = (_Place(size, pinned=place.pinned), _Place(place.size // size, pinned=place.pinned))
@@ -434,7 +452,7 @@ def _unify(first: _Dim, second: _Dim) -> None:
     """Makes two dimensions of equal size move together, splitting factors where their boundaries differ."""
     left, right = _resolve(first), _resolve(second)
     while left and right:
-        a, b = left.pop(0), right.pop(0)
+        a, b = _pop(left), _pop(right)
         if a.size > b.size and a.size % b.size == 0:
             a, rest = _split(a, b.size)
             left.insert(0, rest)

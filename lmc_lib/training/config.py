@@ -41,9 +41,10 @@ class TrainConfig:
     milestones: tuple[int, ...] = ()
     augment: bool = False
     precision: str = "float32"
-    grid_bits: int = 24
+    grid_bits: int = 20
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "milestones", tuple(self.milestones))  # notebooks write lists
         for name, allowed in (("optimiser", OPTIMISERS), ("schedule", SCHEDULES), ("precision", PRECISIONS)):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"unknown {name} {getattr(self, name)!r}; there are {', '.join(allowed)}")

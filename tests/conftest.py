@@ -1,0 +1,73 @@
+"""What every test relies on: one thread, a guard around the global random streams, random weights."""
+
+import random
+from unittest import mock
+
+import hypothesis
+import matplotlib
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+matplotlib.use("Agg")
+
+# Under test, beartype checks the annotations of the library. It looks at a random item of each list; with a stream of
+# its own it leaves the global one alone.
+with mock.patch.object(random, "getrandbits", random.Random(0).getrandbits):
+    import beartype  # noqa: F401
+
+from lmc_lib import rng  # noqa: E402 -- after beartype, which it would import
+from lmc_lib.state import State  # noqa: E402
+
+# Few, fixed examples: the laws are strict, so a wrong library fails on almost any of them, and runs are the same.
+hypothesis.settings.register_profile("laws", max_examples=15, deadline=None, derandomize=True)
+hypothesis.settings.load_profile("laws")
+
+# The networks here are tiny: a second thread costs more than it brings.
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def global_streams_stay():
+    """Fails a test that moves a global random stream: whatever is random here takes a generator."""
+    before = _global_streams()
+    yield
+    moved = [name for name, state in _global_streams().items() if state != before[name]]
+    assert not moved, f"the test moved the global random stream of {', '.join(moved)}"
+
+
+def _global_streams() -> dict[str, object]:
+    algorithm, keys, *rest = np.random.get_state()  # noqa: NPY002 -- the stream that nothing may touch
+    return {
+        "torch": torch.get_rng_state().numpy().tobytes(),
+        "numpy": (algorithm, keys.tobytes(), *rest),
+        "Python": random.getstate(),
+    }
+
+
+@pytest.fixture(scope="session")
+def random_weights():
+    """Draws every entry of a network's state in float64, vectors and BatchNorm statistics too.
+
+    Zeros and ones, as a fresh network has them, would hide an entry that was not moved.
+    """
+
+    def draw(model: nn.Module, *path: str | int) -> State:
+        generator = rng.stream(0, "random weights", *path)
+        state = {}
+        for name, value in model.state_dict().items():
+            if not value.is_floating_point():
+                state[name] = torch.full_like(value, 7)
+                continue
+            entry = torch.randn(value.shape, generator=generator, dtype=torch.float64)
+            if value.dim() > 1:
+                entry /= value[0].numel() ** 0.5
+            elif name.endswith("running_var"):
+                entry = entry.square() + 0.5
+            elif name.endswith("weight"):
+                entry = 1.0 + 0.3 * entry
+            state[name] = entry
+        return state
+
+    return draw

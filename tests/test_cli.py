@@ -1,0 +1,383 @@
+"""The command line: parameters refused before anything runs, results as files, errors as one paragraph."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+
+from lmc_lib import claims, cli
+from lmc_lib.cli import Refused, main, parameters_of, resolve
+from lmc_lib.store import Result, Store
+
+CLAIM = "weak-connectivity"
+REPORT = {"claim": "toy", "scale": "quick", "verdict": "supported", "settings": [], "numbers": {}}
+
+PARAMETERS = """\
+scale: str = "quick"  # name of the profile
+data: str = "digits"  # the data set
+width: int = 16  # units
+rate: float = 0.1  # learning rate
+fast: bool = False  # whether to hurry
+widths: list = [8, 16]  # further units
+rates: list = [0.1, 0.2]  # further rates
+training: dict = {"steps": 300, "lr": 0.05}  # of the networks
+"""
+
+
+@pytest.fixture
+def toy(tmp_path, monkeypatch):
+    """A claim with one parameter of each type, and its profiles, in a folder of its own."""
+    notebook = nbformat.v4.new_notebook()
+    notebook.cells.append(nbformat.v4.new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]}))
+    notebook.metadata["kernelspec"] = {"name": "python3", "language": "python", "display_name": "Python 3"}
+    (tmp_path / "profiles").mkdir()
+    nbformat.write(notebook, tmp_path / "toy.ipynb")
+    write_profile(tmp_path, "laptop", {"width": 64, "training": {"steps": 1000}})
+    write_profile(tmp_path, "paper", {"width": 128})
+    monkeypatch.setattr(cli, "NOTEBOOKS", tmp_path)
+    monkeypatch.setattr(cli, "RECORDS", tmp_path / "records")
+    return tmp_path
+
+
+def write_profile(folder, name, parameters):
+    (folder / "profiles" / f"{name}.yml").write_text(yaml.safe_dump({"toy": parameters}))
+
+
+class TestResolve:
+    def test_reads_names_and_defaults(self, toy):
+        assert parameters_of("toy") == {
+            "scale": "quick",
+            "data": "digits",
+            "width": 16,
+            "rate": 0.1,
+            "fast": False,
+            "widths": [8, 16],
+            "rates": [0.1, 0.2],
+            "training": {"steps": 300, "lr": 0.05},
+        }
+
+    def test_quick_is_the_notebook_as_it_stands(self, toy):
+        assert resolve("toy", "quick") == {"scale": "quick"}
+
+    def test_a_profile_changes_what_it_names(self, toy):
+        assert resolve("toy", "laptop") == {"scale": "laptop", "width": 64, "training": {"steps": 1000}}
+
+    @pytest.mark.parametrize(
+        ("text", "name", "value"),
+        [
+            ("data=mnist", "data", "mnist"),
+            ("data='mnist'", "data", "mnist"),
+            ("data=a=b", "data", "a=b"),
+            ("width=32", "width", 32),
+            (" width = 32 ", "width", 32),
+            ("rate=0.5", "rate", 0.5),
+            ("rate=1", "rate", 1),
+            ("rate=1e-3", "rate", 0.001),
+            ("fast=True", "fast", True),
+            ("widths=[4]", "widths", [4]),
+            ("widths=[]", "widths", []),
+            ("rates=[1, 0.5]", "rates", [1, 0.5]),
+            ("training={'steps': 5}", "training", {"steps": 5}),
+            ("training.steps=5", "training", {"steps": 5, "lr": 0.05}),
+            ("training.momentum=0.5", "training", {"steps": 300, "lr": 0.05, "momentum": 0.5}),
+        ],
+    )
+    def test_an_override_of_the_right_type_is_taken(self, toy, text, name, value):
+        assert resolve("toy", "quick", [text]) == {"scale": "quick", name: value}
+
+    def test_overrides_come_after_the_profile_and_after_each_other(self, toy):
+        found = resolve("toy", "laptop", ["width=1", "width=2", "training.lr=1.0", "training.steps=7"])
+        assert found == {"scale": "laptop", "width": 2, "training": {"steps": 7, "lr": 1.0}}
+
+    @pytest.mark.parametrize(
+        ("text", "name", "expected"),
+        [
+            ("data=3", "data", "str"),
+            ("data=None", "data", "str"),
+            ("width=wide", "width", "int"),
+            ("width='32'", "width", "int"),
+            ("width=32.0", "width", "int"),
+            ("width=True", "width", "int"),
+            ("width=[32]", "width", "int"),
+            ("width=", "width", "int"),
+            ("rate=fast", "rate", "float"),
+            ("rate=True", "rate", "float"),
+            ("fast=1", "fast", "bool"),
+            ("fast=yes", "fast", "bool"),
+            ("widths=8", "widths", "a list of int"),
+            ("widths=(8, 16)", "widths", "a list of int"),  # papermill would write a tuple as a string
+            ("widths=[8, 'wide']", "widths", "a list of int"),
+            ("widths=[8, 1.5]", "widths", "a list of int"),
+            ("widths=[True]", "widths", "a list of int"),
+            ("rates=['a']", "rates", "a list of float"),
+            ("training=5", "training", "dict"),
+            ("training=[5]", "training", "dict"),
+        ],
+    )
+    def test_a_wrong_type_is_refused_with_the_right_one(self, toy, text, name, expected):
+        with pytest.raises(Refused, match=f"-p: {name} takes {re.escape(expected)}, like .*, not "):
+            resolve("toy", "quick", [text])
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("training.steps=many", "steps takes int"),
+            ("training.steps=2.5", "steps takes int"),
+            ("training.lr=[1]", "lr takes float"),
+            ("training.stepz=3", "no parameter 'stepz'"),
+            ("training={'stepz': 3}", "no parameter 'stepz'"),
+        ],
+    )
+    def test_entries_of_a_dictionary_are_checked_too(self, toy, text, message):
+        with pytest.raises(Refused, match=f"-p: training: {message}"):
+            resolve("toy", "quick", [text])
+
+    def test_a_key_of_what_is_no_dictionary_is_refused(self, toy):
+        with pytest.raises(Refused, match="width"):
+            resolve("toy", "quick", ["width.units=3"])
+
+    @pytest.mark.parametrize("text", ["wdith=3", "wdith.steps=3", "=3", "Width=3"])
+    def test_an_unknown_name_is_refused_with_all_valid_ones(self, toy, text):
+        with pytest.raises(Refused, match="no parameter") as caught:
+            resolve("toy", "quick", [text])
+        for line in ("data: str = 'digits'", "width: int = 16", "rate: float = 0.1", "widths: a list of int = [8, 16]"):
+            assert f"\n  {line}" in str(caught.value)
+
+    def test_an_override_without_a_value_is_refused(self, toy):
+        with pytest.raises(Refused, match="-p takes name=value, not 'width'"):
+            resolve("toy", "quick", ["width"])
+
+    def test_an_unknown_claim_is_refused_with_those_that_there_are(self, toy):
+        with pytest.raises(Refused, match="no notebook for the claim 'tyo'; there are: toy"):
+            resolve("tyo", "quick")
+
+    def test_an_unknown_profile_is_refused_with_those_that_there_are(self, toy):
+        with pytest.raises(Refused, match="no profile 'desktop'; there are quick, laptop, paper"):
+            resolve("toy", "desktop")
+
+    def test_a_profile_without_the_claim_is_refused(self, toy):
+        (toy / "profiles" / "paper.yml").write_text("other: {}\n")
+        with pytest.raises(Refused, match="profile paper has no block for toy"):
+            resolve("toy", "paper")
+
+    @pytest.mark.parametrize(
+        ("parameters", "message"), [({"wdith": 3}, "no parameter 'wdith'"), ({"width": "3"}, "width takes int")]
+    )
+    def test_a_profile_is_checked_like_an_override(self, toy, parameters, message):
+        write_profile(toy, "laptop", parameters)
+        with pytest.raises(Refused, match=f"profile laptop: {message}"):
+            resolve("toy", "laptop")
+
+    @pytest.mark.parametrize("profile", cli.PROFILES)
+    @pytest.mark.parametrize("claim", claims.load_all())
+    def test_every_profile_of_every_claim_resolves(self, claim, profile):
+        found = resolve(claim, profile)
+        assert found["scale"] == profile
+        assert found.keys() <= parameters_of(claim).keys()
+
+
+class TestRun:
+    """``cli.run`` around a notebook that is not executed: what it sets for it, and what it writes."""
+
+    @pytest.fixture
+    def executed(self, toy, monkeypatch):
+        """Replaces the execution by a look at the environment that the notebook would see."""
+        seen = {}
+
+        def execute(claim, notebook, parameters):
+            seen.update({name: value for name, value in os.environ.items() if name.startswith("LMC_")})
+            seen["parameters"] = parameters
+            output = nbformat.v4.new_output("display_data", {"application/vnd.lmc.report+json": REPORT})
+            return nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(outputs=[output])])
+
+        for name in [name for name in os.environ if name.startswith("LMC_")]:
+            monkeypatch.delenv(name)
+        monkeypatch.setattr(cli, "_execute", execute)
+        return seen
+
+    def test_writes_report_parameters_and_provenance(self, executed, tmp_path):
+        result = cli.run("toy", overrides=["width=3"], out=tmp_path / "out")
+        assert json.loads((tmp_path / "out" / "toy.json").read_text()) == result
+        assert {name: result[name] for name in REPORT} == REPORT
+        assert result["parameters"] == parameters_of("toy") | {"width": 3}
+        assert {"created", "commit", "versions", "seconds"} <= result["provenance"].keys()
+
+    def test_options_reach_the_notebook_and_leave_no_trace(self, executed, tmp_path):
+        before = dict(os.environ)
+        cli.run("toy", out=tmp_path / "out", workers=3, recompute=True, compute=False)
+        assert (executed["LMC_WORKERS"], executed["LMC_COMPUTE"]) == ("3", "0")
+        assert float(executed["LMC_STALE_BEFORE"]) > 1e9
+        assert dict(os.environ) == before
+
+    @pytest.mark.parametrize(("name", "value"), [("LMC_WORKERS", "3"), ("LMC_COMPUTE", "0")])
+    def test_variables_of_the_user_hold_where_no_option_says_otherwise(
+        self, executed, tmp_path, monkeypatch, name, value
+    ):
+        monkeypatch.setenv(name, value)
+        cli.run("toy", out=tmp_path / "out")
+        assert executed.get(name) == value
+
+    def test_shipped_records_reach_the_notebook(self, executed, toy):
+        (toy / "records").mkdir()
+        (toy / "records" / "toy-laptop.json").write_text('{"records": {}}')
+        cli.run("toy", out=toy / "out")
+        assert executed["LMC_RECORDS"] == str(toy / "records" / "toy-laptop.json")
+
+    def test_a_notebook_without_a_report_is_refused(self, executed, toy, monkeypatch):
+        monkeypatch.setattr(cli, "_execute", lambda *args: nbformat.v4.new_notebook())
+        with pytest.raises(Refused, match=r"shows no report: its last result must be claims\.conclude"):
+            cli.run("toy", out=toy / "out")
+
+    def test_wrong_parameters_stop_before_anything_is_written(self, executed, toy):
+        with pytest.raises(Refused):
+            cli.run("toy", overrides=["width=wide"], out=toy / "out")
+        assert not (toy / "out").exists()
+        assert executed == {}
+
+
+class TestRecords:
+    """``lmc run --records``: the measurements behind a page, kept without the networks."""
+
+    @pytest.fixture
+    def keep(self, toy, monkeypatch, capsys):
+        """Calls ``lmc run toy --records`` with the given fingerprints as those of the claim's measurements."""
+        result = REPORT | {"control": {"setting": "narrow", "verdict": "not supported"}, "provenance": {"seconds": 1.0}}
+
+        def keep(*keys):
+            rows = [{"fingerprint": key, "type": "PairSpec", "stored": True} for key in keys]
+            monkeypatch.setenv("LMC_STORE", str(toy / "store"))
+            monkeypatch.setattr(cli, "run", lambda *args, **options: result)
+            monkeypatch.setattr(cli, "plan", lambda *args, **options: rows)
+            assert main(["run", "toy", "--profile", "laptop", "--records"]) == 0
+            return json.loads((toy / "records" / "toy-laptop.json").read_text())
+
+        return keep
+
+    def test_keeps_measurements_of_the_store(self, keep, toy):
+        spec = claims.Condition("raw", "the barrier", 0.2, True, "any dataclass is a spec")
+        entry = Store(toy / "store").get_or_compute(spec, lambda: Result({"barrier": 0.5}))
+        kept = keep(entry.fingerprint)
+        assert kept["records"] == {entry.fingerprint: entry.as_record()}
+        assert kept["report"]["verdict"] == "supported"
+        assert "provenance" not in kept["report"]
+
+    def test_keeps_measurements_that_came_from_records(self, keep, toy):
+        record = {"spec": {"type": "PairSpec"}, "values": {"barrier": 0.5}, "provenance": {"seconds": 1.0}}
+        (toy / "records").mkdir()
+        (toy / "records" / "toy-laptop.json").write_text(json.dumps({"report": {}, "records": {"abc": record}}))
+        assert keep("abc")["records"] == {"abc": record}
+
+
+class TestMain:
+    def test_list_shows_every_claim_with_its_title(self, capsys):
+        assert main(["list"]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        for claim in claims.load_all().values():
+            assert any(line.split() == [claim.id, *claim.title.split()] for line in lines)
+
+    @pytest.mark.parametrize("command", ["run", "status"])
+    def test_a_refusal_is_exit_code_1_and_one_message(self, command, capsys, tmp_path):
+        assert main([command, "strong"]) == 1
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err.startswith("lmc: no notebook for the claim 'strong'; there are: ")
+
+    @pytest.mark.parametrize("arguments", [[], ["fly"], ["run"], ["run", CLAIM, "--workers", "many"]])
+    def test_a_misspelt_command_is_exit_code_2(self, arguments, capsys):
+        with pytest.raises(SystemExit) as caught:
+            main(arguments)
+        assert caught.value.code == 2
+        assert "usage: lmc" in capsys.readouterr().err
+
+
+TINY = [
+    "width=16", "widths=[8]", "seeds=3", "training.steps=30", "residual_training.steps=5",
+    "residual_training.warmup=2", "residual_width=4", "residual_widths=[2]", "points=3", "examples=[60,60]",
+]  # fmt: skip
+
+
+def lmc(*arguments, folder, overrides=(), **variables):
+    """Calls the command as a user does, on a store of its own."""
+    command = [Path(sys.executable).with_name("lmc"), *arguments]
+    for text in overrides:
+        command += ["-p", text]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("LMC_")}
+    environment |= {"LMC_STORE": str(folder / "store"), "OMP_NUM_THREADS": "1"} | variables
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """The claim, run once on an empty store with networks as small as they come."""
+    folder = tmp_path_factory.mktemp("tiny")
+    done = lmc("run", CLAIM, "--out", "out", "--workers", "1", folder=folder, overrides=TINY)
+    assert done.returncode == 0, done.stderr
+    return folder, done
+
+
+def stored(folder):
+    return {path: path.read_bytes() for path in (folder / "store" / "runs").rglob("*") if path.is_file()}
+
+
+@pytest.mark.slow
+class TestWeakConnectivity:
+    def test_run_writes_a_notebook_and_a_report(self, tiny):
+        folder, done = tiny
+        notebook = nbformat.read(folder / "out" / f"{CLAIM}.ipynb", nbformat.NO_CONVERT)
+        assert all(cell.execution_count for cell in notebook.cells if cell.cell_type == "code")
+        report = json.loads((folder / "out" / f"{CLAIM}.json").read_text())
+        names = {"claim", "scale", "verdict", "settings", "control", "numbers", "parameters", "provenance"}
+        assert report.keys() == names
+        assert (report["claim"], report["scale"]) == (CLAIM, "quick")
+        assert report["verdict"] in claims.VERDICTS
+        assert len(report["settings"]) == 2
+        assert report["parameters"]["width"] == 16
+        assert report["parameters"]["training"]["steps"] == 30
+        assert done.stdout.startswith(f"{CLAIM} (quick): {report['verdict']}\n")
+        assert "written to out/weak-connectivity.ipynb and .json" in done.stdout
+
+    def test_a_second_run_computes_nothing_and_says_the_same(self, tiny):
+        folder, _ = tiny
+        before = stored(folder)
+        done = lmc("run", CLAIM, "--out", "again", folder=folder, overrides=TINY)
+        assert done.returncode == 0, done.stderr
+        assert stored(folder) == before
+        first, second = (json.loads((folder / name / f"{CLAIM}.json").read_text()) for name in ("out", "again"))
+        assert first.pop("provenance") != second.pop("provenance")
+        assert json.dumps(first) == json.dumps(second)
+
+    def test_an_error_within_the_notebook_is_one_paragraph(self, tiny):
+        folder, _ = tiny
+        done = lmc("run", CLAIM, "--out", "bad", "--workers", "1", folder=folder, overrides=[*TINY, "points=2"])
+        assert done.returncode == 1
+        message = done.stderr[done.stderr.index("lmc: ") :]
+        assert re.match(rf"lmc: {CLAIM} stopped in cell \d+: ValueError: .*points is at least 3, got 2\n$", message)
+        assert "Traceback" not in done.stderr
+        assert not (folder / "bad" / f"{CLAIM}.json").exists()
+
+    def test_status_counts_what_is_stored_and_what_is_missing(self, tiny):
+        folder, _ = tiny
+        full = lmc("status", CLAIM, folder=folder, overrides=TINY)
+        assert full.returncode == 0, full.stderr
+        *lines, total = full.stdout.splitlines()
+        assert total == "to compute: 0.0 core-minutes"
+        counts = [
+            re.search(r" +(\d+) (networks|pairs) +(\d+) stored +(\d+) to compute, [\d.]+ s each$", x) for x in lines
+        ]
+        # Four architectures with three networks each, and their three pairs.
+        expected = [("3", "networks", "3", "0")] * 4 + [("3", "pairs", "3", "0")] * 4
+        assert sorted(each.groups() for each in counts) == sorted(expected)
+
+    def test_status_of_the_paper_profile_is_known_without_its_data(self, tmp_path):
+        done = lmc("status", CLAIM, "--profile", "paper", folder=tmp_path, LMC_DATA=str(tmp_path / "nothing"))
+        assert done.returncode == 0, done.stderr
+        *lines, total = done.stdout.splitlines()
+        assert lines
+        assert all(" 0 stored" in line and line.endswith("time unknown") for line in lines)
+        assert re.fullmatch(r"to compute: 0\.0 core-minutes and \d+ of unknown cost", total)

@@ -1,0 +1,48 @@
+"""The published settings, tried for two steps on random images of the right shape."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from lmc_lib import matching, models, rng, symmetry, training
+from lmc_lib.data import Split
+from lmc_lib.store import fingerprint
+from lmc_lib.training import TrainConfig
+
+PROFILE = yaml.safe_load((Path(__file__).parents[1] / "notebooks" / "profiles" / "paper.yml").read_text())
+WEAK = PROFILE["weak-connectivity"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("architecture", "width", "options", "groups"),
+    [
+        (WEAK["plain"], WEAK["width"], WEAK["training"], 13),
+        (WEAK["residual"], WEAK["residual_width"], WEAK["residual_training"], 12),
+    ],
+)
+def test_published_networks_train_and_match(architecture, width, options, groups):
+    spec = models.parse(architecture, width // 4)  # a quarter of the channels, for the time's sake
+    model = models.build(spec, (3, 32, 32), 10)
+    generator = rng.stream(0, "random images")
+    images = Split(torch.randn(16, 3, 32, 32, generator=generator), torch.randint(10, (16,), generator=generator))
+    config = TrainConfig(**options, precision=WEAK["precision"])
+    assert fingerprint(config)  # the list of milestones is a value like any other
+    short = replace(config, steps=2, warmup=1, milestones=(1,), batch_size=8)
+    start = models.initialise(model, generator=rng.stream(0, "initial weights"))
+    trained = training.train(model, start, images, short, seed=0).final
+    axes = symmetry.permutation_spec(model, images.inputs)
+    assert len(axes.sizes) == groups
+    assert not axes.pinned
+    found = matching.weight_matching(axes, trained, trained, generator=rng.stream(0, "order"), max_sweeps=1)
+    assert symmetry.fixed_points(found) == 1.0  # a network is its own best match
+
+
+def test_published_schedule_is_that_of_the_reference():
+    config = TrainConfig(**WEAK["training"])
+    rates = [training.learning_rate(config, epoch * 390) for epoch in (1, 79, 80, 119, 120, 159)]
+    assert rates == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
+    assert config.steps == 160 * 390

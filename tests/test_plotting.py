@@ -1,0 +1,194 @@
+"""Figures: what the artists hold is what was given; images are not compared."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import seaborn as sns
+from matplotlib.colors import to_rgba
+from matplotlib.container import ErrorbarContainer
+
+from lmc_lib import plotting, rng
+
+METHODS = tuple(plotting.LABELS)
+
+
+@pytest.fixture
+def ax():
+    with plt.rc_context(plotting.STYLE):
+        figure, axes = plt.subplots()
+        yield axes
+        figure.canvas.draw()  # a figure that cannot be drawn raises here
+        plt.close(figure)
+
+
+def draw(*shape, name="values"):
+    return rng.numpy_stream(0, "plotting", name).random(shape)
+
+
+def vertices(collection):
+    return np.concatenate([path.vertices for path in collection.get_paths()])
+
+
+def across(ax):
+    """The lines across the whole axes: zero, and the bound if there is one."""
+    return [line for line in ax.lines if line.get_transform() == ax.get_yaxis_transform(which="grid")]
+
+
+def heights(ax):
+    return sorted(line.get_ydata()[0] for line in across(ax))
+
+
+# -- interpolation curves ----------------------------------------------------------------------------------------------
+
+
+def test_every_pair_and_the_median_are_drawn_for_each_method(ax):
+    alphas = np.linspace(0, 1, 5)
+    given = {method: draw(4, 5, name=method) for method in METHODS}
+    assert plotting.interpolation_curves(ax, alphas, given, ylabel="loss (nats)") is ax
+    lines = [line for line in ax.lines if line not in across(ax)]
+    assert len(lines) == len(METHODS) * 5
+    for method in METHODS:
+        *pairs, median = (lines.pop(0) for _ in range(5))
+        np.testing.assert_array_equal([line.get_ydata() for line in pairs], given[method])
+        np.testing.assert_array_equal(median.get_ydata(), np.median(given[method], axis=0))
+        assert all(np.array_equal(line.get_xdata(), alphas) for line in (*pairs, median))
+        assert median.get_label() == plotting.LABELS[method]
+        assert all(line.get_alpha() < 0.5 for line in pairs)
+        assert {line.get_color() for line in pairs} == {median.get_color()}
+
+
+def test_axes_of_curves_are_labelled(ax):
+    plotting.interpolation_curves(ax, np.linspace(0, 1, 3), {"none": draw(2, 3) + 5}, ylabel="loss (nats)")
+    assert ax.get_ylabel() == "loss (nats)"
+    assert "alpha" in ax.get_xlabel()
+    assert "0: target, 1: source" in ax.get_xlabel()
+
+
+def test_methods_differ_in_colour_and_in_dashes(ax):
+    plotting.interpolation_curves(ax, np.linspace(0, 1, 3), {method: draw(1, 3) for method in METHODS}, ylabel="error")
+    medians = [line for line in ax.lines if not line.get_label().startswith("_")]
+    assert len({to_rgba(line.get_color()) for line in medians}) == len(METHODS)
+    assert len({str(line._dash_pattern) for line in medians}) == len(METHODS)
+    # The palette that tells colours apart under colour blindness.
+    palette = {to_rgba(colour) for colour in sns.color_palette("colorblind")}
+    assert {to_rgba(line.get_color()) for line in medians} <= palette
+
+
+# -- barriers of pairs -------------------------------------------------------------------------------------------------
+
+
+def test_every_barrier_is_a_mark_near_its_method_and_the_median_a_bar(ax):
+    given = {"none": draw(9, name="none"), "weights": draw(4, name="weights")}
+    assert plotting.barriers_of_pairs(ax, given, ylabel="barrier (nats)") is ax
+    marks, bars = ax.collections[::2], ax.collections[1::2]
+    assert len(marks) == len(bars) == 2
+    for place, values, mark, bar in zip(range(2), given.values(), marks, bars, strict=True):
+        points = np.asarray(mark.get_offsets())
+        np.testing.assert_array_equal(points[:, 1], values)
+        assert np.abs(points[:, 0] - place).max() < 0.3
+        np.testing.assert_array_equal(vertices(bar)[:, 1], np.full(2, np.median(values)))
+        assert vertices(bar)[:, 0].mean() == pytest.approx(place)
+    assert [label.get_text().replace("\n", " ") for label in ax.get_xticklabels()] == [
+        "no permutation",
+        "weight matching",
+    ]
+    assert ax.get_xticks().tolist() == [0, 1]
+    assert ax.get_ylabel() == "barrier (nats)"
+
+
+def test_marks_are_spread_the_same_each_time(ax):
+    values = draw(7)
+    for _ in range(2):
+        plotting.barriers_of_pairs(ax, {"none": values}, ylabel="barrier")
+    first, _, second, _ = ax.collections
+    np.testing.assert_array_equal(first.get_offsets(), second.get_offsets())
+    assert len(set(np.asarray(first.get_offsets())[:, 0])) > 1
+
+
+@pytest.mark.parametrize("bound", [0.0, 0.3, None])
+def test_bound_is_a_line_across_with_its_word(ax, bound):
+    plotting.barriers_of_pairs(ax, {"none": draw(5)}, bound=bound, ylabel="barrier")
+    words = [text for text in ax.texts if text.get_text() == "connected"]
+    assert heights(ax) == [0.0, *([] if bound is None else [bound])]
+    assert [word.xy[1] for word in words] == ([] if bound is None else [bound])
+
+
+# -- barriers against width --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bound", [0.25, None])
+def test_estimates_are_drawn_at_their_widths_with_their_intervals(ax, bound):
+    widths = [16, 64, 256]
+    given = {
+        "none": [(3.0, 2.0, 5.0), (2.0, 1.5, 2.5), (1.0, 0.0, 1.5)],
+        "weights": [(1.0, 0.5, 1.5), (0.5, 0.25, 1.0), (0.125, 0.0, 0.25)],
+        "activations": [(2.0, 1.0, 3.0), (1.0, 0.5, 1.5), (0.5, 0.5, 0.75)],
+    }
+    assert (
+        plotting.barriers_against_width(ax, widths, given, bound=bound, xlabel="width (units)", ylabel="barrier (nats)")
+        is ax
+    )
+    drawn = [each for each in ax.containers if isinstance(each, ErrorbarContainer)]
+    assert [each.get_label() for each in drawn] == [plotting.LABELS[method] for method in given]
+    for container, estimates in zip(drawn, given.values(), strict=True):
+        line, _, (bars,) = container
+        np.testing.assert_array_equal(line.get_ydata(), [middle for middle, _, _ in estimates])
+        # Methods are set a little apart, on a logarithmic axis, so that their bars do not hide each other.
+        assert np.abs(np.log2(line.get_xdata() / widths)).max() < 0.25
+        ends = np.array([segment[:, 1] for segment in bars.get_segments()])
+        # The interval is passed on as two differences: one rounding.
+        np.testing.assert_allclose(ends, [[low, high] for _, low, high in estimates], rtol=0, atol=1e-15)
+    assert len({float(each[0].get_xdata()[0]) for each in drawn}) == 3
+    assert len({each[0].get_marker() for each in drawn}) == 3
+    assert heights(ax) == [0.0, *([] if bound is None else [bound])]
+
+
+def test_axis_of_widths_is_logarithmic_with_a_tick_a_width(ax):
+    widths = [16, 64, 256]
+    plotting.barriers_against_width(ax, widths, {"none": [(1.0, 0.5, 2.0)] * 3}, xlabel="width", ylabel="barrier")
+    assert ax.get_xscale() == "log"
+    assert ax.get_xticks().tolist() == widths
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["16", "64", "256"]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("width", "barrier")
+
+
+def test_a_single_method_stands_at_its_widths(ax):
+    plotting.barriers_against_width(ax, [8, 32], {"none": [(1.0, 0.5, 2.0)] * 2}, xlabel="width", ylabel="barrier")
+    assert ax.containers[0][0].get_xdata().tolist() == [8.0, 32.0]
+
+
+# -- what all figures share --------------------------------------------------------------------------------------------
+
+FIGURES = {
+    "curves": lambda ax, top: plotting.interpolation_curves(
+        ax, np.linspace(0, 1, 3), {"none": np.full((2, 3), top)}, ylabel="y"
+    ),
+    "pairs": lambda ax, top: plotting.barriers_of_pairs(ax, {"none": np.full(3, top)}, ylabel="y"),
+    "widths": lambda ax, top: plotting.barriers_against_width(
+        ax, [8, 16], {"none": [(top, top - 1, top)] * 2}, xlabel="x", ylabel="y"
+    ),
+}
+
+
+@pytest.mark.parametrize("figure", FIGURES.values(), ids=FIGURES)
+def test_axis_shows_zero_so_that_heights_can_be_compared(ax, figure):
+    figure(ax, 5.0)
+    low, high = ax.get_ylim()
+    assert low <= 0.0
+    assert high >= 5.0
+    assert heights(ax) == [0.0]
+
+
+@pytest.mark.parametrize("figure", FIGURES.values(), ids=FIGURES)
+def test_shared_axes_grow_to_the_largest_value(figure):
+    with plt.rc_context(plotting.STYLE):
+        canvas, (small, large) = plt.subplots(1, 2, sharey=True)
+        figure(small, 2.0)
+        figure(large, 9.0)
+        assert small.get_ylim() == large.get_ylim()
+        assert small.get_ylim()[1] >= 9.0
+        plt.close(canvas)
+
+
+def test_style_is_made_of_settings_that_matplotlib_knows():
+    assert set(plotting.STYLE) <= set(plt.rcParams)

@@ -1,0 +1,176 @@
+"""Arithmetic on states: exact ends, norms against the concatenated vector, arguments left alone."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lmc_lib import rng, state
+
+
+def draw(*path, dtype=torch.float64):
+    generator = rng.stream(0, "test state", *path)
+    return {
+        "weight": torch.randn(3, 4, generator=generator, dtype=dtype),
+        "bias": torch.randn(3, generator=generator, dtype=dtype),
+        "num_batches_tracked": torch.randint(100, (), generator=generator),
+    }
+
+
+def flat(values):
+    return torch.cat([value.double().reshape(-1) for value in values.values() if value.is_floating_point()])
+
+
+def same_bits(a, b):
+    return a.keys() == b.keys() and all(a[name].dtype == b[name].dtype and torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_interpolation_is_exact_at_both_ends(dtype):
+    start, end = draw("start", dtype=dtype), draw("end", dtype=dtype)
+    for alpha, expected in ((0.0, start), (1.0, end)):
+        point = state.interpolate(start, end, alpha)
+        assert torch.equal(flat(point), flat(expected))
+        assert point["weight"].dtype == dtype
+
+
+@given(alpha=st.floats(0.0, 1.0))
+def test_interpolation_is_the_convex_combination(alpha):
+    start, end = draw("start"), draw("end")
+    point = flat(state.interpolate(start, end, alpha))
+    # One rounding of each product and of the sum.
+    torch.testing.assert_close(point, flat(start) * (1 - alpha) + flat(end) * alpha, rtol=1e-15, atol=1e-15)
+
+
+def test_combination_of_three_states_is_the_weighted_sum():
+    states, weights = [draw(i) for i in range(3)], [0.5, -2.0, 1.25]
+    expected = (torch.stack([flat(each) for each in states]) * torch.tensor(weights).double()[:, None]).sum(0)
+    # Sums of three terms below 10 in another order.
+    torch.testing.assert_close(flat(state.combine(states, weights)), expected, rtol=0, atol=1e-14)
+
+
+def test_integer_buffers_are_taken_from_the_first_state():
+    states = [draw(0), draw(1)]
+    combined = state.combine(states, [0.25, 0.75])
+    assert states[0]["num_batches_tracked"] != states[1]["num_batches_tracked"]
+    assert combined["num_batches_tracked"] == states[0]["num_batches_tracked"]
+    assert combined["num_batches_tracked"].dtype == torch.int64
+
+
+@pytest.mark.parametrize("weights", [[1.0], [0.5, 0.25, 0.25]])
+def test_combination_needs_one_weight_a_state(weights):
+    with pytest.raises(ValueError, match=f"one weight a state.*2 and {len(weights)}"):
+        state.combine([draw(0), draw(1)], weights)
+
+
+def test_combination_needs_a_state():
+    with pytest.raises(ValueError, match="at least one state, got 0 and 0"):
+        state.combine([], [])
+
+
+OTHER_ARCHITECTURES = [
+    ({"bias": None}, "bias.*only one"),
+    ({"extra": torch.zeros(1)}, "extra.*only one"),
+    ({"weight": torch.zeros(4, 3)}, r"weight has shape \(3, 4\) in one state and \(4, 3\) in the other"),
+    # Broadcasting would hide this one.
+    ({"bias": torch.zeros(1)}, r"bias has shape \(3,\) in one state and \(1,\) in the other"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), OTHER_ARCHITECTURES)
+@pytest.mark.parametrize("operation", [state.distance, lambda a, b: state.interpolate(a, b, 0.5)])
+def test_states_of_different_architectures_do_not_mix(operation, change, message):
+    other = {name: value for name, value in {**draw(1), **change}.items() if value is not None}
+    with pytest.raises(ValueError, match=message):
+        operation(draw(0), other)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_norm_and_distance_are_those_of_the_concatenated_vector(dtype):
+    a, b = draw("a", dtype=dtype), draw("b", dtype=dtype)
+    # Fifteen squares summed in float64 in another order.
+    assert state.norm(a) == pytest.approx(float(torch.linalg.vector_norm(flat(a))), rel=1e-14)
+    assert state.distance(a, b) == pytest.approx(float(torch.linalg.vector_norm(flat(a) - flat(b))), rel=1e-14)
+
+
+def test_distance_is_a_metric_on_three_points():
+    a, b, c = (draw(name) for name in "abc")
+    assert state.distance(a, a) == 0.0
+    assert state.distance(a, b) == state.distance(b, a) > 0.0
+    assert state.distance(a, c) <= state.distance(a, b) + state.distance(b, c)
+
+
+def test_distance_of_close_float32_states_does_not_vanish_in_rounding():
+    # The squares, 1e-46, underflow in float32.
+    a, b = {"w": torch.zeros(2)}, {"w": torch.tensor([3e-23, 4e-23])}
+    assert state.distance(a, b) == pytest.approx(5e-23, rel=1e-6)
+
+
+@pytest.mark.parametrize(("value", "finite"), [(0.0, True), (math.nan, False), (math.inf, False), (-math.inf, False)])
+def test_a_state_is_finite_without_nan_and_infinity(value, finite):
+    changed = draw("a")
+    changed["bias"][1] = value
+    assert state.is_finite(changed) is finite
+
+
+def test_clone_shares_no_memory_and_no_gradient():
+    original = {"w": torch.ones(2, requires_grad=True)}
+    copy = state.clone(original)
+    copy["w"][0] = 5.0
+    assert original["w"].tolist() == [1.0, 1.0]
+    assert not copy["w"].requires_grad
+
+
+def test_cast_converts_floating_tensors_only():
+    converted = state.cast(draw("a"), torch.float32)
+    assert [value.dtype for value in converted.values()] == [torch.float32, torch.float32, torch.int64]
+    assert torch.equal(flat(converted), flat(draw("a")).float().double())
+
+
+@pytest.mark.parametrize("name", ["weight", "bias", "num_batches_tracked"])
+def test_fingerprint_changes_with_one_bit(name):
+    original, changed = draw("a"), draw("a")
+    changed[name].view(torch.int64).reshape(-1)[-1] ^= 1
+    assert state.fingerprint(draw("a")) == state.fingerprint(original)
+    assert state.fingerprint(changed) != state.fingerprint(original)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"v": torch.zeros(2, 3)},
+        {"w": torch.zeros(3, 2)},
+        {"w": torch.zeros(6)},
+        {"w": torch.zeros(2, 3, dtype=torch.int32)},
+        {"w": torch.zeros(2, 3), "v": torch.zeros(0)},
+        {"w": -torch.zeros(2, 3)},
+    ],
+)
+def test_fingerprint_tells_name_shape_type_and_sign_apart(other):
+    assert state.fingerprint(other) != state.fingerprint({"w": torch.zeros(2, 3)})
+
+
+def test_fingerprint_ignores_order_memory_layout_and_gradient():
+    original = draw("a")
+    other = {name: original[name] for name in reversed(original)}
+    other["weight"] = original["weight"].T.contiguous().T.requires_grad_()
+    assert state.fingerprint(other) == state.fingerprint(original)
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        lambda a, b: state.interpolate(a, b, 0.3),
+        lambda a, b: state.combine([a, b], [2.0, 3.0]),
+        lambda a, _: state.clone(a),
+    ],
+)
+def test_arguments_stay_unchanged_and_unshared(operation):
+    a, b = draw("a", dtype=torch.float32), draw("b", dtype=torch.float32)
+    result = operation(a, b)
+    result["weight"] += 1.0
+    result["num_batches_tracked"] += 1
+    assert same_bits(a, draw("a", dtype=torch.float32))
+    assert same_bits(b, draw("b", dtype=torch.float32))

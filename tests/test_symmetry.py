@@ -1,0 +1,661 @@
+"""Permutation groups: the function stays, the laws of a group hold, counts by hand and by another tracer agree."""
+
+import copy
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+import torch_pruning
+import torchvision
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional as F
+from torchvision.models.resnet import Bottleneck, ResNet
+
+from lmc_lib import models, rng, state, symmetry
+from lmc_lib.models import ModelSpec
+from lmc_lib.symmetry import Factor, SymmetryError
+
+# Sums of at most a few thousand float64 terms in another order: 1e-14 of their spread, with some room.
+ROUNDING = 1e-12
+
+SPECS = st.one_of(
+    st.builds(ModelSpec, st.just("mlp"), st.integers(2, 12), st.integers(1, 4), st.sampled_from(models.NORMS)),
+    st.builds(ModelSpec, st.just("vgg"), st.integers(1, 4), st.sampled_from([11, 13]), st.sampled_from(models.NORMS)),
+    st.builds(ModelSpec, st.just("resnet"), st.integers(2, 6), st.sampled_from([8, 14]), st.sampled_from(models.NORMS)),
+)
+SMALL = [ModelSpec("mlp", 6, 2), ModelSpec("vgg", 2, 11), ModelSpec("resnet", 4, 8)]
+SMALL = [replace(each, norm=norm) for each in SMALL for norm in models.NORMS]
+
+
+def images(*shape, name="images"):
+    return torch.randn(*shape, generator=rng.stream(0, "symmetry", name), dtype=torch.float64)
+
+
+def traced(spec, shape=(2, 8, 8)):
+    model = models.build(spec, shape, 3)
+    return model, symmetry.permutation_spec(model, torch.zeros(1, *shape))
+
+
+def proved(model, inputs, **options):
+    """Traces and proves a network; returns the spec."""
+    spec = symmetry.permutation_spec(model, inputs)
+    assert symmetry.prove(model, spec, inputs, generator=rng.stream(0, "proof"), **options) <= ROUNDING
+    return spec
+
+
+def forward(model, weights, inputs, *, training=False):
+    """The plain way: load the weights into a copy of the module; returns outputs and the state afterwards."""
+    network = copy.deepcopy(model).double().train(training)
+    network.load_state_dict(weights)
+    with torch.no_grad():
+        return network(inputs), network.state_dict()
+
+
+def activations(model, spec, weights, inputs):
+    network = symmetry.features(model, [tap.node for tap in spec.taps]).double()
+    network.load_state_dict({name: weights[name] for name in network.state_dict()})
+    with torch.no_grad():
+        return network(inputs)
+
+
+def members(spec):
+    return {group: {(name, dim) for name, dim, _ in spec.members(group)} for group in spec.sizes}
+
+
+# -- the function stays ------------------------------------------------------------------------------------------------
+
+
+@given(spec=SPECS)
+def test_permutations_leave_the_function_of_every_architecture_unchanged(spec):
+    shape = (1, 8, 8)
+    proved(models.build(spec, shape, 3), images(6, *shape), draws=1)
+
+
+@pytest.mark.parametrize("spec", SMALL, ids=str)
+@pytest.mark.parametrize("training", [False, True])
+def test_permuted_modules_compute_the_same_in_both_modes(spec, training, random_weights):
+    model, groups = traced(spec)
+    weights, x = random_weights(model), images(6, 2, 8, 8)
+    permutation = symmetry.random(groups, generator=rng.stream(0, "permutation"))
+    before, after_step = forward(model, weights, x, training=training)
+    after, permuted_after_step = forward(model, symmetry.permute(weights, permutation, groups), x, training=training)
+    assert float((after - before).abs().max() / before.std()) <= ROUNDING
+    # In training mode the running statistics move; they too must be those of the permuted units.
+    for name, value in symmetry.permute(after_step, permutation, groups).items():
+        torch.testing.assert_close(permuted_after_step[name], value, rtol=ROUNDING, atol=ROUNDING)
+
+
+@pytest.mark.parametrize("spec", SMALL, ids=str)
+def test_permuting_moves_everything_but_the_biases_of_the_logits(spec, random_weights):
+    model, groups = traced(spec)
+    weights = random_weights(model)
+    # A shift by one has no fixed point.
+    shift = {group: torch.arange(size).roll(1) for group, size in groups.sizes.items()}
+    permuted = symmetry.permute(weights, shift, groups)
+    stay = {name for name in weights if torch.equal(permuted[name], weights[name])}
+    biases_of_the_logits = [name for name in weights if name.endswith("bias")][-1]
+    assert stay == {biases_of_the_logits, *(name for name in weights if name.endswith("num_batches_tracked"))}
+
+
+@pytest.mark.parametrize("spec", SMALL, ids=str)
+def test_activations_at_the_taps_are_permuted_like_the_units(spec, random_weights):
+    model, groups = traced(spec)
+    weights, x = random_weights(model), images(4, 2, 8, 8)
+    permutation = symmetry.random(groups, generator=rng.stream(0, "permutation"))
+    before = activations(model, groups, weights, x)
+    after = activations(model, groups, symmetry.permute(weights, permutation, groups), x)
+    for tap in groups.taps:
+        indices = symmetry.spec.axis_indices(tap.axis, permutation)
+        expected = before[tap.node].index_select(tap.dim, indices)
+        torch.testing.assert_close(after[tap.node], expected, rtol=ROUNDING, atol=ROUNDING)
+    assert {factor.group for tap in groups.taps for factor in tap.axis} - {None} == set(groups.sizes)
+
+
+def test_features_are_the_values_behind_each_activation_function(random_weights):
+    model = models.mlp(3, 2, widths=(4, 5))
+    weights, x = random_weights(model), images(7, 3)
+    groups = symmetry.permutation_spec(model, x)
+    first, second = activations(model, groups, weights, x).values()
+    expected = F.relu(F.linear(x, weights["1.weight"], weights["1.bias"]))
+    assert torch.equal(first, expected)
+    assert torch.equal(second, F.relu(F.linear(expected, weights["3.weight"], weights["3.bias"])))
+
+
+def test_tracing_leaves_the_module_alone():
+    model = models.resnet(1, 3, depth=8, width=2).train()
+    before = state.fingerprint(model.state_dict())
+    spec = symmetry.permutation_spec(model, torch.ones(2, 1, 8, 8))
+    symmetry.features(model, [tap.node for tap in spec.taps])
+    symmetry.prove(model, spec, images(2, 1, 8, 8), generator=rng.stream(0), draws=1)
+    assert model.training
+    assert next(model.parameters()).dtype == torch.float32
+    assert state.fingerprint(model.state_dict()) == before
+
+
+# -- the laws of a group -----------------------------------------------------------------------------------------------
+
+GROUPS = traced(ModelSpec("resnet", 3, 8, "batch"))[1]
+PERMUTATIONS = st.integers(0, 2**40).map(lambda seed: symmetry.random(GROUPS, generator=rng.stream(seed)))
+
+
+def equal(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[group], b[group]) for group in a)
+
+
+@given(a=PERMUTATIONS, b=PERMUTATIONS, c=PERMUTATIONS)
+def test_permutations_form_a_group(a, b, c):
+    compose, one = symmetry.compose, symmetry.identity(GROUPS)
+    assert equal(compose(a, one), a)
+    assert equal(compose(one, a), a)
+    assert equal(compose(a, symmetry.inverse(a)), one)
+    assert equal(compose(symmetry.inverse(a), a), one)
+    assert equal(compose(compose(a, b), c), compose(a, compose(b, c)))
+
+
+@given(seeds=st.tuples(st.integers(0, 99), st.integers(100, 199)))
+def test_composition_acts_like_inner_then_outer(seeds, random_weights):
+    model, groups = traced(ModelSpec("resnet", 4, 8, "group"))
+    weights = random_weights(model)
+    inner, outer = (symmetry.random(groups, generator=rng.stream(seed)) for seed in seeds)
+    one_by_one = symmetry.permute(symmetry.permute(weights, inner, groups), outer, groups)
+    assert equal(symmetry.permute(weights, symmetry.compose(outer, inner), groups), one_by_one)
+    assert not equal(symmetry.permute(weights, symmetry.compose(inner, outer), groups), one_by_one)
+    back = symmetry.permute(symmetry.permute(weights, inner, groups), symmetry.inverse(inner), groups)
+    assert equal(back, weights)
+
+
+def test_identity_moves_nothing_and_shares_nothing(random_weights):
+    model, groups = traced(ModelSpec("vgg", 2, 11, "batch"))
+    weights = random_weights(model)
+    result = symmetry.permute(weights, symmetry.identity(groups), groups)
+    assert equal(result, weights)
+    before = state.fingerprint(weights)
+    for value in result.values():
+        value += 1
+    assert state.fingerprint(weights) == before
+
+
+def test_permute_takes_the_named_source_unit_to_each_place():
+    model = models.mlp(2, 2, widths=(3,))
+    groups = symmetry.permutation_spec(model, torch.zeros(1, 2))
+    weights = {
+        "1.weight": torch.tensor([[1.0, 10.0], [2.0, 20.0], [3.0, 30.0]]),
+        "1.bias": torch.tensor([0.1, 0.2, 0.3]),
+        "3.weight": torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]),
+        "3.bias": torch.tensor([7.0, 8.0]),
+    }
+    permuted = symmetry.permute(weights, {"1": torch.tensor([2, 0, 1])}, groups)
+    assert permuted["1.weight"].tolist() == [[3.0, 30.0], [1.0, 10.0], [2.0, 20.0]]
+    assert torch.equal(permuted["1.bias"], torch.tensor([0.3, 0.1, 0.2]))
+    assert permuted["3.weight"].tolist() == [[3.0, 1.0, 2.0], [6.0, 4.0, 5.0]]
+    assert permuted["3.bias"].tolist() == [7.0, 8.0]
+
+
+def test_random_permutations_are_uniform():
+    groups = symmetry.permutation_spec(models.mlp(2, 2, widths=(3,)), torch.zeros(1, 2))
+    generator = rng.stream(0, "uniform")
+    drawn = [tuple(symmetry.random(groups, generator=generator)["1"].tolist()) for _ in range(1200)]
+    counts = torch.tensor([drawn.count(each) for each in sorted(set(drawn))])
+    # 6 permutations, 200 expected of each; chi-square with 5 degrees exceeds 20.5 once in a thousand; draws are fixed.
+    assert len(counts) == 6
+    assert float(((counts - 200.0) ** 2 / 200).sum()) < 20.5
+
+
+def test_fixed_points_are_counted_over_all_groups():
+    permutation = {"a": torch.tensor([0, 1, 3, 2]), "b": torch.tensor([0])}
+    assert symmetry.fixed_points(permutation) == pytest.approx(3 / 5)
+    assert symmetry.fixed_points(symmetry.identity(GROUPS)) == 1.0
+
+
+def test_permutations_of_different_groups_do_not_compose():
+    with pytest.raises(SymmetryError, match=r"different groups: .*'b'"):
+        symmetry.compose({"a": torch.arange(2)}, {"b": torch.arange(2)})
+
+
+# -- counts by hand ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("spec", "groups", "units"),
+    [
+        # Each hidden layer.
+        (ModelSpec("mlp", 7, 4), 4, 28),
+        # Each convolution: 2 * (2 * 1 + 2 * 2 + 3 * 4 + 6 * 8) units.
+        (ModelSpec("vgg", 2, 16, "batch"), 13, 2 * (2 + 4 + 12 + 48)),
+        # Three streams and the inside of nine blocks; each stage has one and three of its width.
+        (ModelSpec("resnet", 4, 20, "batch"), 12, 4 * (4 + 8 + 16)),
+        (ModelSpec("resnet", 4, 8, "none"), 6, 2 * (4 + 8 + 16)),
+    ],
+    ids=str,
+)
+def test_groups_are_those_counted_by_hand(spec, groups, units):
+    _, found = traced(spec)
+    assert (len(found.sizes), sum(found.sizes.values()), found.pinned) == (groups, units, ())
+
+
+def test_residual_stream_is_one_group_through_stem_blocks_and_shortcut():
+    _, spec = traced(ModelSpec("resnet", 4, 14, "batch"))
+    vectors = ("weight", "bias", "running_mean", "running_var")
+    stem = {("0.weight", 0), *((f"1.{each}", 0) for each in vectors)}
+    blocks = {(f"{block}.conv2.weight", 0) for block in (3, 4)} | {(f"{block}.conv1.weight", 1) for block in (3, 4, 5)}
+    vectors_of_blocks = {(f"{block}.norm2.{each}", 0) for block in (3, 4) for each in vectors}
+    assert members(spec)["0"] == stem | blocks | vectors_of_blocks | {("5.shortcut.0.weight", 1)}
+
+
+def test_group_norm_allows_whole_blocks_and_one_order_inside_them():
+    _, spec = traced(ModelSpec("mlp", 8, 1, "group"))
+    # Four groups of two units: blocks may be exchanged, and both units of all blocks at once.
+    assert dict(spec.sizes) == {"1": 4, "1/1": 2}
+    assert spec.axes["1.weight"][0] == (Factor("1", 4), Factor("1/1", 2))
+    assert spec.axes["4.weight"][1] == (Factor("1", 4), Factor("1/1", 2))
+
+
+TORCHVISION = {
+    # name: groups and units, counted by hand
+    "alexnet": (7, 64 + 192 + 384 + 256 + 256 + 4096 + 4096),
+    "vgg11_bn": (10, 64 + 128 + 2 * 256 + 4 * 512 + 2 * 4096),
+    # A stream in each of four stages, and the inside of two blocks each.
+    "resnet18": (12, 3 * (64 + 128 + 256 + 512)),
+    # The stem, seven streams, the inside of sixteen blocks, six times as wide as the stream before, and the last layer.
+    "mobilenet_v2": (25, 32 + 712 + 6 * (16 + 2 * 24 + 3 * 32 + 4 * 64 + 3 * 96 + 3 * 160) + 1280),
+    # The stem and four streams; in each of 16 blocks the 32 paths and the order in each path before and after its
+    # grouped convolution.
+    "resnext50_32x4d": (53, 64 + 3840 + 16 * 32 + 2 * (3 * 4 + 4 * 8 + 6 * 16 + 3 * 32)),
+}
+
+
+def on_meta(build):
+    """Builds a network without weights, and so without drawing from the global stream."""
+    with torch.device("meta"):
+        return build()
+
+
+@pytest.mark.parametrize("name", TORCHVISION)
+def test_torchvisions_networks_have_their_groups(name):
+    model = on_meta(getattr(torchvision.models, name))
+    spec = symmetry.permutation_spec(model, torch.zeros(1, 3, 64, 64, device="meta"))
+    assert (len(spec.sizes), sum(spec.sizes.values()), spec.pinned) == (*TORCHVISION[name], ())
+
+
+def small_classifier(build):
+    """A VGG or AlexNet with few units behind its flattened feature map."""
+    model = build()
+    channels = {"AlexNet": 256, "VGG": 512}[type(model).__name__]
+    side = model.avgpool.output_size[0]
+    model.classifier = nn.Sequential(nn.Linear(channels * side**2, 16), nn.ReLU(True), nn.Dropout(), nn.Linear(16, 5))
+    return model
+
+
+@pytest.mark.parametrize(
+    ("build", "pixels"),
+    [
+        (torchvision.models.resnet18, 32),
+        (torchvision.models.mobilenet_v2, 32),
+        (lambda: ResNet(Bottleneck, [1, 1, 2, 1], groups=4, width_per_group=4), 32),
+        (lambda: small_classifier(torchvision.models.vgg11_bn), 64),
+        (lambda: small_classifier(torchvision.models.alexnet), 64),
+    ],
+    ids=["resnet18", "mobilenet_v2", "resnext", "vgg11_bn", "alexnet"],
+)
+def test_torchvisions_groups_are_proved(build, pixels):
+    # The proof draws its own weights, so those of the module may be uninitialised memory.
+    model = on_meta(build).to_empty(device="cpu")
+    spec = proved(model, images(2, 3, pixels, pixels), draws=1)
+    assert len(spec.sizes) > 5
+    assert spec.pinned == ()
+
+
+def test_flattened_feature_map_moves_in_blocks_of_pixels():
+    model = on_meta(lambda: small_classifier(torchvision.models.vgg11_bn))
+    spec = symmetry.permutation_spec(model, torch.zeros(1, 3, 64, 64, device="meta"))
+    assert spec.axes["classifier.0.weight"][1] == (Factor("features.25", 512), Factor(None, 49))
+
+
+# -- another tracer ----------------------------------------------------------------------------------------------------
+
+
+def groups_by_torch_pruning(model, inputs):
+    """The coupled axes of weights that Torch-Pruning's dependency graph finds."""
+    kinds = (nn.Linear, nn.Conv2d, nn.BatchNorm1d, nn.BatchNorm2d)
+    names = {module: name for name, module in model.named_modules()}
+    graph = torch_pruning.DependencyGraph().build_dependency(model, inputs)
+    return {
+        frozenset(
+            (f"{names[dependency.target.module]}.weight", int("in_channels" in dependency.handler.__name__))
+            if not isinstance(dependency.target.module, nn.BatchNorm1d | nn.BatchNorm2d)
+            else (f"{names[dependency.target.module]}.weight", 0)
+            for dependency, _ in group
+            if isinstance(dependency.target.module, kinds)
+        )
+        for group in graph.get_all_groups()
+    }
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [replace(each, norm=norm) for each in SMALL[::4] for norm in ("none", "batch")]
+    + [ModelSpec("resnet", 4, 20, "batch")],
+    ids=str,
+)
+def test_groups_agree_with_torch_pruning(spec):
+    model, groups = traced(spec)
+    ours = {frozenset(axis for axis in each if axis[0].endswith("weight")) for each in members(groups).values()}
+    last = [name for name, value in model.named_parameters() if value.dim() > 1][-1]
+    # The logits are a group there; here they keep their places, since a class has a name.
+    assert groups_by_torch_pruning(model, torch.zeros(1, 2, 8, 8)) == ours | {frozenset({(last, 0)})}
+
+
+# -- networks of other kinds -------------------------------------------------------------------------------------------
+
+
+class Tied(nn.Module):
+    """Two layers share a matrix, and so its input and output units move together."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.third, self.last = (nn.Linear(*n) for n in ((4, 6), (6, 6), (6, 6), (6, 3)))
+        self.third.weight = self.second.weight
+
+    def forward(self, x):
+        return self.last(F.relu(self.third(F.relu(self.second(F.relu(self.first(x)))))))
+
+
+class Convolutions(nn.Sequential):
+    """A grouped and a depthwise convolution, and a feature map that is flattened before its linear layer."""
+
+    def __init__(self):
+        super().__init__(
+            nn.Conv2d(2, 8, 3), nn.ReLU(),
+            nn.Conv2d(8, 8, 3, groups=8), nn.PReLU(8),
+            nn.Conv2d(8, 12, 1, groups=2), nn.BatchNorm2d(12), nn.ELU(), nn.MaxPool2d(2),
+            nn.Flatten(), nn.Linear(48, 5), nn.Tanh(), nn.Linear(5, 3),
+        )  # fmt: skip
+
+
+class Layout(nn.Module):
+    """Reshapes, transposes, means and a parameter used directly."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.mix, self.last = nn.Conv2d(2, 6, 2, stride=2), nn.Linear(16, 16), nn.Linear(6, 3)
+        self.norm = nn.LayerNorm(6)
+        self.scale, self.shift = nn.Parameter(torch.zeros(6, 1)), nn.Parameter(torch.zeros(6))
+
+    def forward(self, x):
+        tokens = self.embed(x).flatten(2)
+        tokens = tokens * self.scale + F.gelu(self.mix(tokens))
+        tokens = self.norm(tokens.transpose(1, 2)) + self.shift
+        return self.last(torch.sigmoid(tokens.permute(0, 2, 1).mean(-1)))
+
+
+class LayerNormOverImages(nn.Sequential):
+    """Layer normalisation over channels and pixels has scales with three dimensions."""
+
+    def __init__(self):
+        super().__init__(
+            nn.Conv2d(2, 5, 3, padding=1), nn.LayerNorm((5, 8, 8)), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(),
+            nn.Linear(20, 3),
+        )  # fmt: skip
+
+
+def built(build, *arguments):
+    """Torch's layers draw their weights from the global stream, which the tests must leave where it was."""
+    with torch.random.fork_rng(devices=[]):
+        return build(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("build", "shape", "sizes"),
+    [
+        (Tied, (4,), [6]),
+        # Eight channels in the two blocks of the grouped convolution, twelve after it, in the same two blocks.
+        (Convolutions, (2, 8, 8), [2, 4, 6, 5]),
+        # The pixels keep their places, so that the units of `mix` do too.
+        (Layout, (2, 8, 8), [6]),
+        (LayerNormOverImages, (2, 8, 8), [5]),
+    ],
+)
+def test_networks_of_other_kinds_are_traced_and_proved(build, shape, sizes):
+    spec = proved(built(build), images(8, *shape))
+    assert sorted(spec.sizes.values()) == sorted(sizes)
+    assert spec.pinned == ()
+
+
+def test_tied_weights_are_permuted_alike(random_weights):
+    model, x = built(Tied), images(8, 4)
+    weights = random_weights(model)
+    weights["third.weight"] = weights["second.weight"]
+    spec = symmetry.permutation_spec(model, x)
+    permuted = symmetry.permute(weights, symmetry.random(spec, generator=rng.stream(0)), spec)
+    assert torch.equal(permuted["third.weight"], permuted["second.weight"])
+    assert not torch.equal(permuted["second.weight"], weights["second.weight"])
+    before, after = (forward(model, each, x)[0] for each in (weights, permuted))
+    assert float((after - before).abs().max() / before.std()) <= ROUNDING
+
+
+class Unknown(nn.Module):
+    """An operation behind the first of two hidden layers."""
+
+    def __init__(self, operation):
+        super().__init__()
+        self.first, self.second, self.last = nn.Linear(4, 8), nn.Linear(8, 5), nn.Linear(5, 3)
+        self.operation = operation
+
+    def forward(self, x):
+        return self.last(F.relu(self.second(self.operation(F.relu(self.first(x))))))
+
+
+class Bilinear(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Bilinear(8, 8, 8)
+
+    def forward(self, x):
+        return self.layer(x, x)
+
+
+@pytest.mark.parametrize(
+    ("operation", "reason"),
+    [
+        (lambda h: torch.cumsum(h, 1), "cumsum is not understood"),
+        (lambda h: h.flip(1), "flip is not understood"),
+        (lambda h: torch.cat([h[:, 1:], h[:, :1]], 1), "cat is not understood"),
+        (lambda h: torch.cat(h.chunk(2, 1)[::-1], 1), "several outputs are not followed"),
+        (Bilinear, "Bilinear is not understood"),
+    ],
+    ids=["cumsum", "flip", "cat", "chunk", "bilinear"],
+)
+def test_an_unknown_operation_pins_its_units_and_is_reported(operation, reason):
+    model = built(lambda: Unknown(operation() if operation is Bilinear else operation))
+    spec = proved(model, images(8, 4))
+    assert dict(spec.sizes) == {"second": 5}
+    assert any(reason in each for each in spec.pinned)
+    assert f"pinned: {spec.pinned[0]}" in spec.describe()
+
+
+class NonPersistent(nn.Module):
+    """A buffer that the state dictionary does not hold, and so no permutation can move."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.last = nn.Linear(4, 8), nn.Linear(8, 5), nn.Linear(5, 3)
+        self.register_buffer("gain", torch.arange(8.0), persistent=False)
+
+    def forward(self, x):
+        return self.last(F.relu(self.second(self.gain * F.relu(self.first(x)))))
+
+
+class Parametrised(Unknown):
+    """The weight of the first layer is computed from two others."""
+
+    def __init__(self):
+        super().__init__(nn.Identity())
+        nn.utils.parametrizations.weight_norm(self.first)
+
+
+class Folded(Unknown):
+    """Each unit is an example of its own while a convolution sees it."""
+
+    def __init__(self):
+        super().__init__(nn.Conv2d(1, 1, 1))
+
+    def forward(self, x):
+        folded = F.relu(self.first(x)).view(-1, 1, 1, 1)
+        return self.last(F.relu(self.second(self.operation(folded).view(-1, 8))))
+
+
+class Square(Unknown):
+    """The units are a matrix that is made symmetric, so that rows and columns move alike; then both are split."""
+
+    def __init__(self):
+        super().__init__(lambda h: h.view(-1, 2, 2, 2, 2).transpose(1, 2).reshape(-1, 16))
+        self.first, self.second = nn.Linear(4, 16), nn.Linear(16, 5)
+
+    def forward(self, x):
+        square = self.first(x).view(-1, 4, 4)
+        return self.last(F.relu(self.second(self.operation(F.relu(square + square.transpose(1, 2))))))
+
+
+def plus_shuffled(h):
+    """A residual sum with the units in another order: two blocks of four against four of two."""
+    return h + h.view(-1, 2, 4).transpose(1, 2).reshape(-1, 8)
+
+
+def in_keywords(h):
+    """Dimensions given by keyword."""
+    return h.unsqueeze(1).permute(dims=(0, 2, 1)).transpose(dim0=1, dim1=2).squeeze(1)
+
+
+NOT_FOLLOWED = {
+    "a buffer outside the state": NonPersistent,
+    "a parametrised weight": Parametrised,
+    "a convolution over folded units": Folded,
+    "a split square": Square,
+    "a sum of units in two orders": lambda: Unknown(plus_shuffled),
+    "a normalised shape from the input": lambda: Unknown(lambda h: F.layer_norm(h, h.shape[1:])),
+    "pooling over units": lambda: Unknown(nn.AvgPool1d(3, 1, 1)),
+    "keyword arguments": lambda: Unknown(in_keywords),
+}
+
+
+@pytest.mark.parametrize("build", NOT_FOLLOWED.values(), ids=NOT_FOLLOWED)
+def test_what_is_hard_to_follow_is_refused_or_pinned_but_never_wrong(build):
+    model, x = built(build), images(8, 4)
+    try:
+        spec = symmetry.permutation_spec(model, x)
+    except SymmetryError:
+        return
+    assert symmetry.prove(model, spec, x, generator=rng.stream(0)) <= ROUNDING
+    assert spec.sizes["second"] == 5
+
+
+def test_control_flow_on_data_is_refused():
+    class Branch(Unknown):
+        def forward(self, x):
+            return super().forward(x if x.sum() > 0 else -x)
+
+    with pytest.raises(SymmetryError, match=r"Branch cannot be traced symbolically: .*control flow"):
+        symmetry.permutation_spec(built(Branch, F.relu), torch.zeros(1, 4))
+
+
+# -- negative control --------------------------------------------------------------------------------------------------
+
+
+def forget(spec, name, dim):
+    """The spec with one axis of one entry taken for unpermuted."""
+    axes = list(spec.axes[name])
+    axes[dim] = (Factor(None, math.prod(factor.size for factor in axes[dim])),)
+    return replace(spec, axes={**spec.axes, name: tuple(axes)})
+
+
+@pytest.mark.parametrize(
+    ("name", "dim", "group"),
+    [
+        ("3.conv1.weight", 0, "3.conv1"),
+        ("3.conv1.weight", 1, "0"),
+        ("1.bias", 0, "0"),
+        ("1.running_mean", 0, "0"),
+        ("1.running_var", 0, "0"),
+        ("4.shortcut.0.weight", 0, "4.conv2"),
+        ("8.weight", 1, "5.conv2"),
+    ],
+)
+def test_a_spec_that_forgets_one_axis_is_refuted_and_its_group_named(name, dim, group):
+    model, spec = traced(ModelSpec("resnet", 4, 8, "batch"))
+    inputs = images(4, 2, 8, 8)
+    with pytest.raises(SymmetryError, match="the function changes by") as caught:
+        symmetry.prove(model, forget(spec, name, dim), inputs, generator=rng.stream(0))
+    assert f"the groups {group} (" in str(caught.value)
+    assert "are no symmetries" in str(caught.value)
+    assert symmetry.prove(model, spec, inputs, generator=rng.stream(0), draws=1) <= ROUNDING
+
+
+def test_function_change_of_a_wrong_permutation_is_of_the_order_of_one(random_weights):
+    model, spec = traced(ModelSpec("mlp", 8, 2))
+    weights, x = random_weights(model), images(50, 2, 8, 8)
+    permutation = symmetry.random(spec, generator=rng.stream(0))
+    assert symmetry.function_change(model, weights, permutation, spec, x) <= ROUNDING
+    assert symmetry.function_change(model, weights, permutation, forget(spec, "3.weight", 1), x) > 0.1
+
+
+def test_function_change_is_in_units_of_the_outputs_spread(random_weights):
+    model, spec = traced(ModelSpec("mlp", 8, 1))
+    weights, x = random_weights(model), images(50, 2, 8, 8)
+    wrong = forget(spec, "3.weight", 1)
+    permutation = symmetry.random(spec, generator=rng.stream(0))
+    before, _ = forward(model, weights, x)
+    after, _ = forward(model, symmetry.permute(weights, permutation, wrong), x)
+    expected = float((after - before).abs().max() / before.std())
+    assert symmetry.function_change(model, weights, permutation, wrong, x) == pytest.approx(expected, rel=1e-10)
+
+
+# -- errors and the table ----------------------------------------------------------------------------------------------
+
+
+def changed(entries, **changes):
+    return {name: value for name, value in {**entries, **changes}.items() if value is not None}
+
+
+@pytest.mark.parametrize(
+    ("entries", "permutation", "message"),
+    [
+        ({"1.bias": None}, {}, "1.bias stands only in the spec: the spec was traced from another architecture"),
+        ({"extra": torch.zeros(1)}, {}, "extra stands only in the state"),
+        ({"3.weight": torch.zeros(3, 7)}, {}, r"3.weight has shape \(3, 7\), but the spec expects \(3, 4\)"),
+        ({"1.bias": torch.zeros(4, 1)}, {}, r"1.bias has shape \(4, 1\), but the spec expects \(4,\)"),
+        ({}, {"1": None}, "group 1 stands only in one of spec and permutation"),
+        ({}, {"2": torch.arange(2)}, "group 2 stands only in one of spec and permutation"),
+        ({}, {"1": torch.tensor([0, 1, 2])}, r"group 1 needs each of 0 to 3 once, got \[0, 1, 2\]"),
+        ({}, {"1": torch.tensor([0, 1, 2, 2])}, r"got \[0, 1, 2, 2\]"),
+        ({}, {"1": torch.tensor([1, 2, 3, 4])}, r"got \[1, 2, 3, 4\]"),
+    ],
+)
+@pytest.mark.parametrize("operation", ["check", "permute"])
+def test_what_does_not_fit_together_is_named(operation, entries, permutation, message):
+    model, spec = traced(ModelSpec("mlp", 4, 1), (1, 1, 2))
+    weights = changed(model.state_dict(), **entries)
+    chosen = changed(symmetry.identity(spec), **permutation)
+    with pytest.raises(SymmetryError, match=message):
+        if operation == "check":
+            symmetry.check(spec, weights, chosen)
+        else:
+            symmetry.permute(weights, chosen, spec)
+
+
+def test_check_passes_what_fits():
+    model, spec = traced(ModelSpec("resnet", 4, 8, "batch"))
+    symmetry.check(spec, model.state_dict())
+    symmetry.check(spec, model.state_dict(), symmetry.random(spec, generator=rng.stream(0)))
+
+
+def test_description_lists_groups_units_and_entries():
+    _, spec = traced(ModelSpec("mlp", 5, 2), (1, 1, 2))
+    lines = replace(spec, pinned=("cat: cat is not understood",)).describe().splitlines()
+    assert [line.split() for line in lines[:2]] == [
+        ["1", "5", "units", "1.weight[0],", "1.bias[0],", "3.weight[1]"],
+        ["3", "5", "units", "3.weight[0],", "3.bias[0],", "5.weight[1]"],
+    ]
+    assert lines[2:] == ["2 groups, 10 units", "pinned: cat: cat is not understood"]
