@@ -302,23 +302,34 @@ TINY = [
 ]  # fmt: skip
 
 
-def lmc(*arguments, folder, overrides=(), **variables):
-    """Calls the command as a user does, on a store of its own."""
-    command = [Path(sys.executable).with_name("lmc"), *arguments]
-    for text in overrides:
-        command += ["-p", text]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("LMC_")}
-    environment |= {"LMC_STORE": str(folder / "store"), "OMP_NUM_THREADS": "1"} | variables
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
-
-
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
-    """The claim, run once on an empty store with networks as small as they come."""
+    """The folder in which a user ran the claim on an empty store, with networks as small as they come."""
     folder = tmp_path_factory.mktemp("tiny")
-    done = lmc("run", CLAIM, "--out", "out", "--workers", "1", folder=folder, overrides=TINY)
+    command = [Path(sys.executable).with_name("lmc"), "run", CLAIM, "--out", "out", "--workers", "1"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("LMC_")}
+    environment |= {"LMC_STORE": str(folder / "store"), "OMP_NUM_THREADS": "1"}
+    overrides = [word for text in TINY for word in ("-p", text)]
+    done = subprocess.run(command + overrides, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    return folder, done
+    (folder / "stdout").write_text(done.stdout)
+    return folder
+
+
+@pytest.fixture
+def lmc(tiny, monkeypatch, capfd):
+    """Calls the command within this process, in the folder of ``tiny``: exit code, stdout and stderr."""
+    for name in [name for name in os.environ if name.startswith("LMC_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("LMC_STORE", str(tiny / "store"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.chdir(tiny)
+
+    def lmc(*arguments, overrides=()):
+        code = main([*arguments, *(word for text in overrides for word in ("-p", text))])
+        return code, *capfd.readouterr()
+
+    return lmc
 
 
 def stored(folder):
@@ -328,10 +339,9 @@ def stored(folder):
 @pytest.mark.slow
 class TestWeakConnectivity:
     def test_run_writes_a_notebook_and_a_report(self, tiny):
-        folder, done = tiny
-        notebook = nbformat.read(folder / "out" / f"{CLAIM}.ipynb", nbformat.NO_CONVERT)
+        notebook = nbformat.read(tiny / "out" / f"{CLAIM}.ipynb", nbformat.NO_CONVERT)
         assert all(cell.execution_count for cell in notebook.cells if cell.cell_type == "code")
-        report = json.loads((folder / "out" / f"{CLAIM}.json").read_text())
+        report = json.loads((tiny / "out" / f"{CLAIM}.json").read_text())
         names = {"claim", "scale", "verdict", "settings", "control", "numbers", "parameters", "provenance"}
         assert report.keys() == names
         assert (report["claim"], report["scale"]) == (CLAIM, "quick")
@@ -339,33 +349,31 @@ class TestWeakConnectivity:
         assert len(report["settings"]) == 2
         assert report["parameters"]["width"] == 16
         assert report["parameters"]["training"]["steps"] == 30
-        assert done.stdout.startswith(f"{CLAIM} (quick): {report['verdict']}\n")
-        assert "written to out/weak-connectivity.ipynb and .json" in done.stdout
+        said = (tiny / "stdout").read_text()
+        assert said.startswith(f"{CLAIM} (quick): {report['verdict']}\n")
+        assert "written to out/weak-connectivity.ipynb and .json" in said
 
-    def test_a_second_run_computes_nothing_and_says_the_same(self, tiny):
-        folder, _ = tiny
-        before = stored(folder)
-        done = lmc("run", CLAIM, "--out", "again", folder=folder, overrides=TINY)
-        assert done.returncode == 0, done.stderr
-        assert stored(folder) == before
-        first, second = (json.loads((folder / name / f"{CLAIM}.json").read_text()) for name in ("out", "again"))
+    def test_a_second_run_computes_nothing_and_says_the_same(self, tiny, lmc):
+        before = stored(tiny)
+        code, _, stderr = lmc("run", CLAIM, "--out", "again", overrides=TINY)
+        assert code == 0, stderr
+        assert stored(tiny) == before
+        first, second = (json.loads((tiny / name / f"{CLAIM}.json").read_text()) for name in ("out", "again"))
         assert first.pop("provenance") != second.pop("provenance")
         assert json.dumps(first) == json.dumps(second)
 
-    def test_an_error_within_the_notebook_is_one_paragraph(self, tiny):
-        folder, _ = tiny
-        done = lmc("run", CLAIM, "--out", "bad", "--workers", "1", folder=folder, overrides=[*TINY, "points=2"])
-        assert done.returncode == 1
-        message = done.stderr[done.stderr.index("lmc: ") :]
+    def test_an_error_within_the_notebook_is_one_paragraph(self, tiny, lmc):
+        code, stdout, stderr = lmc("run", CLAIM, "--out", "bad", "--workers", "1", overrides=[*TINY, "points=2"])
+        assert (code, stdout) == (1, "")
+        message = stderr[stderr.index("lmc: ") :]
         assert re.match(rf"lmc: {CLAIM} stopped in cell \d+: ValueError: .*points is at least 3, got 2\n$", message)
-        assert "Traceback" not in done.stderr
-        assert not (folder / "bad" / f"{CLAIM}.json").exists()
+        assert "Traceback" not in stderr
+        assert not (tiny / "bad" / f"{CLAIM}.json").exists()
 
-    def test_status_counts_what_is_stored_and_what_is_missing(self, tiny):
-        folder, _ = tiny
-        full = lmc("status", CLAIM, folder=folder, overrides=TINY)
-        assert full.returncode == 0, full.stderr
-        *lines, total = full.stdout.splitlines()
+    def test_status_counts_what_is_stored_and_what_is_missing(self, lmc):
+        code, stdout, stderr = lmc("status", CLAIM, overrides=TINY)
+        assert code == 0, stderr
+        *lines, total = stdout.splitlines()
         assert total == "to compute: 0.0 core-minutes"
         counts = [
             re.search(r" +(\d+) (networks|pairs) +(\d+) stored +(\d+) to compute, [\d.]+ s each$", x) for x in lines
@@ -374,10 +382,11 @@ class TestWeakConnectivity:
         expected = [("3", "networks", "3", "0")] * 4 + [("3", "pairs", "3", "0")] * 4
         assert sorted(each.groups() for each in counts) == sorted(expected)
 
-    def test_status_of_the_paper_profile_is_known_without_its_data(self, tmp_path):
-        done = lmc("status", CLAIM, "--profile", "paper", folder=tmp_path, LMC_DATA=str(tmp_path / "nothing"))
-        assert done.returncode == 0, done.stderr
-        *lines, total = done.stdout.splitlines()
+    def test_status_of_the_paper_profile_is_known_without_its_data(self, lmc, monkeypatch, tmp_path):
+        monkeypatch.setenv("LMC_DATA", str(tmp_path / "nothing"))
+        code, stdout, stderr = lmc("status", CLAIM, "--profile", "paper")
+        assert code == 0, stderr
+        *lines, total = stdout.splitlines()
         assert lines
         assert all(" 0 stored" in line and line.endswith("time unknown") for line in lines)
         assert re.fullmatch(r"to compute: 0\.0 core-minutes and \d+ of unknown cost", total)

@@ -134,11 +134,11 @@ class TestFingerprint:
         other = dataclasses.make_dataclass("Other", [("number", int)], frozen=True)
         assert fingerprint(other(7)) != fingerprint(Spec(7))
 
-    @pytest.mark.parametrize("rate", [1, 2])
-    def test_equal_specs_have_one_address(self, rate):
-        whole, real = (TrainConfig(steps=10, lr=each) for each in (rate, float(rate)))
-        assert whole == real
-        assert fingerprint(whole) == fingerprint(real)
+    def test_equal_specs_have_one_address(self):
+        # A user may write a rate of 1 for 1.0: the command line takes a whole number for a real one.
+        rated = dataclasses.make_dataclass("Rated", [("lr", float)], frozen=True)
+        assert rated(1) == rated(1.0)
+        assert fingerprint(rated(1)) == fingerprint(rated(1.0))
 
     @pytest.mark.parametrize("value", [[1], {"a": 1}, {1}, torch.zeros(1), Path("x"), int])
     def test_what_has_no_stable_description_is_refused(self, value):
