@@ -95,34 +95,31 @@ def write_thumbnail(page: Path, image: Path) -> None:
 
 
 def dashboard(results: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
-    """The table of verdicts and the cards of the claims, as Markdown."""
-    head = ["claim", "scale", "setting", "verdict", "error barrier after alignment", "before", "pairs"]
+    """The cards of the claims and a table of verdicts for each, as Markdown."""
+    cards = [_card(claims.load(claim_id), scales["laptop"]) for claim_id, scales in results.items()]
+    tables = [_table(claims.load(claim_id), scales) for claim_id, scales in results.items()]
+    return "\n".join(["::::{grid} 1 1 1 2", *cards, "::::", "", "## Verdicts", "", *tables])
+
+
+def _table(claim: claims.Claim, scales: Mapping[str, Mapping[str, Any]]) -> str:
+    head = ["scale", "setting", "verdict", "error barrier after alignment", "before", "pairs"]
     rows = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
-    cards = []
-    for claim_id, scales in results.items():
-        claim = claims.load(claim_id)
-        for scale, result in scales.items():
-            page = f"claims/{claim_id}{'' if scale == 'laptop' else '-quick'}.ipynb"
-            settings = [*result["settings"], result["control"] | {"control": True}]
-            rows += [_row(claim.title, page, scale, setting) for setting in settings]
-        cards.append(_card(claim, scales["laptop"]))
+    for scale, result in scales.items():
+        page = f"[{scale}](claims/{claim.id}{'' if scale == 'laptop' else '-quick'}.ipynb)"
+        control = result["control"] | {"setting": f"negative control: {result['control']['setting']}"}
+        rows += [_row(page, setting) for setting in [*result["settings"], control]]
     published = "; ".join(f"{each['what']}: {each['value']}" for each in claim.published[:2])
-    return "\n".join(
-        ["::::{grid} 1 1 1 2", *cards, "::::", "", "## Verdicts", "", *rows, "", f"Published: {published}.", ""]
-    )
+    return "\n".join([f"### {claim.title}", "", *rows, "", f"Published: {published}.", ""])
 
 
-def _row(title: str, page: str, scale: str, setting: Mapping[str, Any]) -> str:
+def _row(page: str, setting: Mapping[str, Any]) -> str:
     estimates = {each["quantity"]: each["estimate"] for each in setting["conditions"]}
-    numbers = [
+    numbers = " | ".join(
         f"{estimates[name]['value']:.3f} [{estimates[name]['low']:.3f}, {estimates[name]['high']:.3f}]"
         for name in ("aligned", "raw")
-    ]
-    name = f"negative control: {setting['setting']}" if "control" in setting else setting["setting"]
-    return (
-        f"| [{title}]({page}) | {scale} | {name} | {badge(setting['verdict'])} | {numbers[0]} | {numbers[1]} "
-        f"| {estimates['raw']['pairs']} |"
     )
+    verdict = badge(setting["verdict"])
+    return f"| {page} | {setting['setting']} | {verdict} | {numbers} | {estimates['raw']['pairs']} |"
 
 
 def _card(claim: claims.Claim, result: Mapping[str, Any]) -> str:

@@ -79,8 +79,8 @@ def barriers_of_pairs(
         ax.hlines(np.median(values), place - 0.3, place + 0.3, color=_COLOURS[method], linewidth=2.5, zorder=4)
     if bound is not None:
         ax.axhline(bound, color="0.3", linewidth=1.0, linestyle=":")
-        ax.annotate("connected", (1.0, bound), xycoords=("axes fraction", "data"), ha="right", va="top", fontsize=9)
-    ax.set_xticks(range(len(barriers)), [LABELS[method].replace(" ", "\n", 1) for method in barriers])
+        ax.annotate("connected", (0.01, bound), xycoords=("axes fraction", "data"), ha="left", va="top", fontsize=9)
+    ax.set_xticks(range(len(barriers)), [LABELS[method].replace(" ", "\n", 1) for method in barriers], fontsize=9)
     ax.set_xlim(-0.6, len(barriers) - 0.4)
     ax.set_ylabel(ylabel)
     _show_zero(ax)

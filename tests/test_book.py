@@ -70,7 +70,7 @@ def test_the_dashboard_equals_the_results_behind_it(book):
         for setting in record["settings"]:
             aligned = next(each for each in setting["conditions"] if each["quantity"] == "aligned")["estimate"]
             number = f"{aligned['value']:.3f} [{aligned['low']:.3f}, {aligned['high']:.3f}]"
-            row = next(line for line in dashboard.splitlines() if "| laptop |" in line and setting["setting"] in line)
+            row = next(line for line in dashboard.splitlines() if "| [laptop](" in line and setting["setting"] in line)
             assert number in row
             assert setting["verdict"] in row
             assert number in html

@@ -95,7 +95,9 @@ def _moments(
     moments: list[_Moments] = []
     with torch.no_grad():
         for batch in torch.split(inputs, batch_size):
-            first, second = (torch.func.functional_call(network, state, (batch,), tie_weights=False) for state in states)
+            first, second = (
+                torch.func.functional_call(network, state, (batch,), tie_weights=False) for state in states
+            )
             for index, tap in enumerate(taps):
                 a, b = (each[tap.node].movedim(tap.dim, 0).flatten(1).double() for each in (first, second))
                 if index == len(moments):
