@@ -17,8 +17,8 @@ matplotlib.use("Agg")
 with mock.patch.object(random, "getrandbits", random.Random(0).getrandbits):
     import beartype  # noqa: F401
 
-from lmc_lib import rng  # noqa: E402 -- after beartype, which it would import
-from lmc_lib.state import State  # noqa: E402
+from lmc_lib import rng
+from lmc_lib.state import State
 
 # Few, fixed examples: the laws are strict, so a wrong library fails on almost any of them, and runs are the same.
 hypothesis.settings.register_profile("laws", max_examples=15, deadline=None, derandomize=True)
