@@ -80,8 +80,10 @@ def resolve(claim: str, profile: str, overrides: Sequence[str] = ()) -> dict[str
             raise Refused(f"-p takes name=value, not {text!r}")
         name, _, key = name.strip().partition(".")
         value = _literal(raw)
-        if key:
-            value = {**chosen.get(name, defaults.get(name, {})), key: value} if name in defaults else value
+        if key and name in defaults:
+            if not isinstance(defaults[name], dict):
+                raise Refused(f"-p: {name} takes {_type(defaults[name])} and has no entry {key!r}")
+            value = {**chosen.get(name, defaults[name]), key: value}
         _check(name, value, defaults, "-p")
         chosen[name] = value
     return {"scale": profile} | chosen if "scale" in defaults else chosen
@@ -117,12 +119,10 @@ def run(
     """
     parameters = resolve(claim, profile, overrides)
     started = time.time()
-    environment = {
-        "LMC_WORKERS": str(workers) if workers else "",
-        "LMC_STALE_BEFORE": str(started) if recompute else "",
-        "LMC_COMPUTE": "" if compute else "0",
-        "LMC_RECORDS": os.pathsep.join(str(path) for path in sorted(RECORDS.glob("*.json"))),
-    }
+    environment = {"LMC_RECORDS": _shipped()}
+    environment |= {"LMC_WORKERS": str(workers)} if workers else {}
+    environment |= {"LMC_STALE_BEFORE": str(started)} if recompute else {}
+    environment |= {} if compute else {"LMC_COMPUTE": "0"}
     out.mkdir(parents=True, exist_ok=True)
     notebook = out / f"{claim}.ipynb"
     with _environment(environment), _progress(claim):
@@ -141,8 +141,7 @@ def plan(claim: str, *, profile: str = "quick", overrides: Sequence[str] = ()) -
     parameters = resolve(claim, profile, overrides)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "plan.json"
-        records = os.pathsep.join(str(each) for each in sorted(RECORDS.glob("*.json")))
-        with _environment({"LMC_PLAN": str(path), "LMC_RECORDS": records}):
+        with _environment({"LMC_PLAN": str(path), "LMC_RECORDS": _shipped()}):
             try:
                 _execute(claim, Path(folder) / "plan.ipynb", parameters)
             except Refused:
@@ -233,18 +232,22 @@ def _status_command(options: argparse.Namespace) -> None:
 
 def _keep_records(claim: str, profile: str, overrides: Sequence[str], result: Mapping[str, Any]) -> None:
     """Writes the measurements behind a run to ``records/``, one a line, so that the page needs no training."""
-    cache = store.Store.from_environment()
+    with _environment({"LMC_RECORDS": _shipped()}):
+        cache = store.Store.from_environment()
     kept = {}
     for row in plan(claim, profile=profile, overrides=overrides):
-        folder = cache.root / "runs" / row["fingerprint"]
-        if row["type"] != "RunSpec" and folder.exists():
-            entry = json.loads((folder / "entry.json").read_text())
-            kept[row["fingerprint"]] = {name: entry[name] for name in ("spec", "values", "provenance")}
+        if row["type"] != "RunSpec" and (entry := cache.find(row["fingerprint"])) is not None:
+            kept[row["fingerprint"]] = entry.as_record()
     report = {name: value for name, value in result.items() if name != "provenance"}
     lines = [f'"{key}": {json.dumps(record, separators=(",", ":"))}' for key, record in sorted(kept.items())]
     text = f'{{"report": {json.dumps(report)},\n"records": {{\n' + ",\n".join(lines) + "\n}}\n"
     RECORDS.mkdir(exist_ok=True)
     (RECORDS / f"{claim}-{profile}.json").write_text(text)
+
+
+def _shipped() -> str:
+    """The files of shipped records, as ``LMC_RECORDS`` lists them."""
+    return os.pathsep.join(str(path) for path in sorted(RECORDS.glob("*.json")))
 
 
 def _profile(claim: str, profile: str) -> dict[str, Any]:
@@ -271,7 +274,7 @@ def _check(name: str, value: Any, defaults: Mapping[str, Any], where: str) -> No
 
 def _fits(value: Any, default: Any) -> bool:
     if isinstance(default, list | tuple):
-        return isinstance(value, list | tuple) and all(not default or _fits(each, default[0]) for each in value)
+        return isinstance(value, list) and all(not default or _fits(each, default[0]) for each in value)
     if isinstance(default, float):
         return type(value) in (int, float)
     return type(value) is type(default)

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from lmc_lib import norms
 from lmc_lib.data import Split
-from lmc_lib.state import State, interpolate
+from lmc_lib.models import memory_format
+from lmc_lib.state import State, apply, interpolate
 
 CONVENTIONS = ("chord", "endpoint_mean", "at_maximum")
 
@@ -168,13 +169,13 @@ def pairwise_barriers(
 
 def _evaluate(network: nn.Module, state: State, split: Split, batch_size: int) -> Scores:
     dtype = next(value.dtype for value in state.values() if value.is_floating_point())
+    order = memory_format(network) if split.inputs.dim() == 4 else torch.contiguous_format
     loss = error = 0.0
     with torch.no_grad():
         for first in range(0, len(split), batch_size):
             batch = split[first : first + batch_size]
-            # Convolutions on CPUs are faster with the channels last.
-            inputs = batch.inputs.to(next(iter(state.values())).device, dtype, memory_format=torch.channels_last)
-            logits = torch.func.functional_call(network, state, (inputs,), tie_weights=False).double().cpu()
+            inputs = batch.inputs.to(next(iter(state.values())).device, dtype).contiguous(memory_format=order)
+            logits = apply(network, state, inputs).double().cpu()
             loss += float(nn.functional.cross_entropy(logits, batch.labels, reduction="sum"))
             error += float((logits.argmax(1) != batch.labels).sum())
     return Scores(loss / len(split), error / len(split))

@@ -4,7 +4,7 @@ A module is architecture only: it is built without moving the global random stre
 weights as a ``State`` from a generator. ``norm="group"`` has four groups where the width allows it.
 """
 
-__all__ = ["NORMS", "ModelSpec", "build", "initialise", "mlp", "parse", "resnet", "vgg"]
+__all__ = ["NORMS", "ModelSpec", "build", "initialise", "memory_format", "mlp", "parse", "resnet", "vgg"]
 
 import math
 from collections.abc import Sequence
@@ -70,16 +70,19 @@ class _Block(nn.Module):
         self.norm2 = _norm2d(norm, channels_out)
         changes = stride != 1 or channels_in != channels_out
         self.shortcut = (
-            nn.Sequential(_conv(channels_in, channels_out, norm, stride=stride, kernel=1), _norm2d(norm, channels_out))
+            nn.Sequential(_conv(channels_in, channels_out, norm, kernel=1), _norm2d(norm, channels_out))
             if changes
             else nn.Identity()
         )
+        # A pool of one pixel picks every second one: the same as a strided 1x1 convolution, in which oneDNN overruns its
+        # buffer for few channels (see `memory_format`).
+        self.subsample = nn.MaxPool2d(1, stride) if stride != 1 else nn.Identity()
         self.relu2 = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps ``(N, channels_in, H, W)`` to ``(N, channels_out, H / stride, W / stride)``."""
         inner = self.norm2(self.conv2(self.relu1(self.norm1(self.conv1(x)))))
-        out: Tensor = self.relu2(inner + self.shortcut(x))
+        out: Tensor = self.relu2(inner + self.shortcut(self.subsample(x)))
         return out
 
 
@@ -221,6 +224,20 @@ def initialise(model: nn.Module, *, generator: Generator) -> State:
             draw = torch.ones_like(draw)
         state[name] = draw
     return state
+
+
+def memory_format(model: nn.Module) -> torch.memory_format:
+    """The order of memory in which a network's convolutions are fast on a CPU: channels last, unless that is unsafe.
+
+    oneDNN writes past its buffer in a strided 1x1 convolution with the channels last and few input channels (fewer than
+    8 with AVX2 and 16 with AVX-512; uxlfoundation/oneDNN issue 6035).
+    """
+    unsafe = any(
+        module.kernel_size == (1, 1) and module.stride != (1, 1) and module.in_channels < 16
+        for module in model.modules()
+        if isinstance(module, nn.Conv2d)
+    )
+    return torch.contiguous_format if unsafe else torch.channels_last
 
 
 def _check_norm(norm: str) -> None:

@@ -4,15 +4,31 @@ A ``State`` maps the names of ``state_dict`` to tensors, parameters and buffers 
 which is architecture only. No function here changes its arguments.
 """
 
-__all__ = ["State", "cast", "clone", "combine", "distance", "fingerprint", "interpolate", "is_finite", "norm"]
+__all__ = ["State", "apply", "cast", "clone", "combine", "distance", "fingerprint", "interpolate", "is_finite", "norm"]
 
 import hashlib
 from collections.abc import Sequence
+from itertools import chain
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 State = dict[str, Tensor]
+
+
+def apply(network: nn.Module, state: State, inputs: Tensor) -> Any:
+    """Calls a network with these weights in place of its own, which stay as they are.
+
+    Weights that share a tensor in the network (tied layers) are given once, under their first name.
+
+    Args:
+        network: the architecture, in the mode in which it is to run.
+        state: the weights; entries that the network does not have are left out.
+        inputs: what the network takes.
+    """
+    entries = (name for name, _ in chain(network.named_parameters(), network.named_buffers()))
+    return torch.func.functional_call(network, {name: state[name] for name in entries if name in state}, (inputs,))
 
 
 def clone(state: State) -> State:

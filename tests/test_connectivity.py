@@ -173,6 +173,28 @@ def test_evaluation_of_constant_logits_is_known():
     assert scores.error == pytest.approx(2 / 5)
 
 
+@pytest.mark.parametrize("width", [4, 16])
+def test_inputs_reach_the_network_in_its_order_of_memory(width, random_weights):
+    # The wrong order is dangerous in float32 alone, where oneDNN computes.
+    model, seen = models.resnet(2, 3, depth=8, width=width, norm="layer"), []
+    model.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
+    evaluate(model, random_weights(model), split(3))
+    assert [each.is_contiguous(memory_format=models.memory_format(model)) for each in seen] == [True]
+
+
+def test_a_layer_that_is_used_twice_is_evaluated(random_weights):
+    flatten, first, relu, shared, _, last = models.mlp(128, 3, widths=(6, 6))
+    model, examples = nn.Sequential(flatten, first, relu, shared, relu, shared, relu, last), split()
+    weights = random_weights(model)
+    weights |= {"5.weight": weights["3.weight"], "5.bias": weights["3.bias"]}
+    loss, error = naive_scores(model, weights, examples)
+    before = state.fingerprint(weights)
+    for _ in range(2):
+        scores = evaluate(model, weights, examples)
+        assert (scores.loss, scores.error) == pytest.approx((loss, error), rel=ROUNDING)
+    assert state.fingerprint(weights) == before
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_evaluation_leaves_its_arguments_alone(training, random_weights):
     model = models.build(NETWORKS[2], (2, 8, 8), 3).train(training)

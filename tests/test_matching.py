@@ -380,6 +380,20 @@ def test_pixels_count_as_further_samples():
     assert found["0"].tolist() == expected.tolist()
 
 
+def test_planted_permutation_of_a_layer_that_is_used_twice_is_recovered():
+    flatten, first, relu, shared, _, last = models.mlp(5, 3, widths=(12, 12))
+    model = nn.Sequential(flatten, first, relu, shared, relu, shared, relu, last)
+    spec = symmetry.permutation_spec(model, torch.zeros(1, 5))
+    target = models.initialise(model, generator=rng.stream(0, "weights"))
+    target |= {"5.weight": target["3.weight"], "5.bias": target["3.bias"]}
+    permutation, source = planted(spec, target)
+    assert dict(spec.sizes) == {"1": 12}
+    by_weights = matching.weight_matching(spec, target, source, generator=order(), restarts=5)
+    by_activations = matching.activation_matching(model, spec, target, source, examples(100, (5,)), generator=order())
+    assert equal(by_weights, permutation)
+    assert equal(by_activations, permutation)
+
+
 def test_correlation_does_not_see_scale_and_shift_and_inner_products_do():
     model, spec, target = one_layer()
     permutation, source = planted(spec, target)

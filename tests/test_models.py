@@ -58,6 +58,17 @@ def test_depth_of_a_resnet_counts_weighted_layers_on_the_longest_path(depth):
     assert widths == [4] + [4] * per_stage + [8] * per_stage + [16] * per_stage
 
 
+@pytest.mark.parametrize(
+    ("family", "pixels", "channels", "resolution"),
+    # Two of three stages of a residual network halve the resolution, and all five of VGG, as long as there is one.
+    [("resnet", 16, 16, 4), ("resnet", 6, 16, 2), ("vgg", 64, 32, 2), ("vgg", 32, 32, 1), ("vgg", 8, 32, 1)],
+)
+def test_stages_halve_the_resolution(family, pixels, channels, resolution):
+    model = models.build(ModelSpec(family, 4, FAMILIES[family]), (3, pixels, pixels), 10)
+    pooling = next(i for i, layer in enumerate(model) if isinstance(layer, nn.AdaptiveAvgPool2d))
+    assert model[:pooling](torch.zeros(1, 3, pixels, pixels)).shape == (1, channels, resolution, resolution)
+
+
 @pytest.mark.parametrize("depth", [11, 13, 16, 19])
 def test_vgg_has_the_convolutions_of_the_paper_and_one_linear_layer(depth):
     # The published network has three linear layers at its end; that for CIFAR has one.
@@ -119,6 +130,21 @@ def test_residual_block_adds_its_input_where_the_shape_stays(norm):
         if block.conv2.bias is not None:
             nn.init.zeros_(block.conv2.bias)
     assert torch.equal(block(x), x)
+
+
+@pytest.mark.parametrize(
+    ("channels", "kernel", "stride", "last"), [(15, 1, 2, False), (16, 1, 2, True), (15, 1, 1, True), (15, 3, 2, True)]
+)
+def test_channels_come_last_except_before_narrow_strided_1x1_convolutions(channels, kernel, stride, last):
+    with torch.random.fork_rng(devices=[]):
+        model = nn.Sequential(nn.Conv2d(channels, 8, kernel, stride=stride))
+    assert models.memory_format(model) == (torch.channels_last if last else torch.contiguous_format)
+
+
+def test_residual_networks_have_no_strided_1x1_convolution():
+    model = models.resnet(1, 3, depth=8, width=4)
+    convolutions = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
+    assert {module.stride for module in convolutions if module.kernel_size == (1, 1)} == {(1, 1)}
 
 
 # -- initial weights ---------------------------------------------------------------------------------------------------

@@ -1,13 +1,15 @@
 """Arithmetic on states: exact ends, norms against the concatenated vector, arguments left alone."""
 
+import copy
 import math
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
-from lmc_lib import rng, state
+from lmc_lib import models, rng, state
 
 
 def draw(*path, dtype=torch.float64):
@@ -174,3 +176,42 @@ def test_arguments_stay_unchanged_and_unshared(operation):
     result["num_batches_tracked"] += 1
     assert same_bits(a, draw("a", dtype=torch.float32))
     assert same_bits(b, draw("b", dtype=torch.float32))
+
+
+@pytest.mark.parametrize("norm", ["none", "batch"])
+def test_applying_weights_is_loading_them_into_the_module(norm, random_weights):
+    model = models.mlp(4, 3, widths=(6, 5), norm=norm).eval()
+    weights, x = random_weights(model), torch.randn(7, 4, generator=rng.stream(0), dtype=torch.float64)
+    network = copy.deepcopy(model).double()
+    network.load_state_dict(weights)
+    before = state.fingerprint(model.state_dict()), state.fingerprint(weights)
+    for _ in range(2):
+        assert torch.equal(state.apply(model, weights, x), network(x))
+    assert (state.fingerprint(model.state_dict()), state.fingerprint(weights)) == before
+
+
+def test_applying_leaves_out_what_the_network_does_not_have(random_weights):
+    model = models.mlp(4, 3, widths=(6,))
+    weights, x = random_weights(model), torch.ones(1, 4, dtype=torch.float64)
+    assert torch.equal(state.apply(model, {**weights, "extra": x}, x), state.apply(model, weights, x))
+
+
+def test_applying_knows_a_layer_that_stands_at_two_places(random_weights):
+    flatten, first, relu, shared, _, last = models.mlp(4, 3, widths=(6, 6))
+    model = nn.Sequential(flatten, first, relu, shared, relu, shared, relu, last)
+    weights, x = random_weights(model), torch.randn(7, 4, generator=rng.stream(0), dtype=torch.float64)
+    weights |= {"5.weight": weights["3.weight"].clone(), "5.bias": weights["3.bias"].clone()}
+    network = copy.deepcopy(model).double()
+    network.load_state_dict(weights)
+    before = state.fingerprint(model.state_dict()), state.fingerprint(weights)
+    for _ in range(2):
+        assert torch.equal(state.apply(model, weights, x), network(x))
+    assert (state.fingerprint(model.state_dict()), state.fingerprint(weights)) == before
+
+
+def test_gradients_flow_through_applied_weights(random_weights):
+    model = models.mlp(4, 3, widths=(6,))
+    weights = {name: value.requires_grad_() for name, value in random_weights(model).items()}
+    state.apply(model, weights, torch.ones(1, 4, dtype=torch.float64)).sum().backward()
+    assert torch.equal(weights["3.bias"].grad, torch.ones(3, dtype=torch.float64))
+    assert all(parameter.grad is None for parameter in model.parameters())

@@ -407,10 +407,32 @@ def built(build, *arguments):
         return build(*arguments)
 
 
+class Auxiliary(nn.Module):
+    """A second output in training mode: in evaluation mode its layer has no part in the function."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last, self.head = nn.Linear(4, 6), nn.Linear(6, 3), nn.Linear(6, 2)
+
+    def forward(self, x):
+        hidden = F.relu(self.first(x))
+        return (self.last(hidden), self.head(hidden)) if self.training else self.last(hidden)
+
+
+class Repeated(nn.Sequential):
+    """One layer stands at two places, and so under two names in the state."""
+
+    def __init__(self):
+        repeated = nn.Linear(6, 6)
+        super().__init__(nn.Linear(4, 6), nn.ReLU(), repeated, nn.ReLU(), repeated, nn.ReLU(), nn.Linear(6, 3))
+
+
 @pytest.mark.parametrize(
     ("build", "shape", "sizes"),
     [
         (Tied, (4,), [6]),
+        (Repeated, (4,), [6]),
+        (Auxiliary, (4,), [6]),
         # Eight channels in the two blocks of the grouped convolution, twelve after it, in the same two blocks.
         (Convolutions, (2, 8, 8), [2, 4, 6, 5]),
         # The pixels keep their places, so that the units of `mix` do too.
@@ -464,9 +486,10 @@ class Bilinear(nn.Module):
         (lambda h: h.flip(1), "flip is not understood"),
         (lambda h: torch.cat([h[:, 1:], h[:, :1]], 1), "cat is not understood"),
         (lambda h: torch.cat(h.chunk(2, 1)[::-1], 1), "several outputs are not followed"),
+        (lambda h: h - h.mean(axis=1, keepdim=True), "a reduction with axis"),
         (Bilinear, "Bilinear is not understood"),
     ],
-    ids=["cumsum", "flip", "cat", "chunk", "bilinear"],
+    ids=["cumsum", "flip", "cat", "chunk", "axis", "bilinear"],
 )
 def test_an_unknown_operation_pins_its_units_and_is_reported(operation, reason):
     model = built(lambda: Unknown(operation() if operation is Bilinear else operation))

@@ -8,7 +8,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from lmc_lib.matching.ascent import coordinate_ascent
-from lmc_lib.state import State
+from lmc_lib.state import State, apply
 from lmc_lib.symmetry import Axis, Permutation, PermutationSpec, Tap, check, features, identity
 
 
@@ -90,14 +90,10 @@ def _moments(
     model: nn.Module, taps: tuple[Tap, ...], target: State, source: State, inputs: Tensor, batch_size: int
 ) -> list[_Moments]:
     network = features(model, {tap.node for tap in taps})
-    entries = set(network.state_dict())
-    states = [{name: value for name, value in state.items() if name in entries} for state in (target, source)]
     moments: list[_Moments] = []
     with torch.no_grad():
         for batch in torch.split(inputs, batch_size):
-            first, second = (
-                torch.func.functional_call(network, state, (batch,), tie_weights=False) for state in states
-            )
+            first, second = (apply(network, state, batch) for state in (target, source))
             for index, tap in enumerate(taps):
                 a, b = (each[tap.node].movedim(tap.dim, 0).flatten(1).double() for each in (first, second))
                 if index == len(moments):

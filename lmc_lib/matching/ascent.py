@@ -2,6 +2,7 @@
 
 __all__ = ["Problem", "coordinate_ascent"]
 
+import math
 from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
 
@@ -70,7 +71,7 @@ def _improve(problem: Problem, group: str) -> Tensor | None:
     scale = float(gain.abs().max())
     if scale == 0.0:
         return None
-    grid = 2.0 ** torch.tensor(scale).log2().ceil().item() * _GRID
+    grid = math.ldexp(_GRID, math.frexp(scale)[1])
     order = torch.from_numpy(linear_sum_assignment((gain / grid).round().numpy(), maximize=True)[1])
     before = problem.score(group)
     problem.move(group, order)

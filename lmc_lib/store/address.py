@@ -53,6 +53,8 @@ def _plain(value: Any) -> Any:
         return describe(value)
     if isinstance(value, tuple):
         return [_plain(each) for each in value]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)  # 1 and 1.0 are equal, so they have one address
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise TypeError(f"a spec holds numbers, strings, tuples and dataclasses, not {type(value).__name__}: {value!r}")

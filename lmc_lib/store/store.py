@@ -94,7 +94,10 @@ class Store:
 
     def get(self, spec: Any) -> Entry | None:
         """Returns the entry of a spec if it is stored and sound, else None."""
-        key = fingerprint(spec)
+        return self.find(fingerprint(spec))
+
+    def find(self, key: str) -> Entry | None:
+        """Returns the entry with this fingerprint if it is stored and sound, else None."""
         folder = self._folder(key)
         if (folder / _ENTRY).exists():
             try:
@@ -205,9 +208,10 @@ def _read(folder: Path, key: str) -> Entry:
     try:
         content = json.loads((folder / _ENTRY).read_text())
         checksum = content.pop("checksum")
+        digest = _digest(canonical(content).encode())
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise _Damaged(f"{_ENTRY} cannot be read: {error}") from error
-    if checksum != _digest(canonical(content).encode()):
+    if checksum != digest:
         raise _Damaged(f"{_ENTRY} was altered")
     if hashlib.sha256(canonical(content["spec"]).encode()).hexdigest()[:20] != key:
         raise _Damaged("it is the entry of another run")

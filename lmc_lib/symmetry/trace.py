@@ -89,11 +89,12 @@ def permutation_spec(model: nn.Module, example_inputs: Tensor) -> PermutationSpe
         3                                 6 units  3.weight[0], 3.bias[0], 5.weight[1]
         2 groups, 14 units
     """
-    traced = _trace(model)
+    root = copy.deepcopy(model).eval()
+    traced = _trace(root)
     parameter = next(traced.parameters(), None)
     example = example_inputs[:1] if parameter is None else example_inputs[:1].to(parameter.dtype)
     ShapeProp(traced).propagate(example)
-    walk = _Walk(traced)
+    walk = _Walk(root)
     for node in traced.graph.nodes:
         walk.visit(node)
     return walk.spec()
@@ -106,7 +107,7 @@ def features(model: nn.Module, nodes: Collection[str]) -> fx.GraphModule:
         model: the traced network; unchanged, and not shared with the result.
         nodes: names of nodes as they stand in ``spec.taps``.
     """
-    traced = _trace(model)
+    traced = _trace(copy.deepcopy(model).eval())
     graph = traced.graph
     values = {node.name: node for node in graph.nodes}
     graph.erase_node(next(node for node in graph.nodes if node.op == "output"))
@@ -115,20 +116,20 @@ def features(model: nn.Module, nodes: Collection[str]) -> fx.GraphModule:
     return fx.GraphModule(traced, graph)
 
 
-def _trace(model: nn.Module) -> fx.GraphModule:
+def _trace(root: nn.Module) -> fx.GraphModule:
     try:
-        return fx.symbolic_trace(copy.deepcopy(model).eval())
+        return fx.symbolic_trace(root)
     except (fx.proxy.TraceError, TypeError, RuntimeError) as error:
-        raise SymmetryError(f"{type(model).__name__} cannot be traced symbolically: {error}") from error
+        raise SymmetryError(f"{type(root).__name__} cannot be traced symbolically: {error}") from error
 
 
 class _Walk:
     """One pass over the graph that assigns places to every tensor dimension."""
 
-    def __init__(self, traced: fx.GraphModule) -> None:
-        self.modules = dict(traced.named_modules())
+    def __init__(self, root: nn.Module) -> None:
+        self.modules = dict(root.named_modules())
         # A buffer that the state dictionary leaves out cannot be permuted; it is not an entry.
-        self.tensors: dict[str, Tensor] = traced.state_dict(keep_vars=True)
+        self.tensors: dict[str, Tensor] = root.state_dict(keep_vars=True)
         self.owner: dict[int, str] = {}
         self.entries: dict[str, list[_Dim]] = {}
         self.values: dict[fx.Node, list[_Dim]] = {}

@@ -3,6 +3,7 @@
 __all__ = ["PRECISIONS", "TrainConfig", "learning_rate"]
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 OPTIMISERS = ("sgd", "adamw")
@@ -38,7 +39,7 @@ class TrainConfig:
     weight_decay: float = 0.0
     warmup: int = 0
     schedule: str = "cosine"
-    milestones: tuple[int, ...] = ()
+    milestones: Sequence[int] = ()
     augment: bool = False
     precision: str = "float32"
     grid_bits: int = 20

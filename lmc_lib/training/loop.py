@@ -14,6 +14,7 @@ from torch.nn import functional as F  # noqa: N812 -- the usual name
 
 from lmc_lib import rng
 from lmc_lib.data import Split, augment, batch_order
+from lmc_lib.models import memory_format
 from lmc_lib.state import State, cast, clone
 from lmc_lib.training.config import TrainConfig, learning_rate
 from lmc_lib.training.portable import PortableAdamW, PortableSGD, round_statistics
@@ -29,6 +30,9 @@ class Diverged(ArithmeticError):
         super().__init__(f"training diverged: the loss is {loss} at step {step}; a lower learning rate may help")
         self.step = step
         self.loss = loss
+
+    def __reduce__(self) -> tuple[type["Diverged"], tuple[int, float]]:
+        return type(self), (self.step, self.loss)
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,8 @@ def train(
         Diverged: if the loss is not finite.
         ValueError: if a checkpoint lies outside the training, or a batch does not fit into the data.
     """
+    if not 0 <= start_step <= config.steps:
+        raise ValueError(f"cannot start behind step {start_step} of a training of {config.steps} steps")
     if outside := [step for step in save_at if not start_step <= step <= config.steps]:
         raise ValueError(
             f"cannot keep a checkpoint at step {outside[0]}: the training runs from {start_step} to {config.steps}"
@@ -91,7 +97,9 @@ def train(
     inputs, labels = split.inputs.to(device, _dtype(config)), split.labels.to(device)
     per_epoch = len(split) // config.batch_size
     kept = {start_step: _snapshot(network)} if start_step in save_at or start_step == config.steps else {}
-    order = batch_order(len(split), config.batch_size, generator=rng.stream(seed, "order", start_step // per_epoch))
+    order = batch_order(
+        len(split), config.batch_size, generator=rng.stream(seed, "order", start_step // max(per_epoch, 1))
+    )
     for step in range(start_step, config.steps):
         epoch, index = divmod(step, per_epoch)
         if index == 0:
@@ -118,9 +126,8 @@ def _prepare(model: nn.Module, state: State, config: TrainConfig) -> tuple[nn.Mo
     device = next(iter(state.values())).device
     network = copy.deepcopy(model).to(device, _dtype(config))
     network.load_state_dict(cast(state, _dtype(config)))
-    if config.precision != "portable" and any(parameter.dim() == 4 for parameter in network.parameters()):
-        # Convolutions on CPUs are faster with the channels last; in float64 they are not.
-        network = network.to(memory_format=torch.channels_last)
+    if config.precision != "portable":  # in float64 the order of memory makes no difference
+        network = network.to(memory_format=memory_format(model))
     return network.train(), device
 
 
