@@ -74,7 +74,7 @@ class _Block(nn.Module):
             if changes
             else nn.Identity()
         )
-        # A pool of one pixel picks every second one: the same as a strided 1x1 convolution, in which oneDNN overruns its
+        # A pool of one pixel picks every second one: like a strided 1x1 convolution, in which oneDNN overruns its
         # buffer for few channels (see `memory_format`).
         self.subsample = nn.MaxPool2d(1, stride) if stride != 1 else nn.Identity()
         self.relu2 = nn.ReLU()
