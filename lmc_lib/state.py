@@ -20,15 +20,20 @@ State = dict[str, Tensor]
 def apply(network: nn.Module, state: State, inputs: Tensor) -> Any:
     """Calls a network with these weights in place of its own, which stay as they are.
 
-    Weights that share a tensor in the network (tied layers) are given once, under their first name.
+    A layer that stands at several places of the network is given once, under its first name.
 
     Args:
         network: the architecture, in the mode in which it is to run.
         state: the weights; entries that the network does not have are left out.
         inputs: what the network takes.
     """
-    entries = (name for name, _ in chain(network.named_parameters(), network.named_buffers()))
-    return torch.func.functional_call(network, {name: state[name] for name in entries if name in state}, (inputs,))
+    given = {}
+    for path, module in network.named_modules():
+        for name, _ in chain(module.named_parameters(recurse=False), module.named_buffers(recurse=False)):
+            entry = f"{path}.{name}" if path else name
+            if entry in state:
+                given[entry] = state[entry]
+    return torch.func.functional_call(network, given, (inputs,), tie_weights=False)
 
 
 def clone(state: State) -> State:

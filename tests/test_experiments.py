@@ -368,17 +368,19 @@ from lmc_lib.models import ModelSpec
 from lmc_lib.store import Store
 from lmc_lib.training import TrainConfig
 
-runs = replicas(
-    ModelSpec("mlp", 8, 1), DataSpec("digits", 256, 40), TrainConfig(1000, batch_size=16, precision="portable"), 7
-)
+def runs(steps, count):
+    config = TrainConfig(steps, batch_size=16, precision="portable")
+    return replicas(ModelSpec("mlp", 8, 1), DataSpec("digits", 256, 40), config, count)
+
+short, long = runs(500, 4), runs(200_000, 2)
 if __name__ == "__main__":
-    fill(Store(Path(sys.argv[1])), runs, workers=2)
+    fill(Store(Path(sys.argv[1])), [*short[:2], *long, *short[2:]], workers=2)
 """
 
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory):
-    """A sweep on two workers, killed when two runs were finished: its store and its workers."""
+    """A sweep on two workers, killed when both were in a long run: its store, its workers, and how long they lived."""
     folder = tmp_path_factory.mktemp("killed")
     script = folder / "sweep.py"
     script.write_text(SWEEP)
@@ -399,9 +401,10 @@ def killed(tmp_path_factory):
 class TestKilledSweep:
     @pytest.fixture
     def runs(self):
+        """The short runs of the sweep: two that were finished, and two that it did not come to."""
         names = {"__name__": "sweep"}
         exec(SWEEP, names)
-        return names["runs"]
+        return names["short"]
 
     def test_workers_end_with_their_parent(self, killed):
         _, workers, seconds = killed
@@ -411,15 +414,14 @@ class TestKilledSweep:
     def test_goes_on_where_it_was(self, killed, runs, tmp_path):
         store, _, _ = killed
         before = finished(store)
-        assert 2 <= len(before) < len(runs)
+        assert before.keys() == set(map(fingerprint, runs[:2]))
         experiments.fill(store, runs, workers=1)
         after = finished(store)
         assert after.keys() == set(map(fingerprint, runs))
         assert {key: after[key] for key in before} == before
         undisturbed = Store(tmp_path / "undisturbed")
-        sample = [runs[0], runs[-1]]
-        experiments.fill(undisturbed, sample, workers=1)
-        assert contents(store, sample) == contents(undisturbed, sample)
+        experiments.fill(undisturbed, runs, workers=1)
+        assert contents(store, runs) == contents(undisturbed, runs)
 
 
 def finished(store):
