@@ -38,7 +38,7 @@ PROFILES = ("quick", "laptop", "paper")
 _TRAINING: dict[str, Any] = {
     field.name: 0 if field.default is dataclasses.MISSING else field.default
     for field in dataclasses.fields(TrainConfig)
-}
+} | {"milestones": [0]}  # an empty default would not tell the type of its elements
 
 
 class Refused(ValueError):

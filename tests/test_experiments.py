@@ -20,7 +20,7 @@ from lmc_lib import experiments, models, rng, state, training
 from lmc_lib.data import DataSpec
 from lmc_lib.experiments import Measurements, PairSpec, Planned, RunSpec
 from lmc_lib.models import ModelSpec
-from lmc_lib.store import NotStored, Store, fingerprint
+from lmc_lib.store import NotStored, Store, describe, fingerprint
 from lmc_lib.training import Diverged, TrainConfig
 
 MODEL = ModelSpec("mlp", 4, 1)
@@ -465,3 +465,9 @@ def is_alive(pid):
         return fields_of(pid)[0] != "Z"
     except OSError:
         return False
+
+
+def test_portable_results_stand_apart_from_those_of_the_former_grid():
+    portable = describe(TrainConfig(10, precision="portable"))
+    assert portable["version"] == 2
+    assert "version" not in describe(TrainConfig(10))  # the shipped float32 records keep their addresses

@@ -196,6 +196,14 @@ def test_applying_leaves_out_what_the_network_does_not_have(random_weights):
     assert torch.equal(state.apply(model, {**weights, "extra": x}, x), state.apply(model, weights, x))
 
 
+def test_applying_keeps_a_buffer_that_the_state_does_not_have(random_weights):
+    model = models.mlp(4, 3, widths=(6,)).double()
+    model.register_buffer("grid", torch.ones(2), persistent=False)
+    weights, x = random_weights(model), torch.ones(1, 4, dtype=torch.float64)
+    assert "grid" not in weights
+    assert state.apply(model, weights, x).shape == (1, 3)
+
+
 def test_applying_knows_a_layer_that_stands_at_two_places(random_weights):
     flatten, first, relu, shared, _, last = models.mlp(4, 3, widths=(6, 6))
     model = nn.Sequential(flatten, first, relu, shared, relu, shared, relu, last)

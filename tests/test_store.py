@@ -436,6 +436,11 @@ class TestUnwritable:
         self.refuse(store, Spec(1))
         assert store.root.read_text() == "a file"
 
+    def test_a_lock_that_cannot_be_taken_is_told_before_anything_is_computed(self, store):
+        # As in a shared store, where the lock belongs to somebody else; a folder in its place stops root, too.
+        (store.root / "locks" / f"{fingerprint(Spec(1))}.lock").mkdir(parents=True)
+        self.refuse(store, Spec(1))
+
     def test_a_full_disk_loses_nothing(self, store, monkeypatch):
         stored(store, Spec(1))
         before = bytes_of(store)

@@ -2,6 +2,7 @@
 
 __all__ = ["Entry", "NotStored", "Result", "Store", "StoreError"]
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -9,7 +10,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -112,9 +113,8 @@ class Store:
         return self._shipped(key)
 
     def has(self, spec: Any) -> bool:
-        """Says whether ``get`` would find an entry, without reading its tensors."""
-        key = fingerprint(spec)
-        return (self.stale_before == 0.0 and (self._folder(key) / _ENTRY).exists()) or self.get(spec) is not None
+        """Says whether the entry of a spec is stored and sound; a damaged one counts as missing."""
+        return self.get(spec) is not None
 
     def get_or_compute(self, spec: Any, compute: Callable[[], Result]) -> Entry:
         """Returns the entry of a spec, computing and storing it if it is not there.
@@ -149,16 +149,22 @@ class Store:
     def _folder(self, key: str) -> Path:
         return self.root / "runs" / key
 
-    def _lock(self, key: str) -> FileLock:
-        lock = self.root / "locks" / f"{key}.lock"
+    @contextlib.contextmanager
+    def _lock(self, key: str) -> Iterator[None]:
+        path = self.root / "locks" / f"{key}.lock"
         try:
-            lock.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             self._folder(key).parent.mkdir(parents=True, exist_ok=True)
-            if not os.access(lock.parent, os.W_OK) or not os.access(self._folder(key).parent, os.W_OK):
+            if not os.access(path.parent, os.W_OK) or not os.access(self._folder(key).parent, os.W_OK):
                 raise PermissionError(f"no permission to write to {self.root}")
+            lock = FileLock(path)
+            lock.acquire()
         except OSError as error:
             raise StoreError(_advice(self.root, error)) from error
-        return FileLock(lock)
+        try:
+            yield
+        finally:
+            lock.release()
 
     def _write(self, key: str, spec: dict[str, Any], result: Result, origin: dict[str, Any]) -> None:
         folder = self._folder(key)

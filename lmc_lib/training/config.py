@@ -44,6 +44,11 @@ class TrainConfig:
     precision: str = "float32"
     grid_bits: int = 20
 
+    @property
+    def VERSION(self) -> int | None:  # noqa: N802 -- read by the store, like the class attribute of a spec
+        """Moves portable results apart from those made when the default grid was ``2 ** -24``; no others."""
+        return 2 if self.precision == "portable" else None
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "milestones", tuple(self.milestones))  # notebooks write lists
         for name, allowed in (("optimiser", OPTIMISERS), ("schedule", SCHEDULES), ("precision", PRECISIONS)):
