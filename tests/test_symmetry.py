@@ -557,6 +557,9 @@ NOT_FOLLOWED = {
     "a parametrised weight": Parametrised,
     "a convolution over folded units": Folded,
     "a split square": Square,
+    "a convolution along units": lambda: Unknown(
+        nn.Sequential(nn.Unflatten(1, (1, 8)), nn.Conv1d(1, 1, 3, padding=1), nn.Flatten())
+    ),
     "a sum of units in two orders": lambda: Unknown(plus_shuffled),
     "a normalised shape from the input": lambda: Unknown(lambda h: F.layer_norm(h, h.shape[1:])),
     "pooling over units": lambda: Unknown(nn.AvgPool1d(3, 1, 1)),
