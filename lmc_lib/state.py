@@ -4,7 +4,19 @@ A ``State`` maps the names of ``state_dict`` to tensors, parameters and buffers 
 which is architecture only. No function here changes its arguments.
 """
 
-__all__ = ["State", "apply", "cast", "clone", "combine", "distance", "fingerprint", "interpolate", "is_finite", "norm"]
+__all__ = [
+    "State",
+    "apply",
+    "cast",
+    "clone",
+    "combine",
+    "distance",
+    "fingerprint",
+    "given",
+    "interpolate",
+    "is_finite",
+    "norm",
+]
 
 import hashlib
 from collections.abc import Sequence
@@ -27,13 +39,18 @@ def apply(network: nn.Module, state: State, inputs: Tensor) -> Any:
         state: the weights; entries that the network does not have are left out.
         inputs: what the network takes.
     """
-    given = {}
+    return torch.func.functional_call(network, given(network, state), (inputs,), tie_weights=False)
+
+
+def given(network: nn.Module, state: State) -> State:
+    """The entries of a state that a network takes, each layer once under its first name."""
+    entries = {}
     for path, module in network.named_modules():
         for name, _ in chain(module.named_parameters(recurse=False), module.named_buffers(recurse=False)):
             entry = f"{path}.{name}" if path else name
             if entry in state:
-                given[entry] = state[entry]
-    return torch.func.functional_call(network, given, (inputs,), tie_weights=False)
+                entries[entry] = state[entry]
+    return entries
 
 
 def clone(state: State) -> State:

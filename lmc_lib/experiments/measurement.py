@@ -15,7 +15,7 @@ from numpy import ndarray
 from lmc_lib import connectivity, matching, norms, rng, state, symmetry
 from lmc_lib.claims import Estimate, estimate
 from lmc_lib.connectivity import Curve
-from lmc_lib.experiments.runs import RunSpec, architecture, dataset, device, obtain_run
+from lmc_lib.experiments.runs import RunSpec, architecture, dataset, device, groups, obtain_run
 from lmc_lib.state import State
 from lmc_lib.store import Result, Store
 from lmc_lib.symmetry import Permutation, PermutationSpec
@@ -189,14 +189,14 @@ def _measure(store: Store, spec: PairSpec) -> Result:
     loaded = dataset(spec.target.data)
     model = architecture(spec.target).to(target[next(iter(target))].device, dtype)
     inputs = loaded.train.inputs.to(dtype)
-    groups = symmetry.permutation_spec(model, inputs)
+    permutations = groups(spec.target.model, spec.target.data, dtype)
     splits = {"train": loaded.train[: spec.train_examples], "test": loaded.test[: spec.test_examples]}
     reset_inputs = inputs[: spec.reset_examples] if norms.has_statistics(model) else None
     values: dict[str, Any] = {"curves": {}, "fixed_points": {}, "distance": {}}
     lines: dict[str, Curve] | None = None
     for method in METHODS:
-        permutation = _permutation(method, spec, model, groups, target, source, inputs)
-        moved = symmetry.permute(source, permutation, groups)
+        permutation = _permutation(method, spec, permutations, target, source, inputs)
+        moved = symmetry.permute(source, permutation, permutations)
         lines = connectivity.curves(
             model, target, moved, splits, points=spec.points, reset_inputs=reset_inputs, ends_of=lines
         )
@@ -212,21 +212,20 @@ def _measure(store: Store, spec: PairSpec) -> Result:
 def _permutation(
     method: str,
     spec: PairSpec,
-    model: torch.nn.Module,
-    groups: PermutationSpec,
+    permutations: PermutationSpec,
     target: State,
     source: State,
     inputs: torch.Tensor,
 ) -> Permutation:
     generator = rng.stream(spec.seed, method, spec.target.init_seed, spec.source.init_seed)
     if method == "random":
-        return symmetry.random(groups, generator=generator)
+        return symmetry.random(permutations, generator=generator)
     if method == "weights":
-        return matching.weight_matching(groups, target, source, generator=generator, restarts=spec.restarts)
+        return matching.weight_matching(permutations, target, source, generator=generator, restarts=spec.restarts)
     if method == "activations":
         examples = inputs[: spec.matching_examples]
-        return matching.activation_matching(model, groups, target, source, examples, generator=generator)
-    return symmetry.identity(groups)
+        return matching.activation_matching(permutations, target, source, examples, generator=generator)
+    return symmetry.identity(permutations)
 
 
 def _digits(values: torch.Tensor) -> list[float]:

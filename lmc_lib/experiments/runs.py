@@ -1,6 +1,6 @@
 """Training runs as values: what defines a replica, and how to obtain its trajectory."""
 
-__all__ = ["RunSpec", "architecture", "dataset", "device", "obtain_run", "replicas"]
+__all__ = ["RunSpec", "architecture", "dataset", "device", "groups", "obtain_run", "replicas"]
 
 import functools
 from dataclasses import dataclass
@@ -9,10 +9,11 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from lmc_lib import data, models, rng, training
+from lmc_lib import data, models, rng, symmetry, training
 from lmc_lib.data import Dataset, DataSpec
 from lmc_lib.models import ModelSpec
 from lmc_lib.store import Result, Store
+from lmc_lib.symmetry import PermutationSpec
 from lmc_lib.training import Diverged, TrainConfig, Trajectory
 
 
@@ -75,6 +76,14 @@ def architecture(spec: RunSpec) -> nn.Module:
     """Builds the module of a run."""
     loaded = dataset(spec.data)
     return models.build(spec.model, loaded.input_shape, loaded.num_classes)
+
+
+@functools.lru_cache(maxsize=16)
+def groups(model: ModelSpec, data: DataSpec, dtype: torch.dtype) -> PermutationSpec:
+    """Derives the permutation groups of an architecture once a process."""
+    loaded = dataset(data)
+    network = models.build(model, loaded.input_shape, loaded.num_classes).to(dtype)
+    return symmetry.permutation_spec(network, loaded.train.inputs[:1].to(dtype))
 
 
 @functools.lru_cache(maxsize=2)

@@ -2,21 +2,21 @@
 
 __all__ = ["activation_matching"]
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 
 from lmc_lib.matching.ascent import coordinate_ascent
-from lmc_lib.state import State, apply
-from lmc_lib.symmetry import Axis, Permutation, PermutationSpec, Tap, check, features, identity
+from lmc_lib.state import State
+from lmc_lib.symmetry import Member, Permutation, PermutationSpec, check, identity, rearrange
 
 
 def activation_matching(
-    model: nn.Module,
     spec: PermutationSpec,
-    target: State,
-    source: State,
+    target: State | Sequence[State],
+    source: State | Sequence[State],
     inputs: Tensor,
     *,
     generator: Generator,
@@ -31,10 +31,10 @@ def activation_matching(
     float64 and in one pass; memory is that of one batch and one matrix a tap.
 
     Args:
-        model: the architecture; unchanged.
-        spec: its permutation groups.
-        target: weights that stay.
-        source: weights to permute; unchanged.
+        spec: the groups, traced from the architecture of both networks.
+        target: weights that stay; or several states, for one permutation that serves all pairs: similarities are
+            summed over pairs.
+        source: weights to permute, as many states as targets; unchanged.
         inputs: examples, in the dtype of the weights.
         generator: source of the order of groups; it matters only where an axis has several groups.
         kernel: ``"correlation"`` (centred and scaled, Jordan et al. 2023) or ``"inner_product"`` (raw, as in Kwok's
@@ -50,12 +50,17 @@ def activation_matching(
         raise ValueError(f"unknown kernel {kernel!r}; there are 'correlation' and 'inner_product'")
     if len(inputs) == 0:
         raise ValueError("activation matching needs at least one example")
-    check(spec, target)
-    check(spec, source)
-    moments = _moments(model, spec.taps, target, source, inputs, batch_size)
-    similarity = [each.correlation() if kernel == "correlation" else each.products for each in moments]
-    problem = _Activations(spec.taps, similarity)
-    return coordinate_ascent(problem, spec.sizes, identity(spec), generator=generator, max_sweeps=max_sweeps)
+    targets, sources = ([each] if isinstance(each, dict) else each for each in (target, source))
+    if len(targets) != len(sources) or not targets:
+        raise ValueError(f"one source is needed for each target, got {len(targets)} targets and {len(sources)} sources")
+    pairs = []
+    for first, second in zip(targets, sources, strict=True):
+        check(spec, first)
+        check(spec, second)
+        moments = _moments(spec, first, second, inputs, batch_size)
+        pairs.append([each.correlation() if kernel == "correlation" else each.products for each in moments])
+    problem = _Activations(spec, [torch.stack(each).sum(0) for each in zip(*pairs, strict=True)])
+    return coordinate_ascent(problem, spec, identity(spec), generator=generator, max_sweeps=max_sweeps)
 
 
 @dataclass
@@ -86,20 +91,19 @@ class _Moments:
         return covariance * torch.outer(*inverse)
 
 
-def _moments(
-    model: nn.Module, taps: tuple[Tap, ...], target: State, source: State, inputs: Tensor, batch_size: int
-) -> list[_Moments]:
-    network = features(model, {tap.node for tap in taps})
+def _moments(spec: PermutationSpec, target: State, source: State, inputs: Tensor, batch_size: int) -> list[_Moments]:
+    if spec.observe is None:
+        raise ValueError("this spec was not traced from a network, so that its activations cannot be observed")
     moments: list[_Moments] = []
     with torch.no_grad():
         for batch in torch.split(inputs, batch_size):
-            first, second = (apply(network, state, batch) for state in (target, source))
-            for index, tap in enumerate(taps):
-                a, b = (each[tap.node].movedim(tap.dim, 0).flatten(1).double() for each in (first, second))
+            first, second = (spec.observe(state, batch) for state in (target, source))
+            for index, tap in enumerate(spec.taps):
+                a, b = (each[tap.node].movedim(tap.dim + 1, 0).flatten(1).double() for each in (first, second))
                 if index == len(moments):
                     moments.append(_empty_moments(len(a)))
                 moments[index].add(a, b)
-    for tap, each in zip(taps, moments, strict=True):
+    for tap, each in zip(spec.taps, moments, strict=True):
         if not bool(each.products.isfinite().all()):
             raise ValueError(f"activations at {tap.node} are not finite; check the weights and the inputs")
     return moments
@@ -114,40 +118,49 @@ def _empty_moments(units: int) -> _Moments:
 class _Activations:
     """The problem of ``coordinate_ascent``: a similarity matrix at each tap, its columns permuted in place."""
 
-    def __init__(self, taps: tuple[Tap, ...], similarity: list[Tensor]) -> None:
-        self.axes = [tap.axis for tap in taps]
+    def __init__(self, spec: PermutationSpec, similarity: list[Tensor]) -> None:
+        self.spec = spec
+        self.taps = spec.taps
         self.similarity = list(similarity)
 
     def gain(self, group: str) -> Tensor:
-        return torch.stack(
-            [
-                self._blocks(index, position).diagonal(dim1=0, dim2=3).diagonal(dim1=1, dim2=3).sum((-1, -2))
-                for index, position in self._members(group)
-            ]
-        ).sum(0)
+        if not self.spec.groups[group].blocks:
+            return self._sum(group, [self._between(index, group) for index in self._members(group)])
+        return self.across(group).diagonal().permute(2, 0, 1).reshape(*self.spec.groups[group].shape, -1)
+
+    def across(self, group: str) -> Tensor:
+        size = self.spec.groups[group].size
+        total = torch.stack([self._between(index, group) for index in self._members(group)]).sum(0)
+        return total.reshape(-1, size, total[0].numel() // size, size).transpose(1, 2)
+
+    def alone(self, group: str) -> Tensor:
+        covered = {index for name in self.spec.inside(group) for index in self._members(name)}
+        mine = [index for index in self._members(group) if index not in covered]
+        return self._sum(group, [self._between(index, group) for index in mine])
+
+    def is_linear(self, group: str) -> bool:
+        return not any(len(self.taps[index].places) > 1 for index in self._members(group))
 
     def move(self, group: str, order: Tensor) -> None:
-        for index, position in self._members(group):
-            matrix = self.similarity[index]
-            self.similarity[index] = self._blocks(index, position).index_select(4, order).reshape(matrix.shape)
+        for index in self._members(group):
+            tap = self.taps[index]
+            axis = Member(tap.node, 1, 1, tap.places[group])
+            self.similarity[index] = rearrange(self.similarity[index], axis, order)
 
     def score(self, group: str) -> float:
-        return sum(float(self.similarity[index].diagonal().sum()) for index in {i for i, _ in self._members(group)})
+        return sum(float(self.similarity[index].diagonal().sum()) for index in self._members(group))
 
-    def _members(self, group: str) -> list[tuple[int, int]]:
-        return [
-            (index, position)
-            for index, axis in enumerate(self.axes)
-            for position, factor in enumerate(axis)
-            if factor.group == group
-        ]
+    def total(self) -> float:
+        return sum(float(each.diagonal().sum()) for each in self.similarity)
 
-    def _blocks(self, index: int, position: int) -> Tensor:
-        """The matrix with the group's factor apart on both sides: (outer, unit, inner, outer, unit, inner)."""
-        outer, unit, inner = _sides(self.axes[index], position)
-        return self.similarity[index].reshape(outer, unit, inner, outer, unit, inner)
+    def _members(self, group: str) -> list[int]:
+        return [index for index, tap in enumerate(self.taps) if group in tap.places]
 
+    def _between(self, index: int, group: str) -> Tensor:
+        """Summed similarity of any two units of a group, whatever their blocks, over the places of a unit."""
+        places = self.taps[index].places[group].flatten(0, -2)
+        return torch.stack([self.similarity[index][each][:, each] for each in places.T]).sum(0)
 
-def _sides(axis: Axis, position: int) -> tuple[int, int, int]:
-    sizes = torch.tensor([1, *(factor.size for factor in axis), 1])
-    return int(sizes[: position + 1].prod()), axis[position].size, int(sizes[position + 2 :].prod())
+    def _sum(self, group: str, parts: list[Tensor]) -> Tensor:
+        size = self.spec.groups[group].size
+        return torch.stack(parts).sum(0) if parts else torch.zeros(size, size, dtype=torch.float64)

@@ -2,47 +2,58 @@
 
 __all__ = ["objective", "weight_matching"]
 
+from collections.abc import Callable, Sequence
+
 import torch
 from torch import Generator, Tensor
 
-from lmc_lib.matching.ascent import coordinate_ascent
+from lmc_lib.matching.ascent import ORDERS, coordinate_ascent
 from lmc_lib.state import State
-from lmc_lib.symmetry import Permutation, PermutationSpec, check, identity, permute, random
+from lmc_lib.symmetry import Member, Permutation, PermutationSpec, check, identity, permute, random
 
 _STATISTICS = ("running_mean", "running_var")
 
 
-def weight_matching(
+def weight_matching(  # noqa: PLR0913 -- the options that experiments compare
     spec: PermutationSpec,
-    target: State,
-    source: State,
+    target: State | Sequence[State],
+    source: State | Sequence[State],
     *,
     generator: Generator,
-    start: str = "identity",
+    start: str | Permutation = "identity",
     restarts: int = 1,
+    order: str = "random",
+    kernel: str = "linear",
     vectors: bool = True,
     max_sweeps: int = 100,
+    observe: Callable[[int, float], None] | None = None,
 ) -> Permutation:
     r"""Finds a permutation :math:`\pi` that maximises :math:`\langle \theta_t, \pi(\theta_s) \rangle`.
 
     This minimises the Euclidean distance of the weights. Each group in turn is set to its best assignment given the
-    others, in a random order of the groups, until none gains: a local optimum, so that restarts can help. Sums are in
-    float64. Running statistics move with the units but do not count.
+    others, in a random order of the groups, until none gains: a local optimum, so that restarts can help. Blocks with
+    groups inside, as heads are, are exchanged as wholes, each with its inside in the order that is best for where it
+    goes. Sums are in float64. Running statistics move with the units but do not count.
 
     Args:
         spec: the groups, traced from the architecture of both networks.
-        target: weights that stay.
-        source: weights to permute; unchanged.
+        target: weights that stay; or several states (checkpoints, pruning levels), for one permutation that serves
+            all pairs at once: the objective is the sum over pairs.
+        source: weights to permute, as many states as targets; unchanged.
         generator: source of the orders and of random starts.
-        start: ``"identity"`` or ``"random"``, for the first attempt; later ones always start at random. An identity
-            start biases the result towards the identity.
+        start: ``"identity"``, ``"random"`` or a permutation, for the first attempt; later ones always start at random.
+            An identity start biases the result towards the identity.
         restarts: number of attempts, of which the best is returned.
+        order: in which the groups are visited: ``"random"``, anew each sweep, ``"forward"`` or ``"backward"``.
+        kernel: ``"linear"``, or ``"cosine"``, which compares units by angle, so that large ones count no more than
+            others (Kwok's experiments have both). The cosine has no common objective: each group maximises its own.
         vectors: whether biases and normalisation scales count; Kwok's experiments have both.
         max_sweeps: bound on the sweeps of one attempt.
+        observe: called after each sweep with the number of sweeps done and the objective.
 
     Raises:
         SymmetryError: if a state does not fit the spec.
-        ValueError: if a weight is not finite, or an option is unknown.
+        ValueError: if a weight is not finite, the states differ in number, dtype or device, or an option is unknown.
 
     Example:
         >>> from lmc_lib import models, rng, symmetry
@@ -50,77 +61,188 @@ def weight_matching(
         >>> spec = symmetry.permutation_spec(model, torch.zeros(1, 4))
         >>> target = models.initialise(model, generator=rng.stream(0, "weights"))
         >>> planted = symmetry.random(spec, generator=rng.stream(0, "planted"))
-        >>> source = symmetry.permute(target, symmetry.inverse(planted), spec)
+        >>> source = symmetry.permute(target, symmetry.inverse(planted, spec), spec)
         >>> found = weight_matching(spec, target, source, generator=rng.stream(0, "order"))
         >>> all(torch.equal(found[group], planted[group]) for group in planted)
         True
     """
-    if start not in ("identity", "random") or restarts < 1:
+    if (isinstance(start, str) and start not in ("identity", "random")) or restarts < 1:
         raise ValueError(f"start is 'identity' or 'random' and restarts at least 1, got {start!r} and {restarts}")
-    a, b = (_factored(spec, state, vectors) for state in (target, source))
+    if order not in ORDERS or kernel not in ("linear", "cosine"):
+        raise ValueError(f"order is one of {ORDERS} and kernel 'linear' or 'cosine', got {order!r} and {kernel!r}")
+    a, b = _stacked(spec, target, source, vectors)
     best, best_objective = identity(spec), -float("inf")
     for attempt in range(restarts):
-        at_random = start == "random" or attempt > 0
-        first = random(spec, generator=generator) if at_random else identity(spec)
-        problem = _Weights(spec, a, dict(b))
-        found = coordinate_ascent(problem, spec.sizes, first, generator=generator, max_sweeps=max_sweeps)
+        first = _start(spec, start if attempt == 0 else "random", generator)
+        problem = _Weights(spec, a, dict(b), cosine=kernel == "cosine")
+        found = coordinate_ascent(
+            problem, spec, first, generator=generator, max_sweeps=max_sweeps, order=order, observe=observe
+        )
         if problem.total() > best_objective:
             best, best_objective = found, problem.total()
     return best
 
 
 def objective(
-    spec: PermutationSpec, target: State, source: State, permutation: Permutation, *, vectors: bool = True
+    spec: PermutationSpec,
+    target: State | Sequence[State],
+    source: State | Sequence[State],
+    permutation: Permutation,
+    *,
+    vectors: bool = True,
 ) -> float:
-    r"""The weight-matching objective :math:`\langle \theta_t, \pi(\theta_s) \rangle`, in float64."""
-    a, b = (_factored(spec, state, vectors) for state in (target, permute(source, permutation, spec)))
+    r"""The weight-matching objective :math:`\langle \theta_t, \pi(\theta_s) \rangle`, in float64; summed over pairs."""
+    moved = [permute(each, permutation, spec) for each in _sequence(source)]
+    a, b = _stacked(spec, target, moved, vectors)
     return _Weights(spec, a, b).total()
 
 
-def _factored(spec: PermutationSpec, state: State, vectors: bool) -> State:
-    """The entries that count, in float64, with one dimension for each factor of the spec."""
-    check(spec, state)
-    entries = {}
+def _start(spec: PermutationSpec, start: str | Permutation, generator: Generator) -> Permutation:
+    if isinstance(start, str):
+        return random(spec, generator=generator) if start == "random" else identity(spec)
+    return start
+
+
+def _sequence(states: State | Sequence[State]) -> Sequence[State]:
+    return [states] if isinstance(states, dict) else states
+
+
+def _stacked(
+    spec: PermutationSpec, target: State | Sequence[State], source: State | Sequence[State], vectors: bool
+) -> tuple[State, State]:
+    """The entries that count, in float64, those of several states side by side in a last dimension."""
+    targets, sources = _sequence(target), _sequence(source)
+    if len(targets) != len(sources) or not targets:
+        raise ValueError(f"one source is needed for each target, got {len(targets)} targets and {len(sources)} sources")
+    for state in (*targets, *sources):
+        check(spec, state)
+        _check_entries(state, targets[0])
+    return tuple(  # type: ignore[return-value]
+        {
+            name: torch.stack([each[name].detach() for each in states], -1).double()
+            for name, value in states[0].items()
+            if _counts(name, value, vectors)
+        }
+        for states in (targets, sources)
+    )
+
+
+def _counts(name: str, value: Tensor, vectors: bool) -> bool:
+    shaped = value.dim() > 1 or (vectors and value.dim() == 1 and not name.endswith(_STATISTICS))
+    return shaped and value.is_floating_point()
+
+
+def _check_entries(state: State, first: State) -> None:
     for name, value in state.items():
-        counts = value.dim() > 1 or (vectors and value.dim() == 1 and not name.endswith(_STATISTICS))
-        if counts and value.is_floating_point():
-            if not bool(value.isfinite().all()):
-                raise ValueError(f"{name} holds values that are not finite; weights like these cannot be matched")
-            entries[name] = value.detach().double().reshape(spec.factored_shape(name))
-    return entries
+        if value.is_floating_point() and not bool(value.isfinite().all()):
+            raise ValueError(f"{name} holds values that are not finite; weights like these cannot be matched")
+        if (value.dtype, value.device) != (first[name].dtype, first[name].device):
+            raise ValueError(
+                f"{name} is {value.dtype} on {value.device} in one state and {first[name].dtype} on "
+                f"{first[name].device} in another"
+            )
 
 
 class _Weights:
-    """The problem of ``coordinate_ascent``: target and source weights, the source permuted in place."""
+    """The problem of ``coordinate_ascent``: target and source weights, the source permuted in place.
 
-    def __init__(self, spec: PermutationSpec, target: State, source: State) -> None:
+    The gain of a group is kept, and corrected for what another group's move has changed; a move of few units then
+    costs little.
+    """
+
+    def __init__(self, spec: PermutationSpec, target: State, source: State, *, cosine: bool = False) -> None:
+        self.spec = spec
         self.target = target
         self.source = source
-        self.members: dict[str, list[tuple[str, int]]] = {group: [] for group in spec.sizes}
-        for name in target:
-            for dim, group in enumerate(spec.factor_groups(name)):
-                if group is not None:
-                    self.members[group].append((name, dim))
+        self.cosine = cosine
+        self.members = {group: [m for m in each if m.name in target] for group, each in spec.members.items()}
+        self._gains: dict[str, Tensor] = {}
+        self._sharing: dict[str, list[tuple[str, Member]]] = {}
+        for group, members in self.members.items():
+            for member in members:
+                self._sharing.setdefault(member.name, []).append((group, member))
 
     def gain(self, group: str) -> Tensor:
-        return torch.stack(
-            [
-                self.target[name].movedim(dim, 0).flatten(1) @ self.source[name].movedim(dim, 0).flatten(1).T
-                if self.target[name].dim() > 1
-                else torch.outer(self.target[name], self.source[name])
-                for name, dim in self.members[group]
-            ]
-        ).sum(0)
+        if group not in self._gains:
+            self._gains[group] = self._sum(
+                group, [self._products(m, m, self.target, self.source) for m in self.members[group]]
+            )
+        return self._normalised(group, self._gains[group]) if self.cosine else self._gains[group]
+
+    def across(self, group: str) -> Tensor:
+        size = self.spec.groups[group].size
+        rows = [
+            [member.rows(state[member.name]).flatten(0, -2) for state in (self.target, self.source)]
+            for member in self.members[group]
+        ]
+        total = self._sum(group, [target @ source.T for target, source in rows], square=True)
+        return total.reshape(-1, size, len(total) // size, size).transpose(1, 2)
+
+    def alone(self, group: str) -> Tensor:
+        covered = {(m.name, m.dim, m.span) for name in self.spec.inside(group) for m in self.members[name]}
+        mine = [m for m in self.members[group] if (m.name, m.dim, m.span) not in covered]
+        return self._sum(group, [self._products(m, m, self.target, self.source) for m in mine])
+
+    def is_linear(self, group: str) -> bool:
+        names = [member.name for member in self.members[group]]
+        return len(set(names)) == len(names)
 
     def move(self, group: str, order: Tensor) -> None:
-        for name, dim in self.members[group]:
-            self.source[name] = self.source[name].index_select(dim, order)
+        if group in self._gains:
+            columns = order[..., None, :].expand(self._gains[group].shape)
+            self._gains[group] = self._gains[group].gather(-1, columns)
+        for member in self.members[group]:
+            self._rearrange(group, member, order)
 
     def score(self, group: str) -> float:
-        return sum(self._inner(name) for name in {name for name, _ in self.members[group]})
+        return sum(self._inner(name) for name in {member.name for member in self.members[group]})
 
     def total(self) -> float:
         return sum(self._inner(name) for name in self.target)
+
+    def _rearrange(self, group: str, member: Member, order: Tensor) -> None:
+        """Moves a group along one axis, and corrects the gains of the groups along the other axes."""
+        changed = order != torch.arange(order.shape[-1])
+        places, sources = member.places[changed].reshape(-1), member.moved(order)[changed].reshape(-1)
+        flat = member.flat(self.source[member.name])
+        old, new = flat.index_select(member.dim, places), flat.index_select(member.dim, sources)
+        result = flat.index_copy(member.dim, places, new)
+        others = [
+            (name, each) for name, each in self._sharing[member.name] if name in self._gains and each is not member
+        ]
+        if others:
+            fixed = member.flat(self.target[member.name]).index_select(member.dim, places)
+            for name, other in others:
+                if name == group or other.span > 1 or member.span > 1 or other.dim == member.dim:
+                    if not self._are_apart(group, member, name, other):
+                        del self._gains[name]
+                else:
+                    self._gains[name] += self._products(other, other, {member.name: fixed}, {member.name: new - old})
+        self.source[member.name] = result.reshape(self.source[member.name].shape)
+
+    def _are_apart(self, group: str, member: Member, name: str, other: Member) -> bool:
+        """Whether two groups stand on the same axis at different places, so that neither sees the other move."""
+        if name == group or (member.dim, member.span) != (other.dim, other.span):
+            return False
+        return not bool(torch.isin(member.places, other.places).any())
+
+    def _products(self, left: Member, right: Member, target: State, source: State) -> Tensor:
+        return left.rows(target[left.name]) @ right.rows(source[right.name]).transpose(-1, -2)
+
+    def _sum(self, group: str, parts: Sequence[Tensor], *, square: bool = False) -> Tensor:
+        if parts:
+            return torch.stack(list(parts)).sum(0) if len(parts) > 1 else parts[0]
+        shape = self.spec.groups[group].shape
+        side = torch.Size(shape).numel() if square else shape[-1]
+        return torch.zeros(*(() if square else shape[:-1]), side, side, dtype=torch.float64)
+
+    def _normalised(self, group: str, gain: Tensor) -> Tensor:
+        norms = [
+            torch.stack([m.rows(state[m.name]).square().sum(-1) for m in self.members[group]]).sum(0).sqrt()
+            for state in (self.target, self.source)
+        ]
+        inverse = [torch.where(each > 0, each, torch.inf).reciprocal() for each in norms]
+        return gain * inverse[0][..., :, None] * inverse[1][..., None, :]
 
     def _inner(self, name: str) -> float:
         return float(torch.vdot(self.target[name].reshape(-1), self.source[name].reshape(-1)))

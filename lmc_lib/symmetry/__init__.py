@@ -5,15 +5,14 @@ operations on weights; ``prove`` checks numerically that every group leaves the 
 """
 
 __all__ = [
-    "Axis",
-    "Factor",
+    "Group",
+    "Member",
     "Permutation",
     "PermutationSpec",
     "SymmetryError",
     "Tap",
     "check",
     "compose",
-    "features",
     "fixed_points",
     "function_change",
     "identity",
@@ -21,13 +20,15 @@ __all__ = [
     "permutation_spec",
     "permute",
     "prove",
+    "proven_spec",
     "random",
+    "rearrange",
 ]
 
-from lmc_lib.symmetry.proof import function_change, prove
+from lmc_lib.symmetry.proof import function_change, prove, proven_spec
 from lmc_lib.symmetry.spec import (
-    Axis,
-    Factor,
+    Group,
+    Member,
     Permutation,
     PermutationSpec,
     SymmetryError,
@@ -39,5 +40,6 @@ from lmc_lib.symmetry.spec import (
     inverse,
     permute,
     random,
+    rearrange,
 )
-from lmc_lib.symmetry.trace import features, permutation_spec
+from lmc_lib.symmetry.trace import permutation_spec

@@ -1,50 +1,79 @@
 """Numerical proof that a spec is right: permuted weights must give the same function."""
 
-__all__ = ["function_change", "prove"]
+__all__ = ["function_change", "prove", "proven_spec"]
 
 import copy
+import math
+from collections.abc import Collection
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
+from torch.utils import _pytree as pytree
 
-from lmc_lib.state import State, apply, cast
-from lmc_lib.symmetry.spec import Permutation, PermutationSpec, SymmetryError, permute, random
+from lmc_lib.state import State, cast, given
+from lmc_lib.symmetry.graph import Inputs, arguments
+from lmc_lib.symmetry.spec import Permutation, PermutationSpec, SymmetryError, identity, permute, random
+from lmc_lib.symmetry.trace import permutation_spec
 
 # Sums of a few thousand float64 terms in another order differ by about 1e-14 of their spread; a wrong spec by about 1.
 _TOLERANCE = 1e-10
 
 
 def function_change(
-    model: nn.Module, state: State, permutation: Permutation, spec: PermutationSpec, inputs: Tensor
+    model: nn.Module,
+    state: State,
+    permutation: Permutation,
+    spec: PermutationSpec,
+    inputs: Inputs,
+    *,
+    training: bool = False,
 ) -> float:
     """Measures how far a permutation changes a network's outputs, in units of their spread.
 
-    Both sets of weights are evaluated in float64 and in evaluation mode. A symmetry gives about 1e-15, a permutation
-    that is none about 1.
+    Both sets of weights are evaluated in float64. A symmetry gives about 1e-15, a permutation that is none about 1.
 
     Args:
         model: the architecture; unchanged.
         state: the weights before the permutation.
         permutation: the permutation to test.
         spec: where its groups act.
-        inputs: a batch.
+        inputs: a batch: a tensor, a tuple of arguments or a dictionary of keyword arguments.
+        training: whether the network runs in training mode, where normalisation uses the batch; dropout stays off.
 
     Returns:
-        The largest change of an output divided by the standard deviation of the outputs over the batch.
+        The largest change of an output divided by the standard deviation of that output over its places.
+
+    Raises:
+        SymmetryError: if the outputs do not depend on the inputs, or are not finite, so that nothing can be told.
     """
-    network = copy.deepcopy(model).double().eval()
+    network = copy.deepcopy(model).double().train(training)
+    for module in network.modules():
+        if isinstance(module, nn.modules.dropout._DropoutNd):
+            module.eval()
     state = cast(state, torch.float64)
-    with torch.no_grad():
-        before = apply(network, state, inputs.double())
-        after = apply(network, permute(state, permutation, spec), inputs.double())
-    return float((after - before).abs().max() / before.std())
+    before = _outputs(network, state, inputs)
+    after = _outputs(network, permute(state, permutation, spec), inputs)
+    spreads = [float(each.std()) for each in before]
+    if not all(0.0 < spread < math.inf for spread in spreads):
+        raise SymmetryError(f"outputs with a spread of {spreads} prove nothing; give a batch of inputs that differ")
+    return max(float((b - a).abs().max()) / s for a, b, s in zip(before, after, spreads, strict=True))
 
 
-def prove(model: nn.Module, spec: PermutationSpec, inputs: Tensor, *, generator: Generator, draws: int = 3) -> float:
+def prove(
+    model: nn.Module,
+    spec: PermutationSpec,
+    inputs: Inputs,
+    *,
+    generator: Generator,
+    draws: int = 3,
+    training: bool = False,
+) -> float:
     """Checks that random permutations of every group leave the network's function unchanged.
 
     Weights, biases, scales and normalisation statistics are drawn at random, so that an entry which a spec forgets
-    cannot hide behind zeros and ones. Each group is also permuted alone, so that a wrong one is named.
+    cannot hide behind zeros and ones.
 
     Args:
         model: the architecture; unchanged.
@@ -52,6 +81,7 @@ def prove(model: nn.Module, spec: PermutationSpec, inputs: Tensor, *, generator:
         inputs: a batch.
         generator: source of weights and permutations.
         draws: number of independent draws of weights and permutations.
+        training: whether to prove it in training mode.
 
     Returns:
         The largest change of an output, in units of the outputs' spread; of the order of 1e-14.
@@ -63,13 +93,93 @@ def prove(model: nn.Module, spec: PermutationSpec, inputs: Tensor, *, generator:
     for _ in range(draws):
         state = _random_weights(model, generator)
         permutation = random(spec, generator=generator)
-        change = function_change(model, state, permutation, spec, inputs)
+        change = function_change(model, state, permutation, spec, inputs, training=training)
         if not change <= _TOLERANCE:
+            found = guilty_groups(model, state, permutation, spec, inputs)
             raise SymmetryError(
-                f"the function changes by {change:.1e}: {_guilty(model, state, permutation, spec, inputs)}"
+                f"the function changes by {change:.1e}: "
+                + (f"the groups {', '.join(found)} are no symmetries" if found else "no group alone is guilty")
             )
         worst = max(worst, change)
     return worst
+
+
+def proven_spec(
+    model: nn.Module, example_inputs: Inputs, *, generator: Generator, draws: int = 3, strict: bool = False
+) -> PermutationSpec:
+    """Derives a network's groups and proves them; a group that fails is pinned and reported.
+
+    Args:
+        model: the architecture; unchanged.
+        example_inputs: a batch of at least two different examples.
+        generator: source of weights and permutations.
+        draws: number of independent draws.
+        strict: whether a group that fails, or an operation that is not understood, is an error.
+
+    Raises:
+        SymmetryError: if the network cannot be traced or its outputs prove nothing; in strict mode see above.
+    """
+    spec = permutation_spec(model, example_inputs, strict=strict)
+    for _ in range(draws):
+        state, permutation = _random_weights(model, generator), random(spec, generator=generator)
+        if function_change(model, state, permutation, spec, example_inputs) <= _TOLERANCE:
+            continue
+        found = guilty_groups(model, state, permutation, spec, example_inputs)
+        if strict or not found:
+            raise SymmetryError(f"the proof fails for the groups {', '.join(found)}")
+        spec = without(spec, found, "fails the proof")
+    return spec
+
+
+def without(spec: PermutationSpec, groups: Collection[str], reason: str) -> PermutationSpec:
+    """The spec without some groups; what is inside their units stays, in blocks that keep their places."""
+    kept = {
+        name: group._replace(within=None) if group.within in groups else group
+        for name, group in spec.groups.items()
+        if name not in groups
+    }
+    members = {name: spec.members[name] for name in kept}
+    taps = tuple(
+        tap._replace(places={name: each for name, each in tap.places.items() if name in kept}) for tap in spec.taps
+    )
+    pinned = (*spec.pinned, *(f"{name}: {reason}" for name in groups))
+    return replace(spec, groups=kept, members=members, taps=tuple(tap for tap in taps if tap.places), pinned=pinned)
+
+
+def guilty_groups(
+    model: nn.Module, state: State, permutation: Permutation, spec: PermutationSpec, inputs: Inputs
+) -> list[str]:
+    """The groups of a permutation that change the function, found by halving the set of suspects."""
+    still = identity(spec)
+
+    def innocent(groups: list[str]) -> bool:
+        moved = still | {group: permutation[group] for group in groups}
+        return function_change(model, state, moved, spec, inputs) <= _TOLERANCE
+
+    def search(suspects: list[str]) -> list[str]:
+        if innocent(suspects):
+            return []
+        if len(suspects) == 1:
+            return suspects
+        half = len(suspects) // 2
+        return search(suspects[:half]) + search(suspects[half:])
+
+    return search(list(permutation))
+
+
+def _outputs(network: nn.Module, state: State, inputs: Inputs) -> list[Tensor]:
+    args, kwargs = pytree.tree_map_only(
+        Tensor, lambda value: value.double() if value.is_floating_point() else value, arguments(inputs)
+    )
+    with torch.no_grad():
+        found = torch.func.functional_call(network, given(network, state), args, kwargs, tie_weights=False)
+    return [each for each in _tensors(found) if each.is_floating_point()]
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    if hasattr(value, "_asdict"):
+        value = value._asdict()
+    return [leaf for leaf in pytree.tree_leaves(value) if isinstance(leaf, Tensor)]
 
 
 def _random_weights(model: nn.Module, generator: Generator) -> State:
@@ -84,20 +194,10 @@ def _random_weights(model: nn.Module, generator: Generator) -> State:
             continue
         draw = torch.randn(value.shape, generator=generator, dtype=torch.float64)
         if value.dim() > 1:
-            draw /= value[0].numel() ** 0.5
+            draw /= max(1, value[0].numel()) ** 0.5
         elif name.endswith("running_var"):
             draw = draw.square() + 0.5
         elif name.endswith("weight"):
             draw = 1.0 + 0.3 * draw
         state[name] = drawn[id(value)] = draw
     return state
-
-
-def _guilty(model: nn.Module, state: State, permutation: Permutation, spec: PermutationSpec, inputs: Tensor) -> str:
-    still = {group: torch.arange(size) for group, size in spec.sizes.items()}
-    changes = {
-        group: function_change(model, state, still | {group: indices}, spec, inputs)
-        for group, indices in permutation.items()
-    }
-    guilty = [f"{group} ({change:.1e})" for group, change in changes.items() if not change <= _TOLERANCE]
-    return f"the groups {', '.join(guilty)} are no symmetries" if guilty else "no group alone is guilty"

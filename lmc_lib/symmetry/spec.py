@@ -1,8 +1,8 @@
 """The group of a network's permutations, as a value, and its operations on weights."""
 
 __all__ = [
-    "Axis",
-    "Factor",
+    "Group",
+    "Member",
     "Permutation",
     "PermutationSpec",
     "SymmetryError",
@@ -14,19 +14,21 @@ __all__ = [
     "inverse",
     "permute",
     "random",
+    "rearrange",
 ]
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import torch
 from torch import Generator, Tensor
 
 from lmc_lib.state import State
 
-# For each group the source unit that comes to each place: permuted[i] = original[permutation[i]].
+# For each group the source unit that comes to each place: permuted[i] = original[permutation[i]]. A group inside the
+# blocks of another has one such row a block, for the block that ends there.
 Permutation = dict[str, Tensor]
 
 
@@ -34,24 +36,69 @@ class SymmetryError(ValueError):
     """A permutation does not fit a spec, or a spec does not fit a network."""
 
 
-class Factor(NamedTuple):
-    """A part of an axis: ``size`` places that belong to a permutation group, or to none (``group`` is None)."""
+class Group(NamedTuple):
+    """Units that can be exchanged.
 
-    group: str | None
+    Attributes:
+        size: number of units that are exchanged with each other.
+        within: the group whose units are the blocks in which this one acts, as heads are for the channels of a head;
+            None if it acts on the whole network at once, or in blocks that keep their places.
+        blocks: number of blocks along each level of nesting; empty for most groups.
+    """
+
     size: int
+    within: str | None = None
+    blocks: tuple[int, ...] = ()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the group's part of a permutation."""
+        return (*self.blocks, self.size)
 
 
-# An axis is a row-major product of factors. Most have one; after a flatten a group of channels is followed by its
-# pixels, and under a group normalisation a group of blocks is followed by a group of channels inside the block.
-Axis = tuple[Factor, ...]
+class Member(NamedTuple):
+    """An axis along which a group acts.
+
+    Attributes:
+        name: entry of the state dictionary.
+        dim: first dimension of the axis.
+        span: number of dimensions that are flattened to make the axis: 1, or 2 for inputs of a grouped convolution.
+        places: indices along the axis, of shape ``(*blocks, size, places of one unit)``.
+    """
+
+    name: str
+    dim: int
+    span: int
+    places: Tensor
+
+    def flat(self, value: Tensor) -> Tensor:
+        """The tensor with the axis as one dimension, ``dim``; further dimensions behind its own are allowed."""
+        return value.flatten(self.dim, self.dim + self.span - 1)
+
+    def rows(self, value: Tensor) -> Tensor:
+        """The tensor as ``(*blocks, size, everything else)``: what belongs to each unit."""
+        front = self.flat(value).movedim(self.dim, 0)
+        if self.places.numel() == len(front) and bool((self.places.reshape(-1) == torch.arange(len(front))).all()):
+            return front.reshape(*self.places.shape[:-1], -1)
+        return front[self.places.reshape(-1)].reshape(*self.places.shape[:-1], -1)
+
+    def moved(self, order: Tensor) -> Tensor:
+        """The places from which each unit's places are filled when the units are put into this order."""
+        return self.places.take_along_dim(order[..., None], -2)
 
 
 class Tap(NamedTuple):
-    """An activation that carries permuted units: the traced node's name, the dimension and its factors."""
+    """An activation that shows units.
+
+    Attributes:
+        node: name of the traced operation.
+        dim: the dimension along which the units stand, in the activation for a batch of one.
+        places: each group's places along it, as in ``Member``.
+    """
 
     node: str
     dim: int
-    axis: Axis
+    places: Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -59,75 +106,101 @@ class PermutationSpec:
     """Which axes of which parameters and buffers each permutation group moves.
 
     Attributes:
-        sizes: number of units of each group, in the order of the forward pass.
-        axes: for each entry of the state dictionary, the factors of each of its axes.
+        groups: size and nesting of each group, in the order of the forward pass; outer groups before inner ones.
+        members: for each group the axes along which it acts.
+        shapes: shape of each entry of the state dictionary.
         taps: activations in which the units of the groups can be observed, for activation matching.
         pinned: what was left unpermuted because its operation is not understood, with the reason.
+        observe: a function of weights and a batch of inputs that returns the activations at the taps by node, in
+            evaluation mode; their first dimension counts the examples, the others are those of one example.
     """
 
-    sizes: Mapping[str, int]
-    axes: Mapping[str, tuple[Axis, ...]]
+    groups: Mapping[str, Group]
+    members: Mapping[str, tuple[Member, ...]]
+    shapes: Mapping[str, tuple[int, ...]]
     taps: tuple[Tap, ...] = ()
     pinned: tuple[str, ...] = ()
+    observe: Callable[[State, Any], dict[str, Tensor]] | None = field(default=None, compare=False, repr=False)
 
-    def members(self, group: str) -> list[tuple[str, int, int]]:
-        """Lists where a group acts: the entry's name, the axis, and the factor within the axis."""
-        return [
-            (name, dim, position)
-            for name, axes in self.axes.items()
-            for dim, axis in enumerate(axes)
-            for position, factor in enumerate(axis)
-            if factor.group == group
-        ]
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Number of units of each group; of one block, where a group acts in several."""
+        return {name: group.size for name, group in self.groups.items()}
 
-    def factored_shape(self, name: str) -> tuple[int, ...]:
-        """The shape of an entry with one dimension for each factor."""
-        return tuple(factor.size for axis in self.axes[name] for factor in axis)
+    @property
+    def units(self) -> int:
+        """Number of units over all groups and blocks."""
+        return sum(math.prod(group.shape) for group in self.groups.values())
 
-    def factor_groups(self, name: str) -> tuple[str | None, ...]:
-        """The group of each dimension of ``factored_shape``."""
-        return tuple(factor.group for axis in self.axes[name] for factor in axis)
+    def inside(self, group: str) -> list[str]:
+        """The groups that act in the units of this one, directly."""
+        return [name for name, each in self.groups.items() if each.within == group]
 
     def describe(self) -> str:
         """Returns a table of the groups: name, number of units, entries that they move, and what was pinned."""
-        rows = [
-            f"{group:<28} {size:>6} units  " + ", ".join(f"{name}[{dim}]" for name, dim, _ in self.members(group))
-            for group, size in self.sizes.items()
-        ]
-        total = f"{len(self.sizes)} groups, {sum(self.sizes.values())} units"
+        rows = []
+        for name, group in self.groups.items():
+            count = " x ".join(str(size) for size in group.shape)
+            where = ", ".join(f"{member.name}[{member.dim + member.span - 1}]" for member in self.members[name])
+            rows.append(
+                f"{name:<28} {count:>6} units  {where}" + (f"  (inside {group.within})" if group.within else "")
+            )
+        total = f"{len(self.groups)} groups, {self.units} units"
         return "\n".join([*rows, total, *(f"pinned: {reason}" for reason in self.pinned)])
 
 
 def identity(spec: PermutationSpec) -> Permutation:
     """The permutation that moves nothing."""
-    return {group: torch.arange(size) for group, size in spec.sizes.items()}
+    return {name: torch.arange(group.size).expand(group.shape).clone() for name, group in spec.groups.items()}
 
 
 def random(spec: PermutationSpec, *, generator: Generator) -> Permutation:
-    """Draws a uniformly random permutation of every group."""
-    return {group: torch.randperm(size, generator=generator) for group, size in spec.sizes.items()}
+    """Draws a uniformly random permutation of every group, and in every block of it."""
+    drawn = {}
+    for name, group in spec.groups.items():
+        rows = [torch.randperm(group.size, generator=generator) for _ in range(math.prod(group.blocks))]
+        drawn[name] = torch.stack(rows).reshape(group.shape)
+    return drawn
 
 
-def inverse(permutation: Permutation) -> Permutation:
+def inverse(permutation: Permutation, spec: PermutationSpec) -> Permutation:
     """The permutation that undoes ``permutation``."""
-    return {group: indices.argsort() for group, indices in permutation.items()}
+    undone: Permutation = {}
+    for name, group in spec.groups.items():
+        rows = permutation[name].reshape(-1, group.size)
+        undone[name] = rows[_blocks(undone, name, spec)].argsort(-1).reshape(group.shape)
+    return undone
 
 
-def compose(outer: Permutation, inner: Permutation) -> Permutation:
+def compose(outer: Permutation, inner: Permutation, spec: PermutationSpec) -> Permutation:
     """The permutation that acts like ``inner`` followed by ``outer``.
 
     Raises:
-        SymmetryError: if the two permute different groups.
+        SymmetryError: if one of the two permutes other groups than the spec's.
     """
-    if outer.keys() != inner.keys():
-        raise SymmetryError(f"permutations of different groups: {sorted(outer.keys() ^ inner.keys())[:4]}")
-    return {group: inner[group][indices] for group, indices in outer.items()}
+    for each in (outer, inner):
+        _check_groups(spec, each)
+    composed = {}
+    for name, group in spec.groups.items():
+        rows = inner[name].reshape(-1, group.size)[_blocks(outer, name, spec)]
+        composed[name] = rows.gather(-1, outer[name].reshape(-1, group.size)).reshape(group.shape)
+    return composed
+
+
+def _blocks(permutation: Permutation, name: str, spec: PermutationSpec) -> Tensor:
+    """For each block of a group, in a flat list, the block that ``permutation`` brings to its place."""
+    group = spec.groups[name]
+    if group.within is None:
+        return torch.arange(math.prod(group.blocks))
+    around = spec.groups[group.within]
+    first = _blocks(permutation, group.within, spec) * around.size
+    return (first[:, None] + permutation[group.within].reshape(-1, around.size)).reshape(-1)
 
 
 def fixed_points(permutation: Permutation) -> float:
-    """The share of units that stay in place, over all groups."""
-    fixed = sum(int((indices == torch.arange(len(indices))).sum()) for indices in permutation.values())
-    return fixed / sum(len(indices) for indices in permutation.values())
+    """The share of units that stay in place, over all groups; inside a block that moves, of places in the block."""
+    fixed = sum(int((indices == torch.arange(indices.shape[-1])).sum()) for indices in permutation.values())
+    return fixed / sum(indices.numel() for indices in permutation.values())
 
 
 def permute(state: State, permutation: Permutation, spec: PermutationSpec) -> State:
@@ -142,38 +215,39 @@ def permute(state: State, permutation: Permutation, spec: PermutationSpec) -> St
         SymmetryError: if state, permutation and spec do not fit together.
     """
     check(spec, state, permutation)
-    permuted = {}
-    for name, value in state.items():
-        moved = value
-        for dim, axis in enumerate(spec.axes[name]):
-            if any(factor.group for factor in axis):
-                moved = moved.index_select(dim, axis_indices(axis, permutation).to(value.device))
-        permuted[name] = moved if moved is not value else value.clone()
+    permuted = {name: value.clone() for name, value in state.items()}
+    for group, order in permutation.items():
+        for member in spec.members[group]:
+            permuted[member.name] = rearrange(permuted[member.name], member, order)
     return permuted
 
 
-def axis_indices(axis: Axis, permutation: Permutation) -> Tensor:
-    """The source index of each place along an axis, built from the permutations of its factors."""
-    indices = torch.zeros(1, dtype=torch.long)
-    for factor in axis:
-        places = torch.arange(factor.size) if factor.group is None else permutation[factor.group]
-        indices = (indices[:, None] * factor.size + places).reshape(-1)
-    return indices
+def rearrange(value: Tensor, member: Member, order: Tensor) -> Tensor:
+    """Moves one group's units along one axis of a tensor: place ``i`` gets what stood at place ``order[i]``."""
+    flat = member.flat(value)
+    source = torch.arange(flat.shape[member.dim])
+    source[member.places.reshape(-1)] = member.moved(order).reshape(-1)
+    return flat.index_select(member.dim, source.to(value.device)).reshape(value.shape)
 
 
 def check(spec: PermutationSpec, state: State, permutation: Permutation | None = None) -> None:
     """Raises a ``SymmetryError`` that names the first entry in which state or permutation do not fit the spec."""
-    if missing := sorted(spec.axes.keys() ^ state.keys()):
-        where = "the spec" if missing[0] in spec.axes else "the state"
+    if missing := sorted(spec.shapes.keys() ^ state.keys()):
+        where = "the spec" if missing[0] in spec.shapes else "the state"
         raise SymmetryError(f"{missing[0]} stands only in {where}: the spec was traced from another architecture")
-    for name, axes in spec.axes.items():
-        expected = tuple(math.prod(factor.size for factor in axis) for axis in axes)
+    for name, expected in spec.shapes.items():
         if tuple(state[name].shape) != expected:
             raise SymmetryError(f"{name} has shape {tuple(state[name].shape)}, but the spec expects {expected}")
     if permutation is None:
         return
-    if missing := sorted(spec.sizes.keys() ^ permutation.keys()):
+    _check_groups(spec, permutation)
+    for name, group in spec.groups.items():
+        indices = permutation[name]
+        places = torch.arange(group.size)
+        if tuple(indices.shape) != group.shape or not bool((indices.sort(-1).values == places).all()):
+            raise SymmetryError(f"group {name} needs each of 0 to {group.size - 1} once, got {indices.tolist()}")
+
+
+def _check_groups(spec: PermutationSpec, permutation: Permutation) -> None:
+    if missing := sorted(spec.groups.keys() ^ permutation.keys()):
         raise SymmetryError(f"group {missing[0]} stands only in one of spec and permutation")
-    for group, size in spec.sizes.items():
-        if not torch.equal(permutation[group].sort().values, torch.arange(size)):
-            raise SymmetryError(f"group {group} needs each of 0 to {size - 1} once, got {permutation[group].tolist()}")
