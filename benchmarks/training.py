@@ -28,7 +28,7 @@ def main() -> None:
     """Measures both and prints the ratio."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--replicas", type=int, default=4)
     parser.add_argument("--precision", default="float32", help="bfloat16 where the processor computes it natively")
     parser.add_argument("--workers", type=int, default=2)

@@ -6,25 +6,35 @@ each claim at the quick scale, run here and now.
 
 import argparse
 import base64
+import copy
+import csv
+import dataclasses
 import importlib.util
 import json
+import multiprocessing
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
 import nbformat
+import papermill
+from papermill.exceptions import PapermillExecutionError
 
-from lmc_lib import claims, cli
+from lmc_lib import claims, cli, experiments
+from lmc_lib.store import Entry, Store, StoreError
 
 ROOT = Path(__file__).parents[1]
 BOOK = ROOT / "book"
 PAGES = BOOK / "claims"
+GUIDES = BOOK / "guides"
 GENERATED = BOOK / "generated"
 SITE = ROOT / "_build" / "html"
+SCALES = ("laptop", "quick")
 _BADGES = {
     "supported": "success",
     "not supported": "danger",
@@ -34,32 +44,73 @@ _BADGES = {
 
 
 def main() -> int:
-    """Builds everything; returns the exit code of Jupyter Book."""
+    """Builds everything; returns the exit code of Jupyter Book, or 1 if a claim fails."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pages-only", action="store_true", help="run claims and write pages, but do not build")
     options = parser.parse_args()
-    for folder in (PAGES, GENERATED, BOOK / "api"):
+    for folder in (PAGES, GUIDES, GENERATED, BOOK / "api"):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-    results = {claim: run_pages(claim) for claim in claims.load_all()}
+    try:
+        results = run_all(list(claims.load_all()))
+    except (cli.Refused, StoreError) as error:
+        print(f"the book is not built: {error}", file=sys.stderr)
+        return 1
+    for claim in results:
+        for scale in SCALES:
+            write_page(claim, scale)
+        write_thumbnail(PAGES / f"{claim}.ipynb", GENERATED / f"{claim}.png")
     (GENERATED / "dashboard.md").write_text(dashboard(results))
-    (GENERATED / "criterion.md").write_text(criterion_table(json.loads((BOOK / "criterion.json").read_text())))
+    for name, table in {"criterion": criterion_table, "architectures": architecture_table}.items():
+        (GENERATED / f"{name}.md").write_text(table(json.loads((BOOK / f"{name}.json").read_text())))
     copy_mathjax()
     return 0 if options.pages_only else build()
 
 
-def run_pages(claim: str) -> dict[str, dict[str, Any]]:
-    """Writes the two pages of a claim; returns their results by scale."""
-    laptop = cli.run(claim, profile="laptop", out=GENERATED / "laptop", compute=False)
-    report(laptop)
-    quick = cli.run(claim, profile="quick", out=GENERATED / "quick")
-    report(quick)
-    shutil.copy(GENERATED / "laptop" / f"{claim}.ipynb", PAGES / f"{claim}.ipynb")
-    write_quick_page(GENERATED / "quick" / f"{claim}.ipynb", PAGES / f"{claim}-quick.ipynb")
-    write_thumbnail(PAGES / f"{claim}.ipynb", GENERATED / f"{claim}.png")
-    for scale in ("laptop", "quick"):
-        shutil.copy(GENERATED / scale / f"{claim}.json", PAGES / f"{claim}-{scale}.json")
-    return {"laptop": laptop, "quick": quick}
+def run_all(names: Sequence[str]) -> dict[str, dict[str, dict[str, Any]]]:
+    """Runs every claim at every scale and every guide, two notebooks at a time; returns the results of the claims.
+
+    Each notebook is run from a process of its own, because ``cli.run`` sets variables of the process that calls it.
+
+    Raises:
+        cli.Refused: if a notebook fails; those that have not begun are left out.
+        StoreError: if the store cannot be written.
+    """
+    pool = ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn"))
+    try:
+        futures = {(claim, scale): pool.submit(run, claim, scale) for claim in names for scale in SCALES}
+        guides = [pool.submit(run_guide, path) for path in sorted((cli.NOTEBOOKS / "guides").glob("*.ipynb"))]
+        for future in as_completed(futures.values()):
+            report(future.result())
+        for guide in guides:
+            guide.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return {claim: {scale: futures[claim, scale].result() for scale in SCALES} for claim in names}
+
+
+def run(claim: str, scale: str) -> dict[str, Any]:
+    """Runs a claim's notebook: at the laptop scale from the records alone, at the quick scale whatever is missing."""
+    return cli.run(claim, profile=scale, out=GENERATED / scale, compute=scale == "quick")
+
+
+def run_guide(path: Path) -> None:
+    """Executes a guide and writes its page.
+
+    Raises:
+        cli.Refused: if a cell fails.
+    """
+    try:
+        papermill.execute_notebook(
+            str(path),
+            str(GUIDES / path.name),
+            cwd=str(cli.NOTEBOOKS),
+            kernel_name="python3",
+            progress_bar=False,
+            extra_arguments=list(cli.KERNEL),
+        )
+    except PapermillExecutionError as error:
+        raise cli.Refused(f"{path.stem} stopped in cell {error.exec_count}: {error.ename}: {error.evalue}") from error
 
 
 def report(result: Mapping[str, Any]) -> None:
@@ -68,21 +119,86 @@ def report(result: Mapping[str, Any]) -> None:
     print(f"{result['claim']} at {result['scale']} scale: {result['verdict']} ({seconds:.0f} s)", flush=True)
 
 
-def write_quick_page(executed: Path, page: Path) -> None:
-    """Copies a notebook under labels of its own: the same notebook at another scale is another page."""
-    notebook = nbformat.read(executed, as_version=4)
-    names = [cell.metadata.get("mystnb", {}).get("figure", {}).get("name") for cell in notebook.cells]
-    labels = [name for name in names if name] + [f"run-{executed.stem}"]
-    for cell in notebook.cells:
+def write_page(claim: str, scale: str) -> None:
+    """Writes the page of a claim at a scale, and beside it what it offers for download: its report and its curves."""
+    notebook = nbformat.read(GENERATED / scale / f"{claim}.ipynb", as_version=4)
+    curves = curves_table(measurements(notebook))
+    with (PAGES / f"{claim}-{scale}.csv").open("w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(curves)
+    shutil.copy(GENERATED / scale / f"{claim}.json", PAGES / f"{claim}-{scale}.json")
+    notebook = with_downloads(notebook, f"{claim}-{scale}", len(curves) - 1)
+    page = notebook if scale == "laptop" else as_quick_page(notebook, claim)
+    nbformat.write(page, PAGES / f"{page_of(claim, scale)}.ipynb")
+
+
+def page_of(claim: str, scale: str) -> str:
+    """The name of a page: the laptop page has that of its claim."""
+    return claim if scale == "laptop" else f"{claim}-{scale}"
+
+
+def measurements(notebook: nbformat.NotebookNode) -> list[Entry]:
+    """The stored measurements that an executed notebook says it shows.
+
+    Raises:
+        SystemExit: if it does not say so, or if one has left the store since.
+    """
+    keys = [key for cell in notebook.cells for key in experiments.listed(cell.get("outputs", []))]
+    if not keys:
+        raise SystemExit("a notebook must say what it shows: its last cell is experiments.origin(store, wanted)")
+    store = dataclasses.replace(Store.from_environment(), shipped=tuple(sorted(cli.RECORDS.glob("*.json"))))
+    found = [entry for key in keys if (entry := store.find(key)) is not None]
+    if len(found) < len(keys):
+        raise SystemExit(f"{len(keys) - len(found)} measurements have left {store.root} during the build")
+    return found
+
+
+def curves_table(entries: Sequence[Entry]) -> list[list[Any]]:
+    """The curves of measured pairs, one row a point, under a row of names; a pair that diverged has no curves."""
+    head = ["measurement", "network", "width", "target", "source", "method", "split", "alpha", "loss", "error"]
+    return [head, *(row for entry in entries for row in _rows_of_pair(entry))]
+
+
+def _rows_of_pair(entry: Entry) -> Iterator[list[Any]]:
+    target, source = entry.spec["target"], entry.spec["source"]
+    model = target["model"]
+    # A description leaves out what is at its default.
+    network = "-".join([model["family"], str(model["depth"]), *([model["norm"]] if "norm" in model else [])])
+    pair = [entry.fingerprint, network, model["width"], target.get("init_seed", 0), source.get("init_seed", 0)]
+    for method, splits in entry.values.get("curves", {}).items():
+        for split, curve in splits.items():
+            for point in zip(entry.values["alphas"], curve["loss"], curve["error"], strict=True):
+                yield [*pair, method, split, *point]
+
+
+def with_downloads(notebook: nbformat.NotebookNode, name: str, rows: int) -> nbformat.NotebookNode:
+    """Adds a section with links to the files of a page, before its references."""
+    text = f"""## Data
+
+- {{download}}`{name}.csv`: the curves behind the figures, {rows:,} rows. Loss and error at each point `alpha` of each
+  line, by method and split; `target` and `source` are the seeds of the two networks, `measurement` is the fingerprint
+  under which the store and `records/` hold the pair.
+- {{download}}`{name}.json`: the verdict, the estimates with their intervals, all medians, parameters and provenance."""
+    before = [number for number, cell in enumerate(notebook.cells) if cell.source.startswith("## References")]
+    page = copy.deepcopy(notebook)
+    page.cells.insert(before[0] if before else len(page.cells), nbformat.v4.new_markdown_cell(text, id="downloads"))
+    return page
+
+
+def as_quick_page(notebook: nbformat.NotebookNode, claim: str) -> nbformat.NotebookNode:
+    """Gives a notebook labels of its own: the same notebook at another scale is another page."""
+    page = copy.deepcopy(notebook)
+    names = [cell.metadata.get("mystnb", {}).get("figure", {}).get("name") for cell in page.cells]
+    labels = [name for name in names if name] + [f"run-{claim}"]
+    for cell in page.cells:
         figure = cell.metadata.get("mystnb", {}).get("figure", {})
         if figure.get("name"):
             figure["name"] += "-quick"
         if cell.cell_type == "markdown":
             cell.source = re.sub(rf"([(#])({'|'.join(labels)})\b", r"\1\2-quick", cell.source)
-    first = notebook.cells[0]
+    first = page.cells[0]
     title, _, rest = first.source.partition("\n")
     first.source = f"{title} (quick scale)\n{rest}"
-    nbformat.write(notebook, page)
+    return page
 
 
 def write_thumbnail(page: Path, image: Path) -> None:
@@ -98,18 +214,20 @@ def dashboard(results: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
     """The cards of the claims and a table of verdicts for each, as Markdown."""
     cards = [_card(claims.load(claim_id), scales["laptop"]) for claim_id, scales in results.items()]
     tables = [_table(claims.load(claim_id), scales) for claim_id, scales in results.items()]
-    return "\n".join(["::::{grid} 1 1 1 2", *cards, "::::", "", "## Verdicts", "", *tables])
+    columns = "1 1 1 2" if len(cards) > 1 else "1"
+    return "\n".join([f"::::{{grid}} {columns}", *cards, "::::", "", "## Verdicts", "", *tables])
 
 
 def _table(claim: claims.Claim, scales: Mapping[str, Mapping[str, Any]]) -> str:
     head = ["scale", "setting", "verdict", "error barrier after alignment", "before", "pairs"]
     rows = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
     for scale, result in scales.items():
-        page = f"[{scale}](claims/{claim.id}{'' if scale == 'laptop' else '-quick'}.ipynb)"
+        page = f"[{scale}](claims/{page_of(claim.id, scale)}.ipynb)"
         control = result["control"] | {"setting": f"negative control: {result['control']['setting']}"}
         rows += [_row(page, setting) for setting in [*result["settings"], control]]
     published = "; ".join(f"{each['what']}: {each['value']}" for each in claim.published[:2])
-    return "\n".join([f"### {claim.title}", "", *rows, "", f"Published: {published}.", ""])
+    table = [":::{div} verdicts", *rows, ":::"]
+    return "\n".join([f"### {claim.title}", "", *table, "", f"Published: {published}.", ""])
 
 
 def _row(page: str, setting: Mapping[str, Any]) -> str:
@@ -141,6 +259,18 @@ def criterion_table(rates: Sequence[Mapping[str, Any]]) -> str:
     rows = ["| simulated barriers after alignment | spread | studies | called supported |", "|---|---|---|---|"]
     rows += [f"| {row['what']} | {row['spread']:g} | {row['draws']:,} | {100 * row['rate']:.1f} % |" for row in rates]
     return "\n".join([*rows, ""])
+
+
+def architecture_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The groups of every classifier and their proofs, as Markdown."""
+    head = ["model", "parameters", "groups", "units", "pinned", "change", "control", "seconds"]
+    lines = [f"| {' | '.join(head)} |", "|---|" + "---:|" * (len(head) - 1)]
+    for row in sorted(rows, key=lambda each: str(each["model"])):
+        size = f"{row['parameters'] / 1e6:.1f} M"
+        numbers = f"{row['change']:.0e} | {row['control']:.1g} | {row['seconds']:.1f}"
+        counts = f"{row['groups']} | {row['units']:,} | {row['pinned']}"
+        lines.append(f"| `{row['model']}` | {size} | {counts} | {numbers} |")
+    return "\n".join([":::{div} wide", *lines, ":::", ""])
 
 
 def copy_mathjax() -> None:

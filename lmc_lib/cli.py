@@ -40,6 +40,10 @@ _TRAINING: dict[str, Any] = {
     for field in dataclasses.fields(TrainConfig)
 } | {"milestones": [0]}  # an empty default would not tell the type of its elements
 
+# Without it a kernel warns on stderr, each time, that its words to this process are not encrypted. Warnings of a
+# notebook's own code are part of its outputs and stay.
+KERNEL = ("--IPKernelApp.log_level=ERROR",)
+
 
 class Refused(ValueError):
     """A command that cannot be carried out, with what to do instead."""
@@ -302,6 +306,7 @@ def _execute(claim: str, notebook: Path, parameters: Mapping[str, Any]) -> nbfor
             cwd=str(NOTEBOOKS),
             kernel_name="python3",
             progress_bar=False,
+            extra_arguments=list(KERNEL),
         )
     except PapermillExecutionError as error:
         raise Refused(f"{claim} stopped in cell {error.exec_count}: {error.ename}: {error.evalue}") from error
@@ -338,8 +343,11 @@ def _progress(claim: str) -> Iterator[None]:
 
 
 def _watch(path: Path, stop: threading.Event, claim: str) -> None:
+    while not path.exists():  # nothing to compute, no bar
+        if stop.wait(0.3):
+            return
     with tqdm(desc=claim, unit="result", disable=None, file=sys.stderr) as bar:
         while not stop.wait(0.3):
-            if path.exists() and (words := path.read_text().split()):
+            if words := path.read_text().split():
                 bar.total = int(words[1])
                 bar.update(int(words[0]) - bar.n)

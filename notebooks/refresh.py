@@ -16,7 +16,7 @@ _FOLDER = Path(__file__).parent
 
 def main() -> None:
     """Refreshes each notebook in place."""
-    for path in sorted(_FOLDER.glob("*.ipynb")):
+    for path in sorted(_FOLDER.rglob("*.ipynb")):
         with tempfile.TemporaryDirectory() as store:
             os.environ["LMC_STORE"] = store
             notebook = papermill.execute_notebook(

@@ -1,47 +1,59 @@
 """The built book: its pages exist, its numbers are those of the records, and it asks no other server."""
 
+import csv
 import importlib.util
 import json
 import os
 import re
 import shutil
+import statistics
 import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 import pytest
 
 from lmc_lib import claims
+from lmc_lib.store import Entry
 
 ROOT = Path(__file__).parents[1]
 RECORDS = sorted((ROOT / "records").glob("*-laptop.json"))
 
 
-def load_build():
-    spec = importlib.util.spec_from_file_location("book_build", ROOT / "book" / "build.py")
+def load(path):
+    spec = importlib.util.spec_from_file_location(f"book_{path.stem}", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-@pytest.fixture(scope="module")
-def book(tmp_path_factory):
-    """A copy of the repository, built from its records and a store of its own."""
-    copy = tmp_path_factory.mktemp("book") / "copy"
+def load_build():
+    return load(ROOT / "book" / "build.py")
+
+
+def copy_of_repository(folder):
     ignored = shutil.ignore_patterns(
         ".venv", "_build", ".git", "results", "claims.egg-info", ".mypy_cache", ".hypothesis"
     )
-    shutil.copytree(ROOT, copy, ignore=ignored, ignore_dangling_symlinks=True)
-    store = str(tmp_path_factory.mktemp("store"))
-    build = subprocess.run(
-        [sys.executable, "book/build.py"],
-        cwd=copy,
-        env={**os.environ, "LMC_STORE": store, "PYTHONPATH": str(copy)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return shutil.copytree(ROOT, folder / "copy", ignore=ignored, ignore_dangling_symlinks=True)
+
+
+def run_build(copy, store, *options):
+    """Runs the build of a copy of the repository, which is also where its processes find the library."""
+    environment = {**os.environ, "LMC_STORE": str(store), "PYTHONPATH": str(copy)}
+    command = [sys.executable, "book/build.py", *options]
+    return subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def book(tmp_path_factory):
+    """A copy of the repository, built from its records and a store of its own."""
+    copy = copy_of_repository(tmp_path_factory.mktemp("book"))
+    build = run_build(copy, tmp_path_factory.mktemp("store"))
     assert build.returncode == 0, build.stdout + build.stderr
+    scales = re.findall(r"^\S+ at (\w+) scale: [a-z ]+ \(\d+ s\)$", build.stdout, re.MULTILINE)
+    assert sorted(scales) == sorted(["laptop", "quick"] * len(claims.load_all()))
     return copy
 
 
@@ -92,12 +104,112 @@ def test_figures_of_the_claim_pages_have_alternative_text(book):
         assert all(re.search(r'alt="[^"]{20,}"', image) for image in images)
 
 
-def test_the_quick_page_has_labels_of_its_own(tmp_path):
-    build = load_build()
-    source = ROOT / "notebooks" / "weak-connectivity.ipynb"
-    page = tmp_path / "page.ipynb"
-    build.write_quick_page(source, page)
-    before, after = source.read_text(), page.read_text()
+@pytest.mark.slow
+@pytest.mark.parametrize("scale", ["laptop", "quick"])
+@pytest.mark.parametrize("claim", claims.load_all())
+def test_every_claim_page_offers_its_report_and_its_curves(book, claim, scale):
+    page = book / "_build" / "html" / "book" / "claims" / f"{load_build().page_of(claim, scale)}.html"
+    links = re.findall(r'<a class="reference download[^>]+href="([^"]+)"', page.read_text())
+    files = {Path(link).name: (page.parent / link).resolve() for link in links}
+    assert files.keys() == {f"{claim}-{scale}.csv", f"{claim}-{scale}.json"}
+    report = json.loads(files[f"{claim}-{scale}.json"].read_text())
+    assert (report["claim"], report["scale"]) == (claim, scale)
+    with files[f"{claim}-{scale}.csv"].open(newline="") as file:
+        check_numbers(list(csv.DictReader(file)), report["numbers"])
+
+
+def check_numbers(rows, numbers):
+    """Recomputes each median barrier of a report from the rows of a table of curves."""
+    curves = {}
+    for row in rows:
+        for quantity in ("loss", "error"):
+            name = f"{row['network']}, width {row['width']}, {row['split']} {quantity}, {row['method']}"
+            curve = curves.setdefault(name, {}).setdefault((row["target"], row["source"]), [])
+            curve.append((float(row["alpha"]), float(row[quantity])))
+    assert numbers.keys() == curves.keys()
+    for name, pairs in curves.items():
+        found = [
+            max(value - (1 - alpha) * line[0][1] - alpha * line[-1][1] for alpha, value in line)
+            for line in pairs.values()
+        ]
+        assert statistics.median(found) == pytest.approx(numbers[name], abs=2e-6)
+
+
+@pytest.mark.slow
+def test_the_reference_shows_signatures_and_docstrings(book):
+    page = (book / "_build" / "html" / "book" / "api" / "lmc_lib" / "lmc_lib.matching.weights.html").read_text()
+    assert "weight_matching" in page
+    assert "generator" in page
+
+
+@pytest.mark.slow
+def test_a_claim_that_fails_stops_the_build_with_its_message(tmp_path):
+    copy = copy_of_repository(tmp_path)
+    path = copy / "notebooks" / "weak-connectivity.ipynb"
+    notebook = json.loads(path.read_text())
+    parameters = next(i for i, cell in enumerate(notebook["cells"]) if "parameters" in cell["metadata"].get("tags", []))
+    notebook["cells"][parameters + 2]["source"] = "raise ArithmeticError('the valley is a ridge')"
+    path.write_text(json.dumps(notebook))
+    build = run_build(copy, tmp_path / "store")
+    assert build.returncode == 1
+    told = re.escape("ArithmeticError: the valley is a ridge")
+    assert re.search(rf"^the book is not built: weak-connectivity stopped in cell \d+: {told}$", build.stderr, re.M)
+    assert "Traceback" not in build.stderr
+    assert not (copy / "_build").exists()
+
+
+def entries_of(path):
+    return [
+        Entry(key, record["spec"], record["values"], {}, record["provenance"])
+        for key, record in json.loads(path.read_text())["records"].items()
+    ]
+
+
+@pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.stem)
+def test_the_table_of_curves_holds_the_numbers_of_the_records(path):
+    entries = entries_of(path)
+    numbers = json.loads(path.read_text())["report"]["numbers"]
+    head, *rows = load_build().curves_table(entries)
+    assert len(rows) == sum(2 * len(entry.values["curves"]) * len(entry.values["alphas"]) for entry in entries)
+    check_numbers([dict(zip(head, row, strict=True)) for row in rows], numbers)
+
+
+def test_a_pair_that_diverged_has_no_row_in_the_table_of_curves():
+    entry = entries_of(RECORDS[0])[0]
+    diverged = Entry("0", entry.spec, {"diverged": [0], "step": 3, "loss": "nan"}, {}, {})
+    assert len(load_build().curves_table([diverged])) == 1
+
+
+@pytest.fixture
+def canonical():
+    return nbformat.read(ROOT / "notebooks" / "weak-connectivity.ipynb", as_version=4)
+
+
+def test_links_to_the_data_stand_before_the_references(canonical):
+    page = load_build().with_downloads(canonical, "toy-laptop", 6160)
+    assert len(page.cells) == len(canonical.cells) + 1
+    place = next(i for i, cell in enumerate(page.cells) if cell.source.startswith("## Data"))
+    assert page.cells[place + 1].source.startswith("## References")
+    assert "{download}`toy-laptop.csv`" in page.cells[place].source
+    assert "6,160 rows" in page.cells[place].source
+    nbformat.validate(page)
+
+
+def test_a_page_that_does_not_say_what_it_shows_is_refused(canonical):
+    with pytest.raises(SystemExit, match=r"must say what it shows: .*experiments\.origin"):
+        load_build().measurements(canonical)
+
+
+def test_the_analyser_reads_no_other_package():
+    extension = load(ROOT / "book" / "_ext" / "api_pages.py")
+    assert list(extension.imported("import torch.nn as n, json\nfrom . import a\nfrom scipy.stats import b")) == [
+        "torch.nn", "json", "scipy.stats",
+    ]  # fmt: skip
+
+
+def test_the_quick_page_has_labels_of_its_own(canonical):
+    page = load_build().as_quick_page(canonical, "weak-connectivity")
+    before, after = nbformat.writes(canonical), nbformat.writes(page)
     names = re.findall(r'"name": "(weak-[a-z-]+)"', before)
     assert names
     assert re.findall(r'"name": "(weak-[a-z-]+)"', after) == [f"{name}-quick" for name in names]

@@ -313,6 +313,7 @@ def tiny(tmp_path_factory):
     done = subprocess.run(command + overrides, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     (folder / "stdout").write_text(done.stdout)
+    (folder / "stderr").write_text(done.stderr)
     return folder
 
 
@@ -352,6 +353,9 @@ class TestWeakConnectivity:
         said = (tiny / "stdout").read_text()
         assert said.startswith(f"{CLAIM} (quick): {report['verdict']}\n")
         assert "written to out/weak-connectivity.ipynb and .json" in said
+
+    def test_a_run_is_silent_about_its_connection_to_the_kernel(self, tiny):
+        assert "encryption" not in (tiny / "stderr").read_text()
 
     def test_a_second_run_computes_nothing_and_says_the_same(self, tiny, lmc):
         before = stored(tiny)

@@ -256,6 +256,15 @@ class TestMeasure:
         assert "torch" in facts["versions"]
         assert dict(experiments.origin(store, []).rows)["made"] == "never"
 
+    def test_origin_carries_the_fingerprints_of_what_is_stored(self, store):
+        stored, *_ = every = experiments.pairs(tiny(3), **OPTIONS)
+        experiments.fill(store, [stored], workers=1)
+        bundle = experiments.origin(store, every)._repr_mimebundle_()
+        outputs = [{"output_type": "stream", "text": ""}, {"data": {"text/plain": "1"}}, {"data": bundle}]
+        assert experiments.listed(json.loads(json.dumps(outputs))) == [fingerprint(stored)]
+        assert experiments.listed(outputs[:2]) == []
+        assert "<th>measurements</th><td>1</td>" in bundle["text/html"]
+
 
 class TestDivergence:
     def bad(self, seed):

@@ -200,7 +200,7 @@ def test_largest_objective_is_the_smallest_distance():
 HARD = perceptron((3, 8, 8, 8, 2), "target")[0], *(perceptron((3, 8, 8, 8, 2), name)[1] for name in ("one", "other"))
 
 
-@pytest.mark.parametrize("start", ["identity", "random"])
+@pytest.mark.parametrize("start", ["greedy", "identity", "random"])
 def test_restarts_never_lower_the_objective_and_here_raise_it(start):
     spec, target, source = HARD
     reached = [
@@ -220,7 +220,7 @@ def test_objective_never_falls_below_that_of_its_start():
     spec, target, source = HARD
     one = symmetry.identity(spec)
     for sweeps in range(4):
-        found = matching.weight_matching(spec, target, source, generator=order(), max_sweeps=sweeps)
+        found = matching.weight_matching(spec, target, source, generator=order(), start="identity", max_sweeps=sweeps)
         reached = matching.objective(spec, target, source, found)
         assert reached >= matching.objective(spec, target, source, one)
         assert (sweeps > 0) == (reached > matching.objective(spec, target, source, one))
@@ -233,10 +233,13 @@ def test_without_a_sweep_the_best_start_is_returned():
     def search(**options):
         return matching.weight_matching(spec, target, source, generator=order(), max_sweeps=0, **options)
 
-    assert equal(search(), one)
+    assert equal(search(start="identity"), one)
     assert not equal(search(start="random"), one)
+    assert matching.objective(spec, target, source, search(start="greedy")) > matching.objective(
+        spec, target, source, one
+    )
     # The starts after the first are random, and one of thirty is better than the identity.
-    best = matching.objective(spec, target, source, search(restarts=30))
+    best = matching.objective(spec, target, source, search(start="identity", restarts=30))
     assert best > matching.objective(spec, target, source, one)
 
 
@@ -259,10 +262,130 @@ def test_a_step_that_would_lower_the_objective_is_undone(seed):
         assert other <= reached + 1e-9
 
 
-def test_order_of_the_groups_is_drawn():
+def test_order_of_the_groups_is_drawn_if_it_is_random():
     spec, target, source = HARD
-    first, *others = (matching.weight_matching(spec, target, source, generator=order(str(seed))) for seed in range(8))
+
+    def found(order_of_groups):
+        return [
+            matching.weight_matching(
+                spec, target, source, generator=order(str(seed)), start="identity", order=order_of_groups
+            )
+            for seed in range(8)
+        ]
+
+    first, *others = found("random")
     assert not all(equal(first, other) for other in others)
+    for fixed in ("forward", "backward"):
+        first, *others = found(fixed)
+        assert all(equal(first, other) for other in others)
+
+
+def test_objective_never_falls_and_the_observer_sees_it():
+    spec, target, source = HARD
+    seen = []
+    found = matching.weight_matching(
+        spec,
+        target,
+        source,
+        generator=order(),
+        start="random",
+        observe=lambda sweep, value: seen.append((sweep, value)),
+    )
+    values = [value for _, value in seen]
+    assert [sweep for sweep, _ in seen] == list(range(1, len(seen) + 1))
+    assert values == sorted(values)
+    assert values[-1] == pytest.approx(matching.objective(spec, target, source, found), rel=1e-12)
+
+
+def test_gains_that_are_corrected_are_those_computed_anew():
+    # The gain of a group is not recomputed when another moves, but corrected: it must stay that of the weights.
+    from lmc_lib.matching.weights import _stacked, _Weights
+
+    model, spec = network(ModelSpec("resnet", 8, 8, "none"))
+    states = [models.initialise(model, generator=rng.stream(seed, "corrected")) for seed in (0, 1)]
+    target, source = _stacked(spec, *states, vectors=True)
+    problem = _Weights(spec, target, dict(source))
+    for group in spec.groups:
+        problem.gain(group)
+    moved = symmetry.identity(spec)
+    for group in (*spec.groups, *spec.groups):
+        order_of_units = torch.randperm(spec.sizes[group], generator=order(group))
+        problem.move(group, order_of_units)
+        moved[group] = moved[group][order_of_units]
+    fresh = _Weights(spec, *_stacked(spec, states[0], symmetry.permute(states[1], moved, spec), vectors=True))
+    for group in spec.groups:
+        torch.testing.assert_close(problem.gain(group), fresh.gain(group), rtol=1e-11, atol=1e-11)
+
+
+def test_one_permutation_for_a_sequence_maximises_the_sum():
+    # Two pairs that ask for different permutations: the better total wins, as brute force says.
+    spec, first = perceptron((2, 4, 2), "first")
+    others = [perceptron((2, 4, 2), name)[1] for name in ("second", "third", "fourth")]
+    targets, sources = [first, others[0]], others[1:]
+    found = matching.weight_matching(spec, targets, sources, generator=order())
+    totals = [
+        sum(matching.objective(spec, a, b, each) for a, b in zip(targets, sources, strict=True))
+        for each in every_permutation(spec)
+    ]
+    assert matching.objective(spec, targets, sources, found) == pytest.approx(max(totals), rel=1e-12)
+    with pytest.raises(ValueError, match="one source is needed for each target, got 2 targets and 1 sources"):
+        matching.weight_matching(spec, targets, sources[:1], generator=order())
+
+
+def scaled_units(weights, factors):
+    """The hidden units of a network with one hidden layer made larger or smaller."""
+    return weights | {
+        "1.weight": weights["1.weight"] * factors[:, None],
+        "1.bias": weights["1.bias"] * factors,
+        "3.weight": weights["3.weight"] * factors,
+    }
+
+
+def test_greedy_start_takes_each_layer_by_what_is_aligned():
+    # One layer after the other, each given the order of the inputs: what numpy and scipy make of the matrices.
+    spec, target = perceptron((5, 7, 6, 2), "target")
+    _, source = perceptron((5, 7, 6, 2), "source")
+    a, b = ({name: value.numpy() for name, value in each.items()} for each in (target, source))
+    first = linear_sum_assignment(a["1.weight"] @ b["1.weight"].T + np.outer(a["1.bias"], b["1.bias"]), maximize=True)[
+        1
+    ]
+    gain = a["3.weight"] @ b["3.weight"][:, first].T + np.outer(a["3.bias"], b["3.bias"])
+    # The last layer's outputs keep their places, so its weight is aligned as soon as the second layer is.
+    second = linear_sum_assignment(gain + a["5.weight"].T @ b["5.weight"], maximize=True)[1]
+    found = matching.weight_matching(spec, target, source, generator=order(), start="greedy", max_sweeps=0)
+    assert equal(found, {"1": torch.from_numpy(first), "3": torch.from_numpy(second)})
+
+
+def test_cosine_kernel_does_not_see_the_size_of_units():
+    spec, weights = perceptron((6, 10, 4), "target")
+    permutation, source = planted(spec, weights)
+    generator = order("sizes")
+    factors = [torch.logspace(-3, 3, 10, dtype=torch.float64)[torch.randperm(10, generator=generator)] for _ in "ab"]
+    pair = [scaled_units(each, sizes) for each, sizes in zip((weights, source), factors, strict=True)]
+    # Under the inner product a large unit takes the largest one that is not opposed to it.
+    assert equal(matching.weight_matching(spec, *pair, generator=order(), kernel="cosine"), permutation)
+    assert not equal(matching.weight_matching(spec, *pair, generator=order()), permutation)
+
+
+def test_heads_are_matched_as_wholes_with_an_order_inside_each():
+    with torch.random.fork_rng(devices=[]):
+        model = nn.TransformerEncoderLayer(32, 4, 16, batch_first=True).double()
+    spec = symmetry.permutation_spec(model, torch.zeros(1, 5, 32, dtype=torch.float64))
+    target = {
+        name: torch.randn(shape, generator=rng.stream(0, "heads", name), dtype=torch.float64)
+        for name, shape in spec.shapes.items()
+    }
+    permutation, source = planted(spec, target)
+    assert any(group.within is not None for group in spec.groups.values())
+    assert equal(matching.weight_matching(spec, target, source, generator=order()), permutation)
+    again = matching.weight_matching(spec, target, source, generator=order(), start=permutation)
+    assert equal(again, permutation)
+
+
+def test_states_of_different_dtypes_are_refused():
+    spec, weights = perceptron((3, 4, 2), "dtypes")
+    with pytest.raises(ValueError, match=r"is torch.float32 on cpu in one state and torch.float64 on cpu in another"):
+        matching.weight_matching(spec, weights, state.cast(weights, torch.float32), generator=order())
 
 
 def test_same_generator_gives_the_same_and_another_start_another():
@@ -320,7 +443,9 @@ def test_weights_that_are_not_finite_are_named(value, which):
 @pytest.mark.parametrize("options", [{"start": "zero"}, {"restarts": 0}])
 def test_unknown_options_are_refused(options):
     spec, weights = perceptron((3, 4, 2), "options")
-    with pytest.raises(ValueError, match="start is 'identity' or 'random' and restarts at least 1, got"):
+    with pytest.raises(
+        ValueError, match=r"start is one of \('identity', 'greedy', 'random'\) and restarts at least 1, got"
+    ):
         matching.weight_matching(spec, weights, weights, generator=order(), **options)
 
 
@@ -391,7 +516,7 @@ def hidden(weights, x):
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("kernel", ["correlation", "inner_product"])
 def test_one_hidden_layer_is_the_assignment_of_numpys_correlations(kernel, seed):
-    model, spec, target = one_layer(name=f"target {seed}")
+    _, spec, target = one_layer(name=f"target {seed}")
     _, _, source = one_layer(name=f"source {seed}")
     x = examples(300, (5,))
     a, b = hidden(target, x), hidden(source, x)
@@ -435,7 +560,7 @@ def test_planted_permutation_of_a_layer_that_is_used_twice_is_recovered():
 
 
 def test_correlation_does_not_see_scale_and_shift_and_inner_products_do():
-    model, spec, target = one_layer()
+    _, spec, target = one_layer()
     permutation, source = planted(spec, target)
     # A positive factor on a unit with a rectifier scales its activation.
     factors = torch.logspace(-3, 3, 12, dtype=torch.float64)
@@ -451,7 +576,7 @@ def test_correlation_does_not_see_scale_and_shift_and_inner_products_do():
 
 
 def test_units_that_never_change_are_left_in_place_without_nan():
-    model, spec, target = one_layer()
+    _, spec, target = one_layer()
     permutation, source = planted(spec, target)
     dead = torch.zeros(12, dtype=torch.bool)
     dead[[1, 4, 7]] = True
@@ -467,7 +592,7 @@ def test_units_that_never_change_are_left_in_place_without_nan():
 
 def test_constant_units_carry_no_signal_through_rounding():
     # A unit stuck at 300 has a variance of about 1e-11 in one pass over the data, all of it rounding.
-    model, spec, target = one_layer()
+    _, spec, target = one_layer()
     stuck = torch.tensor([2, 3, 5, 8, 9])
     target["1.weight"][stuck] = 0.0
     target["1.bias"][stuck] = torch.tensor([1e3 / 3, 1e3 / 7, 1e3 / 11, 1e3 / 13, 1e3 / 17], dtype=torch.float64)
@@ -529,20 +654,20 @@ def test_nested_groups_are_matched_better_than_by_the_identity(spec, random_weig
 
 
 def test_activation_matching_needs_examples():
-    model, spec, weights = one_layer()
+    _, spec, weights = one_layer()
     with pytest.raises(ValueError, match="at least one example"):
         matching.activation_matching(spec, weights, weights, examples(0, (5,)), generator=order())
 
 
 def test_unknown_kernel_is_refused():
-    model, spec, weights = one_layer()
+    _, spec, weights = one_layer()
     with pytest.raises(ValueError, match="unknown kernel 'cosine'; there are 'correlation' and 'inner_product'"):
         matching.activation_matching(spec, weights, weights, examples(3, (5,)), generator=order(), kernel="cosine")
 
 
 @pytest.mark.parametrize("place", ["inputs", "target", "source"])
 def test_activations_that_are_not_finite_are_named(place):
-    model, spec, weights = one_layer()
+    _, spec, weights = one_layer()
     x, broken = examples(3, (5,)), state.clone(weights)
     broken["1.bias"][0] = float("nan")
     x[1, 2] = float("nan") if place == "inputs" else 0.0
@@ -552,7 +677,7 @@ def test_activations_that_are_not_finite_are_named(place):
 
 
 def test_activation_matching_refuses_states_of_another_architecture():
-    model, spec, weights = one_layer()
+    _, spec, weights = one_layer()
     _, _, other = one_layer(13)
     for pair in ((weights, other), (other, weights)):
         with pytest.raises(SymmetryError, match=r"1\.weight has shape \(13, 5\)"):

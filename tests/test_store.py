@@ -1,12 +1,15 @@
 """The store: addresses that stay, results computed once, and nothing damaged or half-written ever served."""
 
+import contextlib
 import dataclasses
 import errno
 import hashlib
+import itertools
 import json
 import logging
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -362,7 +365,7 @@ class TestDamage:
         assert not store.has(Spec(1))
         stored(store, Spec(1))
         assert not half.exists()
-        assert f"removing the half-written run {half.name}" in caplog.text
+        assert f"removing {half.name}, which a writer that was stopped left behind" in caplog.text
 
     def test_a_sound_store_is_silent(self, store, caplog):
         stored(store, Spec(1))
@@ -414,6 +417,83 @@ class TestRecomputation:
         with pytest.raises(ZeroDivisionError):
             dataclasses.replace(store, stale_before=time.time()).get_or_compute(Spec(1), lambda: 1 / 0)
         assert served(store, Spec(1)).values["number"] == 1
+
+    @pytest.fixture(params=[OSError(errno.EIO, os.strerror(errno.EIO)), KeyboardInterrupt()], ids=["error", "Ctrl-C"])
+    def stopping(self, request):
+        return request.param
+
+    @pytest.fixture
+    def replace(self, store, monkeypatch):
+        """Replaces the entry of ``Spec(1)``; calls ``hook(number)`` before each rename and removal in ``runs``."""
+        stored(store, Spec(1))
+
+        def replace(hook, expected=()):
+            numbers = itertools.count()
+
+            def hooked(function):
+                def call(path, *args, **options):
+                    if path.parent == store.root / "runs" and path.exists():
+                        hook(next(numbers))
+                    return function(path, *args, **options)
+
+                return call
+
+            with monkeypatch.context() as patch:
+                patch.setattr(Path, "rename", hooked(Path.rename))
+                patch.setattr(shutil, "rmtree", hooked(shutil.rmtree))
+                again = dataclasses.replace(store, stale_before=time.time())
+                with pytest.raises(expected) if expected else contextlib.nullcontext():
+                    again.get_or_compute(Spec(1), lambda: Result({"new": True}))
+
+        return replace
+
+    def test_at_every_step_there_is_the_old_entry_or_the_new_one_or_none(self, store, replace):
+        seen = []
+
+        def look(number):
+            seen.append(None if (entry := store.get(Spec(1))) is None else entry.values)
+
+        replace(look)
+        old, new = result_of(Spec(1)).values, {"new": True}
+        # Before the old one is renamed, before the new one is, and then whatever is removed.
+        assert seen[:2] == [old, None]
+        assert seen[2:]
+        assert all(each == new for each in seen[2:])
+        assert list(store.root.glob("runs/.*")) == []
+        assert not (store.root / "set-aside").exists()
+
+    @pytest.mark.parametrize("step", [0, 1])
+    def test_an_old_entry_survives_a_replacement_that_fails(self, store, replace, step, stopping):
+        def fail(number):
+            if number == step:
+                raise stopping
+
+        replace(fail, expected=(StoreError, KeyboardInterrupt))
+        assert served(store, Spec(1)).values == result_of(Spec(1)).values
+        assert list(store.root.glob("runs/.*")) == []
+
+    @pytest.mark.parametrize("step", [0, 1, 2])
+    def test_what_a_killed_replacement_leaves_is_ignored_and_later_removed(self, store, replace, step, caplog):
+        """A kill is an exception after which nothing else happens: from the step on, no rename and no removal."""
+
+        def kill(number):
+            if number >= step:
+                raise Killed
+
+        replace(kill, expected=Killed)
+        assert list(store.root.glob("runs/.*"))
+        values = [old := result_of(Spec(1)).values, None, {"new": True}][step]
+        assert (values is not None) == store.has(Spec(1))
+        assert stored(store, Spec(1)).values == (values or old)
+        again = dataclasses.replace(store, stale_before=time.time())
+        assert again.get_or_compute(Spec(1), lambda: Result({"newest": True})).values == {"newest": True}
+        assert list(store.root.glob("runs/.*")) == []
+        assert "which a writer that was stopped left behind" in caplog.text
+        assert not (store.root / "set-aside").exists()
+
+
+class Killed(BaseException):
+    """Stands for a kill."""
 
 
 class TestUnwritable:

@@ -200,6 +200,25 @@ def test_permute_takes_the_named_source_unit_to_each_place():
     assert permuted["3.bias"].tolist() == [7.0, 8.0]
 
 
+def test_masks_travel_with_the_weights(random_weights):
+    model, groups = traced(ModelSpec("resnet", 4, 8, "batch"))
+    weights = random_weights(model)
+    mask = {name: (value > 0).to(value.dtype) for name, value in weights.items() if value.dim() > 1}
+    permutation = symmetry.random(groups, generator=rng.stream(0, "permutation"))
+    moved_mask = symmetry.permute(mask, permutation, groups, partial=True)
+    moved = symmetry.permute(weights, permutation, groups)
+    pruned = weights | {name: mask[name] * weights[name] for name in mask}
+    expected = symmetry.permute(pruned, permutation, groups)
+    assert all(torch.equal(moved_mask[name] * moved[name], expected[name]) for name in mask)
+    assert {name: int(value.sum()) for name, value in moved_mask.items()} == {
+        name: int(value.sum()) for name, value in mask.items()
+    }
+    with pytest.raises(SymmetryError, match="stands only in the spec"):
+        symmetry.permute(mask, permutation, groups)
+    with pytest.raises(SymmetryError, match=r"other.weight stands only in the state"):
+        symmetry.permute({"other.weight": torch.zeros(1)}, permutation, groups, partial=True)
+
+
 def test_random_permutations_are_uniform():
     groups = symmetry.permutation_spec(models.mlp(2, 2, widths=(3,)), torch.zeros(1, 2))
     generator = rng.stream(0, "uniform")

@@ -62,9 +62,10 @@ class Entry:
 class Store:
     """A folder of results, each at ``runs/<fingerprint>/`` with ``entry.json`` and, if any, ``tensors.safetensors``.
 
-    An entry is written under a temporary name, flushed to disk and renamed, so it is whole or absent. When read, its
-    checksum is verified; an entry that fails is reported, set aside and computed anew. Of two processes that want one
-    entry, one computes and the other waits. Stores are values: pass them, pickle them to workers.
+    An entry is written under a temporary name, flushed to disk and renamed, so it is whole or absent; one that it
+    replaces is renamed away before and deleted after. When read, its checksum is verified; an entry that fails is
+    reported, set aside and computed anew. Of two processes that want one entry, one computes and the other waits.
+    Stores are values: pass them, pickle them to workers.
 
     Attributes:
         root: the folder; made when first written to.
@@ -138,7 +139,7 @@ class Store:
             if (entry := self.get(spec)) is not None:
                 return entry
             for orphan in self._folder(key).parent.glob(f".{key}-*"):
-                _LOG.warning("removing the half-written run %s", orphan.name)
+                _LOG.warning("removing %s, which a writer that was stopped left behind", orphan.name)
                 shutil.rmtree(orphan, ignore_errors=True)
             started = time.perf_counter()
             result = compute()
@@ -177,10 +178,7 @@ class Store:
                 _write_durably(temporary / _TENSORS, tensors)
             entry = content | {"checksum": _digest(canonical(content).encode())}
             _write_durably(temporary / _ENTRY, json.dumps(entry, indent=1, allow_nan=False).encode())
-            if folder.exists():  # stale, or it would have been served
-                shutil.rmtree(folder)
-            temporary.rename(folder)
-            _sync_folder(folder.parent)
+            _put(temporary, folder)
         except OSError as error:
             raise StoreError(_advice(self.root, error)) from error
         finally:
@@ -244,6 +242,26 @@ def _write_durably(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _put(temporary: Path, folder: Path) -> None:
+    """Renames a whole entry into its place, and an older one out of it.
+
+    A folder cannot be replaced in one step, so a kill between the two leaves no entry, but never a part of one. The
+    older one gets a name that starts like ``temporary``: no reader looks at it, and the next writer removes it.
+    """
+    older = temporary.with_name(f"{temporary.name}-older")
+    try:
+        with contextlib.suppress(FileNotFoundError):  # there is none, or a reader has just set it aside
+            folder.rename(older)
+        temporary.rename(folder)
+    except BaseException:
+        if not folder.exists():
+            with contextlib.suppress(OSError):
+                older.rename(folder)
+        raise
+    _sync_folder(folder.parent)
+    shutil.rmtree(older, ignore_errors=True)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -38,9 +38,17 @@ class Grouping:
     def __init__(self, layout: Layout) -> None:
         self._units = layout.units
         self._units.settle()
-        roots = [self._units.find(array.ravel()) for array in layout.arrays]
-        everything = np.unique(np.concatenate([*roots, np.empty(0, dtype=np.int64)]))
-        self._leaves = {root: self._units.leaves(root) for root in everything.tolist()}
+        found = [self._units.find(array.ravel()) for array in layout.arrays]
+        # Nodes that stand for the same units, in pairs that were made apart, are one.
+        self._same: dict[int, int] = {}
+        self._leaves: dict[int, tuple[int, ...]] = {}
+        first: dict[tuple[int, ...], int] = {}
+        for node in np.unique(np.concatenate([*found, np.empty(0, dtype=np.int64)])).tolist():
+            leaves = self._units.leaves(node)
+            self._same[node] = first.setdefault(leaves, node)
+            self._leaves[first[leaves]] = leaves
+        roots = [self._roots(array) for array in layout.arrays]
+        everything = np.array(sorted(self._leaves), dtype=np.int64)
         self._pinned = {
             leaf: self._units.is_pinned(leaf) for leaf in {leaf for each in self._leaves.values() for leaf in each}
         }
@@ -55,6 +63,9 @@ class Grouping:
             for index, unit in enumerate(row)
         }
 
+    def _roots(self, ids: Ids) -> Ids:
+        return np.array([self._same[node] for node in self._units.find(ids.ravel()).tolist()], dtype=np.int64)
+
     def places(self, ids: Ids, *, without: Sequence[frozenset[int]] = ()) -> dict[int, Ids]:
         """Where each family's units stand along an axis: arrays ``(*blocks, size, places of a unit)`` by family.
 
@@ -64,7 +75,7 @@ class Grouping:
         """
         found: dict[int, list[tuple[int, ...]]] = defaultdict(list)
         seen: dict[int, int] = defaultdict(int)
-        for place, root in enumerate(self._units.find(ids.ravel()).tolist()):
+        for place, root in enumerate(self._roots(ids).tolist()):
             leaves = self._leaves[root]
             for at, leaf in enumerate(leaves):
                 if leaf in self._rank and not (without and leaf in without[place]):
@@ -79,7 +90,7 @@ class Grouping:
 
     def leaves(self, ids: Ids) -> list[frozenset[int]]:
         """The units of each place of an axis."""
-        return [frozenset(self._leaves[root]) for root in self._units.find(ids.ravel()).tolist()]
+        return [frozenset(self._leaves[root]) for root in self._roots(ids).tolist()]
 
     def _key(self, leaf: int, leaves: tuple[int, ...], at: int) -> tuple[int, ...]:
         """What tells the places of a unit apart, in terms that are the same for all units of a family."""
@@ -87,8 +98,10 @@ class Grouping:
         for other_at, other in enumerate(leaves):
             if other_at == at or other in self._chain.get(leaf, ()):
                 continue
-            inside = leaf in self._chain.get(other, ())
-            key += (other_at, *(self._rank.get(other, (-1, other)) if inside else (-1, other)))
+            if leaf in self._chain.get(other, ()):
+                key += (other_at, 0, self._colour[other], self._rank.get(other, (0, 0))[1])
+            else:
+                key += (other_at, 1, other, 0)
         return key
 
     def _chains(self) -> dict[int, tuple[int, ...]]:

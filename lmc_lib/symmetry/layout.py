@@ -90,12 +90,58 @@ class Layout:
         ids = self.arranged(block, [*dims, *rest])
         shape = ids.shape[: len(dims)]
         ids = ids.reshape(math.prod(shape), -1)
-        if ids.shape[1] == 1:
-            return ids.reshape(shape)
-        rows = self.units.fresh(len(ids))
-        self.units.unify(ids, self.units.pair(rows[:, None], self.units.fresh(*ids.shape)))
-        self._link(ids, rows, np.repeat(np.arange(len(ids)), ids.shape[1]))
+        rows = self._rows(ids, outside=block.dims[0] in dims)
+        if ids.shape[1] > 1:
+            self._link(ids, rows, np.repeat(np.arange(len(ids)), ids.shape[1]))
         return rows.reshape(shape)
+
+    def opened(self, rows: Ids, width: int) -> Ids:
+        """So many new units inside each of these."""
+        ids = self.units.pair(rows[:, None], self.units.fresh(len(rows), width))
+        self._link(ids, rows, np.repeat(np.arange(len(rows)), width))
+        return ids
+
+    def _rows(self, ids: Ids, *, outside: bool) -> Ids:
+        """The nodes of rows; new ones become the outer or the inner parts of the units."""
+        ids = self.units.find(ids)
+        if len(np.unique(ids)) < ids.size:
+            ids = np.unique(ids, axis=1)  # a column that repeats another one says nothing new
+        if ids.shape[1] == 1:
+            return ids.reshape(-1)
+        parts = self.units.parts(ids)
+        rows = None if parts is None else self._rows_of_pairs(*parts, outside=outside)
+        if rows is None:
+            rows, inside = self.units.fresh(len(ids)), self.units.fresh(*ids.shape)
+            column = rows[:, None]
+            self.units.unify(ids, self.units.pair(column, inside) if outside else self.units.pair(inside, column))
+        return rows
+
+    def _rows_of_pairs(self, outer: Ids, inner: Ids, *, outside: bool) -> Ids | None:
+        """Rows of units that have an order by rows already, along this or another dimension."""
+        for part, other in ((outer, inner), (inner, outer)):
+            if (part == part[:, :1]).all():
+                rows = part[:, 0]
+                if len(np.unique(rows)) == len(rows) or (other == other[:1]).all():
+                    return rows
+                inside = self._rows(other, outside=outside)
+                return self.units.pair(rows, inside) if part is outer else self.units.pair(inside, rows)
+        for part, other in ((outer, inner), (inner, outer)):
+            if (part == part[:1]).all():
+                # This part tells columns apart; the rows are those of the other part.
+                if not self.units.any_free(part):
+                    return self._rows(other, outside=outside)
+                self.units.unify(other, np.broadcast_to(other[:, :1], other.shape))
+                return other[:, 0]
+        return self._rows_of_rows(outer, outside=outside)
+
+    def _rows_of_rows(self, outer: Ids, *, outside: bool) -> Ids | None:
+        """Rows of several rows that are known already, if each of these lies in one."""
+        several = len(np.unique(outer[0]))
+        if outer.shape[1] % several == 0:
+            outer = outer.reshape(len(outer), several, -1)
+            if (outer == outer[..., :1]).all() and len(np.unique(outer)) == len(outer) * several:
+                return self._rows(outer[..., 0], outside=outside)
+        return None
 
     def apart(self, blocks: Places, dim: int) -> Places:
         """The same blocks with this dimension in one of its own, so that all rows along it are in the same order."""
@@ -103,19 +149,13 @@ class Layout:
         if joint is None or len(joint.dims) == 1:
             return blocks
         rest = tuple(each for each in joint.dims if each != dim)
-        ids = self.arranged(joint, [dim, *rest])
-        alone, others = self.units.fresh(len(ids)), self.units.fresh(*ids.shape[1:])
-        column = alone.reshape(-1, *[1] * len(rest))
-        outside = joint.dims[0] == dim
-        self.units.unify(ids, self.units.pair(column, others) if outside else self.units.pair(others, column))
-        places = np.arange(ids.size).reshape(len(ids), -1)
-        self._link(ids, alone, places.ravel() // places.shape[1])
-        self._link(ids, others, places.ravel() % places.shape[1])
-        return [block for block in blocks if block is not joint] + [Block((dim,), alone), Block(rest, others)]
+        order = [(dim,), rest] if joint.dims[0] == dim else [rest, (dim,)]
+        parts = [Block(dims, self.rows(joint, dims)) for dims in order]
+        return [block for block in blocks if block is not joint] + parts
 
     def product(self, blocks: Sequence[Block], sizes: dict[int, int]) -> Block:
         """One block over the dimensions of several: its units are the pairs of theirs."""
-        filled = [self._filled(block, sizes) for block in blocks]
+        filled = [self.filled(block, sizes) for block in blocks]
         dims = tuple(itertools.chain.from_iterable(block.dims for block in filled))
         ids = _ids(filled[0])
         for block in filled[1:]:
@@ -127,6 +167,14 @@ class Layout:
             self._link(joint, inner, places % inner.size)
             ids = joint
         return Block(dims, ids)
+
+    def filled(self, block: Block, sizes: dict[int, int]) -> Block:
+        """The block, with pinned units if it had none."""
+        if block.ids is not None:
+            return block
+        ids = self.units.fresh(sizes[block.dims[0]])
+        self.units.pin(ids)
+        return Block(block.dims, ids)
 
     # -- operations ----------------------------------------------------------------------------------------------
 
@@ -152,7 +200,7 @@ class Layout:
         for blocks in parts:
             if blocks[0] is whole:
                 continue
-            other = self.product(blocks, sizes) if len(blocks) > 1 else self._filled(blocks[0], sizes)
+            other = self.product(blocks, sizes) if len(blocks) > 1 else self.filled(blocks[0], sizes)
             covered = [label for label in labels if label in other.dims]
             mine = ids if covered == labels else self.rows(result, covered)
             self._unify(mine, self.arranged(other, covered))
@@ -188,12 +236,17 @@ class Layout:
             return others + [Block(tuple(renamed.get(dim, dim) for dim in b.dims), b.ids) for b in touched]
         if all(block.ids is None for block in touched):
             return others + [Block((dim,), None) for dim in new if touched]
-        covered = {dim for block in touched for dim in block.dims}
-        touched += [Block((dim,), None) for dim in old if dim not in covered]
         touched.sort(key=lambda block: min(old.index(dim) for dim in block.dims if dim in old))
         joint = self.product(touched, sizes)
         outside = [dim for dim in joint.dims if dim not in old]
-        ids = self.arranged(joint, [*outside, *old])
+        covered = [dim for dim in old if dim in joint.dims]
+        ids = self.arranged(joint, [*outside, *covered])
+        if len(covered) < len(old):
+            # Along the other dimensions all places hold the same, and so the same units.
+            single = [sizes[dim] if dim in covered else 1 for dim in old]
+            places = np.arange(ids.size).reshape(*ids.shape[: len(outside)], *single)
+            places = np.broadcast_to(places, (*ids.shape[: len(outside)], *(sizes[dim] for dim in old)))
+            ids = self._taken(ids, places)
         shape = [*ids.shape[: len(outside)], *(after[dim] for dim in new)]
         return [*others, Block((*outside, *new), ids.reshape(shape))]
 
@@ -214,7 +267,9 @@ class Layout:
                 if dims:
                     result.append(Block(dims, self._taken(block.ids, places)))
                 else:
+                    # A place that is looked at alone is told apart from all others.
                     self.note(block.ids)
+                    self.units.pin(block.ids.ravel()[places.reshape(-1)])
         return result
 
     def concatenated(
@@ -245,13 +300,6 @@ class Layout:
         return [*others, Block((dim,), joint)]
 
     # -- bookkeeping ---------------------------------------------------------------------------------------------
-
-    def _filled(self, block: Block, sizes: dict[int, int]) -> Block:
-        if block.ids is not None:
-            return block
-        ids = self.units.fresh(sizes[block.dims[0]])
-        self.units.pin(ids)
-        return Block(block.dims, ids)
 
     def _unify(self, first: Ids, second: Ids) -> None:
         self.note(first)

@@ -2,10 +2,11 @@
 
 __all__ = [
     "argument", "arguments", "dims_of", "first_shape", "is_in_place", "is_tensor", "letters", "named", "operation",
-    "relabelled", "shape_of", "shifted", "sizes_of",
+    "relabelled", "shape_of", "shifted", "sizes_of", "written",
 ]  # fmt: skip
 
-from collections.abc import Mapping, Sequence
+import operator
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, fx
@@ -22,6 +23,23 @@ def operation(node: fx.Node) -> str:
 def is_in_place(node: fx.Node) -> bool:
     """Says whether a node writes to its first argument."""
     return _overload(node).endswith("_")
+
+
+def written(nodes: Iterable[fx.Node]) -> frozenset[fx.Node]:
+    """The nodes whose tensors are written to later, by themselves or through a view of them."""
+    # Out of training a dropout hands its argument on.
+    shared = frozenset({"dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout"})
+    owner: dict[fx.Node, fx.Node] = {}
+    found = set()
+    for node in nodes:
+        source = next((each for each in node.args if isinstance(each, fx.Node)), None)
+        schema = getattr(node.target, "_schema", None)
+        view = schema is not None and any(each.alias_info is not None for each in schema.returns)
+        item = node.target is operator.getitem and source is not None and owner[source] is not source
+        owner[node] = owner[source] if source is not None and (view or item or operation(node) in shared) else node
+        if is_in_place(node):
+            found.add(owner[node])
+    return frozenset(found)
 
 
 def _overload(node: fx.Node) -> str:

@@ -12,7 +12,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.utils import _pytree as pytree
 
-from lmc_lib.state import State, cast, given
+from lmc_lib.state import State, cast, clone, given
 from lmc_lib.symmetry.graph import Inputs, arguments
 from lmc_lib.symmetry.spec import Permutation, PermutationSpec, SymmetryError, identity, permute, random
 from lmc_lib.symmetry.trace import permutation_spec
@@ -48,12 +48,14 @@ def function_change(
     Raises:
         SymmetryError: if the outputs do not depend on the inputs, or are not finite, so that nothing can be told.
     """
-    network = copy.deepcopy(model).double().train(training)
+    network = _in_float64(model).train(training)
     for module in network.modules():
-        if isinstance(module, nn.modules.dropout._DropoutNd):
+        # The last two have a dropout of their own, which is all that their mode switches.
+        if isinstance(module, nn.modules.dropout._DropoutNd | nn.MultiheadAttention | nn.RNNBase):
             module.eval()
     state = cast(state, torch.float64)
-    before = _outputs(network, state, inputs)
+    # In training mode a network writes to the statistics that it is given.
+    before = _outputs(network, clone(state), inputs)
     after = _outputs(network, permute(state, permutation, spec), inputs)
     spreads = [float(each.std()) for each in before]
     if not all(0.0 < spread < math.inf for spread in spreads):
@@ -91,7 +93,7 @@ def prove(
     """
     worst = 0.0
     for _ in range(draws):
-        state = _random_weights(model, generator)
+        state = random_weights(model, generator)
         permutation = random(spec, generator=generator)
         change = function_change(model, state, permutation, spec, inputs, training=training)
         if not change <= _TOLERANCE:
@@ -121,7 +123,7 @@ def proven_spec(
     """
     spec = permutation_spec(model, example_inputs, strict=strict)
     for _ in range(draws):
-        state, permutation = _random_weights(model, generator), random(spec, generator=generator)
+        state, permutation = random_weights(model, generator), random(spec, generator=generator)
         if function_change(model, state, permutation, spec, example_inputs) <= _TOLERANCE:
             continue
         found = guilty_groups(model, state, permutation, spec, example_inputs)
@@ -167,6 +169,16 @@ def guilty_groups(
     return search(list(permutation))
 
 
+def _in_float64(model: nn.Module) -> nn.Module:
+    """A copy that shares the parameters, which every call replaces, and has its other tensors in float64."""
+    network = copy.deepcopy(model, {id(each): each for each in model.parameters()})
+    for module in network.modules():
+        for name, value in module.named_buffers(recurse=False):
+            if value.is_floating_point():
+                setattr(module, name, value.double())
+    return network
+
+
 def _outputs(network: nn.Module, state: State, inputs: Inputs) -> list[Tensor]:
     args, kwargs = pytree.tree_map_only(
         Tensor, lambda value: value.double() if value.is_floating_point() else value, arguments(inputs)
@@ -182,7 +194,8 @@ def _tensors(value: Any) -> list[Tensor]:
     return [leaf for leaf in pytree.tree_leaves(value) if isinstance(leaf, Tensor)]
 
 
-def _random_weights(model: nn.Module, generator: Generator) -> State:
+def random_weights(model: nn.Module, generator: Generator) -> State:
+    """Draws every parameter and statistic of a network at random, in float64; tied ones stay tied."""
     state: State = {}
     drawn: dict[int, Tensor] = {}
     for name, value in model.state_dict(keep_vars=True).items():

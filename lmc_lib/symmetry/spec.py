@@ -203,22 +203,26 @@ def fixed_points(permutation: Permutation) -> float:
     return fixed / sum(indices.numel() for indices in permutation.values())
 
 
-def permute(state: State, permutation: Permutation, spec: PermutationSpec) -> State:
+def permute(state: State, permutation: Permutation, spec: PermutationSpec, *, partial: bool = False) -> State:
     """Applies a permutation to weights and buffers, which leaves the network's function unchanged.
 
     Args:
         state: weights by state-dict name; unchanged.
         permutation: for each group of ``spec`` the source unit of each place.
         spec: where the groups act.
+        partial: whether the state may hold only some of the entries, as the masks of a pruned network do: they travel
+            with the weights.
 
     Raises:
         SymmetryError: if state, permutation and spec do not fit together.
     """
-    check(spec, state, permutation)
+    check(spec, state, permutation, partial=partial)
     permuted = {name: value.clone() for name, value in state.items()}
-    for group, order in permutation.items():
+    # Outer groups come before inner ones: a block moves, then what is inside it.
+    for group in spec.groups:
         for member in spec.members[group]:
-            permuted[member.name] = rearrange(permuted[member.name], member, order)
+            if member.name in permuted:
+                permuted[member.name] = rearrange(permuted[member.name], member, permutation[group])
     return permuted
 
 
@@ -230,14 +234,17 @@ def rearrange(value: Tensor, member: Member, order: Tensor) -> Tensor:
     return flat.index_select(member.dim, source.to(value.device)).reshape(value.shape)
 
 
-def check(spec: PermutationSpec, state: State, permutation: Permutation | None = None) -> None:
+def check(
+    spec: PermutationSpec, state: State, permutation: Permutation | None = None, *, partial: bool = False
+) -> None:
     """Raises a ``SymmetryError`` that names the first entry in which state or permutation do not fit the spec."""
-    if missing := sorted(spec.shapes.keys() ^ state.keys()):
+    unmatched = state.keys() - spec.shapes.keys() if partial else state.keys() ^ spec.shapes.keys()
+    if missing := sorted(unmatched):
         where = "the spec" if missing[0] in spec.shapes else "the state"
         raise SymmetryError(f"{missing[0]} stands only in {where}: the spec was traced from another architecture")
-    for name, expected in spec.shapes.items():
-        if tuple(state[name].shape) != expected:
-            raise SymmetryError(f"{name} has shape {tuple(state[name].shape)}, but the spec expects {expected}")
+    for name, value in state.items():
+        if tuple(value.shape) != spec.shapes[name]:
+            raise SymmetryError(f"{name} has shape {tuple(value.shape)}, but the spec expects {spec.shapes[name]}")
     if permutation is None:
         return
     _check_groups(spec, permutation)

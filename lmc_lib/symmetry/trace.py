@@ -17,7 +17,7 @@ from torch import Tensor, fx, nn
 from lmc_lib.symmetry.graph import Inputs, export, observer
 from lmc_lib.symmetry.grouping import Family, Grouping
 from lmc_lib.symmetry.layout import Places
-from lmc_lib.symmetry.nodes import operation
+from lmc_lib.symmetry.nodes import operation, written
 from lmc_lib.symmetry.operations import ACTIVATIONS, visit
 from lmc_lib.symmetry.spec import Group, Member, PermutationSpec, SymmetryError, Tap
 from lmc_lib.symmetry.walk import Walk
@@ -51,8 +51,9 @@ def permutation_spec(model: nn.Module, example_inputs: Inputs, *, strict: bool =
     graph = export(model, example_inputs)
     buffers = {name for name, _ in model.named_buffers()}
     entries = model.state_dict(keep_vars=True)
-    walk = Walk(frozenset(entries) & buffers, frozenset(entries) - buffers, graph.owner)
-    for node in graph.module.graph.nodes:
+    nodes = list(graph.module.graph.nodes)
+    walk = Walk(frozenset(entries) & buffers, frozenset(entries) - buffers, graph.owner, written(nodes))
+    for node in nodes:
         visit(walk, node)
     for places in walk.values.values():
         for block in places:

@@ -78,8 +78,15 @@ class Units:
                 # Of several links of one node the last stands; the next round of the loop makes the others.
                 self._parent[drop] = keep
 
+    def parts(self, ids: Ids) -> tuple[Ids, Ids] | None:
+        """What these nodes are pairs of; None if one is no pair, as far as is known now."""
+        roots = self.find(ids)
+        outer, inner = self._outer[roots], self._inner[roots]
+        return None if (outer < 0).any() else (self.find(outer), self.find(inner))
+
     def settle(self) -> None:
         """Pins what holds itself, and carries pins from pairs to their parts; called when all is united."""
+        self._free_of_themselves()
         tangled = self._tangled()
         self._pinned[self.find(np.concatenate([tangled, self._outer[tangled], self._inner[tangled]]))] = True
         self._outer[tangled] = self._inner[tangled] = -1
@@ -94,6 +101,10 @@ class Units:
         """Says whether a representative keeps its place."""
         return bool(self._pinned[node])
 
+    def any_free(self, ids: Ids) -> bool:
+        """Says whether any of these nodes may still move."""
+        return not bool(self._pinned[self.find(ids)].all())
+
     def _order(self, roots: Ids) -> Ids:
         return np.where(self._outer[roots] >= 0, 0, self.count) + roots
 
@@ -104,9 +115,22 @@ class Units:
         parts = self.find(np.array([self._outer[root], self._inner[root]])).tolist()
         return tuple(leaf for part in parts for leaf in self.leaves(part))
 
+    def _free_of_themselves(self) -> None:
+        """A pair of itself and something else moves like itself, if the other part keeps its place."""
+        roots = self._pairs()
+        outer, inner = self.find(self._outer[roots]), self.find(self._inner[roots])
+        own = (outer == roots) ^ (inner == roots)
+        self._pinned[np.where(outer == roots, inner, outer)[own]] = True
+        self._outer[roots[own]] = self._inner[roots[own]] = -1
+
+    def _pairs(self) -> Ids:
+        """The representatives that stand for pairs."""
+        roots = np.unique(self.find(np.flatnonzero(self._outer[: self.count] >= 0)))
+        return roots[self._outer[roots] >= 0]
+
     def _tangled(self) -> Ids:
         """Pairs that hold themselves, or nest deeper than a network's operations do."""
-        roots = self.find(np.flatnonzero(self._outer[: self.count] >= 0))
+        roots = self._pairs()
         depth = np.zeros(self.count, dtype=np.int64)
         for _ in range(_DEEPEST):
             below = np.maximum(depth[self.find(self._outer[roots])], depth[self.find(self._inner[roots])])

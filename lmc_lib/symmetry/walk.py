@@ -2,12 +2,12 @@
 
 __all__ = ["NotFollowedError", "Walk"]
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from torch import fx
 
 from lmc_lib.symmetry.layout import Block, Layout, Places
-from lmc_lib.symmetry.nodes import is_tensor, named, relabelled, shape_of, shifted
+from lmc_lib.symmetry.nodes import is_tensor, named, operation, relabelled, shape_of, shifted
 from lmc_lib.symmetry.units import Ids
 
 
@@ -26,9 +26,16 @@ class Walk:
         conditional: for the weight of a grouped convolution the units of its second axis, a row a group.
         pinned: what was pinned because it is not understood, with the reason.
         owner: the name under which an entry of the state dictionary stands in ``entries``.
+        written: the nodes whose tensors are written to later.
     """
 
-    def __init__(self, statistics: frozenset[str], parameters: frozenset[str], owner: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        statistics: frozenset[str],
+        parameters: frozenset[str],
+        owner: Mapping[str, str],
+        written: Collection[fx.Node],
+    ) -> None:
         self.layout = Layout()
         self.values: dict[fx.Node, Places] = {}
         self.several: dict[fx.Node, list[Places]] = {}
@@ -36,6 +43,7 @@ class Walk:
         self.conditional: dict[str, Ids] = {}
         self.pinned: list[str] = []
         self.owner = owner
+        self.written = written
         self._statistics = statistics
         self._parameters = parameters
 
@@ -53,6 +61,11 @@ class Walk:
         """The entry that a node fetches, under the name that it has in ``entries``."""
         return self.owner.get(str(node.target), str(node.target))
 
+    def is_used_once(self, node: fx.Node) -> bool:
+        """Says whether a node fetches an entry that nothing else in the network uses."""
+        fetched = [each for each in node.graph.nodes if each.op == "get_attr" and self.name(each) == self.name(node)]
+        return node.op == "get_attr" and sum(len(each.users) for each in fetched) == 1
+
     def unknown(self, node: fx.Node, reason: str) -> None:
         """Pins everything that a node touches."""
         sources = node.all_input_nodes
@@ -62,18 +75,26 @@ class Walk:
             self.pin(source)
         self.values[node] = named(shape_of(node)) if is_tensor(node) else []
 
+    def report(self, node: fx.Node, dims: Collection[int], reason: str) -> None:
+        """Notes that these dimensions of a node's argument are pinned, if they have units that could have moved."""
+        source = self.source(node)
+        touched = [block.ids for block in self.values[source] if not set(block.dims).isdisjoint(dims)]
+        if source.op != "get_attr" and any(ids is not None and self.layout.units.any_free(ids) for ids in touched):
+            self.pinned.append(f"{node.name}: {operation(node)} {reason}")
+
     def pin(self, node: fx.Node) -> None:
         """Pins all places of a node's value."""
         self.layout.pin(self.values.get(node, []))
         for places in self.several.get(node, []):
             self.layout.pin(places)
 
-    def kept(self, places: Places, dims: Sequence[int]) -> Places:
-        """The same places with these dimensions pinned."""
+    def kept(self, places: Places, dims: Sequence[int], shape: Sequence[int]) -> Places:
+        """The same places with these dimensions of a tensor of this shape pinned."""
         for dim in dims:
             places = self.layout.apart(places, dim)
         self.layout.pin([block for block in places if block.dims[0] in dims])
-        return [Block(block.dims, None) if block.dims[0] in dims else block for block in places]
+        others = [block for block in places if block.dims[0] not in dims]
+        return [*others, *(Block((dim,), None) for dim in dims if shape[dim] > 1)]
 
     def operands(self, node: fx.Node) -> list[fx.Node]:
         """The tensors among a node's arguments, in their order."""

@@ -43,34 +43,42 @@ _ELEMENTWISE = ACTIVATIONS | {
     *("clamp_max", "clip", "erf", "sin", "cos", "reciprocal", "log1p", "expm1", "nan_to_num", "sign", "add", "sub"),
     *("rsub", "mul", "multiply", "div", "divide", "true_divide", "subtract", "maximum", "minimum", "where", "pow"),
     *("masked_fill", "lerp", "addcmul", "addcdiv", "eq", "ne", "lt", "le", "gt", "ge", "logical_and", "logical_or"),
-    *("logical_not", "copy"),
+    *("logical_not", "logical_xor", "copy", "floor", "ceil", "round", "trunc", "frac", "remainder", "fmod", "log2"),
+    *("log10", "exp2", "tan", "asin", "acos", "atan", "atan2", "sinh", "cosh", "asinh", "acosh", "atanh", "erfc"),
+    *("softshrink", "hardshrink", "threshold", "logit", "logaddexp", "hypot", "isnan", "isfinite", "sgn"),
 }
 _RULES: dict[str, Callable[[Walk, fx.Node], None]] = {
     "|".join(_ELEMENTWISE): elementwise.elementwise,
     r"view|reshape|(un)?flatten|(un)?squeeze|_unsafe_view|view_as|reshape_as|_reshape_alias": moves.reshape,
-    r"mean|sum|amax|amin|std|var|linalg_vector_norm|norm|logsumexp|prod": elementwise.reduce,
+    r"mean|sum|amax|amin|(std|var)(_mean)?|linalg_vector_norm|norm|logsumexp|prod": elementwise.reduce,
+    r"max|min": elementwise.extremum,
+    r"glu": elementwise.glu,
     r"expand(_as)?|broadcast_to": elementwise.expand,
     r"_?(log_)?softmax": elementwise.softmax,
-    r"cumsum|cumprod": elementwise.scan,
-    r"batch_norm": elementwise.batch_norm,
+    r"cumsum|cumprod|tril|triu": elementwise.scan,
+    r"(batch|instance)_norm": elementwise.batch_norm,
     r"layer_norm|rms_norm": elementwise.layer_norm,
     r"group_norm": elementwise.group_norm,
+    r"_weight_norm": elementwise.weight_norm,
     r"(max|avg|lp)_pool[123]d|adaptive_(max|avg)_pool[123]d|max_pool[123]d_with_indices": elementwise.spatial,
     r"upsample_\w+[123]d|(reflection|replication)_pad[123]d": elementwise.spatial,
     r"(new_)?(zeros|ones|full|empty)|(zeros|ones|full)_like|scalar_tensor": elementwise.constant,
-    r"arange|linspace|eye|tril|triu": elementwise.range_of,
+    r"arange|linspace|eye": elementwise.range_of,
     r"fill|zero|normal|uniform|bernoulli": elementwise.fill,
     r"_assert_tensor_metadata|_assert_scalar|sym_size": elementwise.nothing,
-    r"permute|transpose|t|swapaxes|swapdims|mT|numpy_T": moves.permute,
+    r"permute|transpose|t|swapaxes|swapdims|movedim|moveaxis|mT|numpy_T": moves.permute,
     r"slice": moves.slice_of,
     r"narrow": moves.narrow,
     r"select": moves.select,
     r"flip": moves.flip,
     r"roll": moves.roll,
+    r"repeat|tile": moves.repeat,
+    r"repeat_interleave": moves.repeat_interleave,
     r"chunk|split|split_with_sizes|unbind|tensor_split|unsafe_chunk|unsafe_split": moves.pieces,
     r"cat|concat|concatenate|stack": moves.cat,
     r"pad|constant_pad_nd": moves.pad,
     r"pixel_shuffle": moves.pixel_shuffle,
+    r"pixel_unshuffle": moves.pixel_unshuffle,
     r"channel_shuffle": moves.channel_shuffle,
     r"index": moves.index,
     r"index_select": moves.index_select,
@@ -90,7 +98,7 @@ def visit(walk: Walk, node: fx.Node) -> None:
         for source in node.all_input_nodes:
             walk.pin(source)
     elif node.op == "get_attr":
-        statistic = all(operation(user) == "batch_norm" for user in node.users)
+        statistic = all(operation(user) in ("batch_norm", "instance_norm") for user in node.users)
         walk.values[node] = walk.entry(node, as_statistic=statistic)
     elif node.op == "placeholder":
         walk.values[node] = named(shape_of(node)) if is_tensor(node) else []
@@ -98,6 +106,11 @@ def visit(walk: Walk, node: fx.Node) -> None:
         walk.values[node] = moves.item(walk, node)
     else:
         _call(walk, node)
+    if node in walk.written and is_tensor(node):
+        # What is written to no longer holds the same at all places.
+        covered = {dim for block in walk.values[node] for dim in block.dims}
+        missing = [block for block in walk.layout.fresh(shape_of(node)) if block.dims[0] not in covered]
+        walk.values[node] = [*walk.values[node], *missing]
 
 
 def _call(walk: Walk, node: fx.Node) -> None:

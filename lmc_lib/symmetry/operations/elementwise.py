@@ -1,27 +1,29 @@
 """Operations that keep every place, drop whole dimensions, or normalise along them."""
 
 __all__ = [
-    "batch_norm", "constant", "elementwise", "expand", "fill", "group_norm", "layer_norm", "nothing", "range_of",
-    "reduce", "scan", "softmax", "spatial",
+    "batch_norm", "constant", "elementwise", "expand", "extremum", "fill", "glu", "group_norm", "layer_norm", "nothing",
+    "range_of", "reduce", "scan", "softmax", "spatial", "weight_norm",
 ]  # fmt: skip
 
+import operator
 import re
 
+import numpy as np
 from torch import fx
 
 from lmc_lib.symmetry.layout import Block
 from lmc_lib.symmetry.nodes import (
     argument,
+    arguments,
     dims_of,
     first_shape,
-    is_in_place,
     named,
     operation,
     shape_of,
     shifted,
     sizes_of,
 )
-from lmc_lib.symmetry.walk import Walk
+from lmc_lib.symmetry.walk import NotFollowedError, Walk
 
 
 def elementwise(walk: Walk, node: fx.Node) -> None:
@@ -31,7 +33,19 @@ def elementwise(walk: Walk, node: fx.Node) -> None:
         scale = [Block((1,), block.ids) for block in walk.values[weight]]
         walk.values[node] = walk.layout.combined([walk.values[source], scale], sizes_of(node))
         return
-    walk.values[node] = walk.broadcast([(walk.values[s], shape_of(s)) for s in walk.operands(node)], shape_of(node))
+    operands = walk.operands(node)
+    if operation(node) in ("to", "type_as"):
+        operands = operands[:1]
+    walk.values[node] = walk.broadcast([(walk.values[s], shape_of(s)) for s in operands], shape_of(node))
+
+
+def glu(walk: Walk, node: fx.Node) -> None:
+    """One half of the units gates the other."""
+    source = walk.source(node)
+    dim = argument(node, 1, "dim", -1) % len(shape_of(source))
+    places = np.arange(shape_of(source)[dim])
+    halves = [walk.layout.indexed(walk.values[source], dim, half) for half in np.split(places, 2)]
+    walk.values[node] = walk.layout.combined(halves, sizes_of(node))
 
 
 def expand(walk: Walk, node: fx.Node) -> None:
@@ -45,14 +59,25 @@ def reduce(walk: Walk, node: fx.Node) -> None:
     source = walk.source(node)
     rank = len(shape_of(source))
     given = argument(node, 2 if operation(node) in ("linalg_vector_norm", "norm") else 1, "dim")
-    if operation(node) in ("std", "var") and isinstance(given, bool):
+    if operation(node).startswith(("std", "var")) and isinstance(given, bool):
         given = None
     dims = dims_of(given, rank)
     places = walk.layout.reduced(walk.values[source], dims)
-    if len(shape_of(node)) != rank:
+    if len(first_shape(node)) != rank:
         kept = [dim for dim in range(rank) if dim not in dims]
         places = [Block(tuple(kept.index(dim) for dim in block.dims), block.ids) for block in places]
     walk.values[node] = places
+    walk.several[node] = [places, places]
+
+
+def extremum(walk: Walk, node: fx.Node) -> None:
+    """The larger of two tensors, or the largest value along a dimension; the number of its place names a unit."""
+    if len(walk.operands(node)) > 1:
+        elementwise(walk, node)
+        return
+    if any(arguments(user)[1] == 1 and user.users for user in node.users if user.target is operator.getitem):
+        raise NotFollowedError("with the number of a place is not understood")
+    reduce(walk, node)
 
 
 def softmax(walk: Walk, node: fx.Node) -> None:
@@ -63,19 +88,20 @@ def softmax(walk: Walk, node: fx.Node) -> None:
 
 
 def scan(walk: Walk, node: fx.Node) -> None:
-    """A running sum depends on the order along its dimension, which is pinned."""
+    """A running sum, or a triangle, depends on the order along its dimensions, which are pinned."""
     source = walk.source(node)
-    dims = dims_of(argument(node, 1, "dim"), len(shape_of(node)))
-    if any(block.ids is not None and set(block.dims) & set(dims) for block in walk.values[source]):
-        walk.pinned.append(f"{node.name}: {operation(node)} runs along units")
-    walk.values[node] = walk.kept(walk.values[source], dims)
+    rank = len(shape_of(node))
+    dims = [rank - 2, rank - 1] if operation(node) in ("tril", "triu") else dims_of(argument(node, 1, "dim"), rank)
+    walk.report(node, dims, "runs along units")
+    walk.values[node] = walk.kept(walk.values[source], dims, shape_of(node))
 
 
 def batch_norm(walk: Walk, node: fx.Node) -> None:
     """Scale, shift and statistics move with the channels."""
     source, *vectors = walk.operands(node)
-    places = walk.layout.apart(walk.values[source], 1)
-    operands = [places, *([Block((1,), block.ids) for block in walk.values[each]] for each in vectors)]
+    walk.layout.reduced(walk.values[source], [dim for dim in range(len(shape_of(source))) if dim != 1])
+    vectors_of_channels = [[Block((1,), block.ids) for block in walk.values[each]] for each in vectors]
+    operands = [walk.values[source], *vectors_of_channels]
     walk.values[node] = walk.layout.combined(operands, sizes_of(source))
     walk.several[node] = [walk.values[node]]
 
@@ -87,6 +113,15 @@ def layer_norm(walk: Walk, node: fx.Node) -> None:
     walk.layout.reduced(walk.values[source], range(rank - normalised, rank))
     operands = [(walk.values[each], shape_of(each)) for each in (source, *affine)]
     walk.values[node] = walk.broadcast(operands, shape_of(source))
+
+
+def weight_norm(walk: Walk, node: fx.Node) -> None:
+    """Each row of a weight is normalised and scaled."""
+    source = walk.source(node)
+    rank = len(shape_of(source))
+    kept = dims_of(argument(node, 2, "dim", 0), rank)
+    walk.layout.reduced(walk.values[source], [dim for dim in range(rank) if dim not in kept])
+    elementwise(walk, node)
 
 
 def group_norm(walk: Walk, node: fx.Node) -> None:
@@ -107,19 +142,15 @@ def spatial(walk: Walk, node: fx.Node) -> None:
     source = walk.source(node)
     size = len(shape_of(source))
     pixels = list(range(size - rank, size))
-    kept = [block for block in walk.kept(walk.values[source], pixels) if block.dims[0] not in pixels]
+    kept = [block for block in walk.kept(walk.values[source], pixels, shape_of(source)) if block.dims[0] not in pixels]
     places = [*kept, *(Block((dim,), None) for dim in pixels if first_shape(node)[dim] > 1)]
     walk.values[node] = places
     walk.several[node] = [places, places]
 
 
 def constant(walk: Walk, node: fx.Node) -> None:
-    """A tensor whose places all hold the same imposes nothing, unless it is written to or looked at in parts."""
-    uses = {operation(user) if user.op == "call_function" else user.op for user in node.users}
-    plain = uses <= {"cat", "add", "sub", "mul", "div"} and not any(is_in_place(user) for user in node.users)
-    walk.values[node] = (
-        [] if plain and not operation(node).startswith(("empty", "new_empty")) else named(shape_of(node))
-    )
+    """A tensor whose places all hold the same imposes nothing."""
+    walk.values[node] = named(shape_of(node)) if "empty" in operation(node) else []
 
 
 def range_of(walk: Walk, node: fx.Node) -> None:
@@ -133,6 +164,8 @@ def nothing(walk: Walk, node: fx.Node) -> None:
 
 
 def fill(walk: Walk, node: fx.Node) -> None:
-    """A tensor that is written over is pinned."""
-    walk.pin(walk.source(node))
-    walk.values[node] = named(shape_of(node))
+    """A tensor that is written over holds the same at all places, or at random something else at each."""
+    source = walk.source(node)
+    if operation(node) not in ("fill", "zero"):
+        walk.pin(source)
+    walk.values[node] = walk.values[source]

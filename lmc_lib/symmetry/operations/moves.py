@@ -2,7 +2,8 @@
 
 __all__ = [
     "cat", "channel_shuffle", "embedding", "flip", "index", "index_select", "item", "narrow", "pad", "permute",
-    "pieces", "pixel_shuffle", "reshape", "roll", "select", "slice_of",
+    "pieces", "pixel_shuffle", "pixel_unshuffle", "repeat", "repeat_interleave", "reshape", "roll", "select",
+    "slice_of",
 ]  # fmt: skip
 
 import math
@@ -20,6 +21,7 @@ from lmc_lib.symmetry.nodes import (
     operation,
     relabelled,
     shape_of,
+    shifted,
     sizes_of,
 )
 from lmc_lib.symmetry.walk import NotFollowedError, Walk
@@ -37,12 +39,13 @@ def permute(walk: Walk, node: fx.Node) -> None:
     rank, name = len(shape_of(source)), operation(node)
     if name == "permute":
         order = [dim % rank for dim in argument(node, 1, "dims")]
-    elif name == "movedim":
-        moved = torch.empty([0] * rank).movedim(*arguments(node)[1:])
-        raise NotFollowedError(f"of {moved.dim()} dimensions is not understood")
+    elif name in ("movedim", "moveaxis"):
+        # The shape of this array is the list of its dimensions.
+        order = list(np.moveaxis(np.empty(range(rank)), *arguments(node)[1:3]).shape)
+    elif name in ("t", "numpy_T"):
+        order = list(range(rank))[::-1]
     else:
-        first, second = (0, 1) if name in ("t", "numpy_T") else (-2, -1)
-        first, second = (arguments(node)[1], arguments(node)[2]) if len(arguments(node)) > 2 else (first, second)
+        first, second = arguments(node)[1:3] if len(arguments(node)) > 2 else (-2, -1)
         order = list(range(rank))
         order[first], order[second] = order[second], order[first]
     walk.values[node] = relabelled(walk.values[source], {old: new for new, old in enumerate(order)})
@@ -95,6 +98,29 @@ def roll(walk: Walk, node: fx.Node) -> None:
         walk.values[node] = walk.layout.indexed(walk.values[node], dim, np.roll(np.arange(shape_of(node)[dim]), shift))
 
 
+def repeat(walk: Walk, node: fx.Node) -> None:
+    """Sets copies side by side."""
+    source = walk.source(node)
+    rank = len(shape_of(node))
+    before = rank - len(shape_of(source))
+    walk.values[node] = shifted(walk.values[source], before)
+    for dim, size in enumerate(shape_of(source), before):
+        if size < shape_of(node)[dim]:
+            copies = np.tile(np.arange(size), shape_of(node)[dim] // size)
+            walk.values[node] = walk.layout.indexed(walk.values[node], dim, copies)
+
+
+def repeat_interleave(walk: Walk, node: fx.Node) -> None:
+    """Sets copies of each place side by side."""
+    source = walk.source(node)
+    count, dim = argument(node, 1, "repeats"), argument(node, 2, "dim")
+    if not isinstance(count, int) or dim is None:
+        raise NotFollowedError("of a flattened tensor, or with several numbers, is not understood")
+    dim %= len(shape_of(source))
+    copies = np.repeat(np.arange(shape_of(source)[dim]), count)
+    walk.values[node] = walk.layout.indexed(walk.values[source], dim, copies)
+
+
 def pieces(walk: Walk, node: fx.Node) -> None:
     """Cuts a dimension into parts."""
     source = walk.source(node)
@@ -103,8 +129,11 @@ def pieces(walk: Walk, node: fx.Node) -> None:
     size = shape_of(source)[dim]
     widths = [1] * size if name == "unbind" else [each.shape[dim] for each in node.meta["val"]]
     starts = np.cumsum([0, *widths])
+    # Parts that nothing uses tell no units apart.
+    used = {arguments(user)[1] for user in node.users if user.users}
     pieces = [
-        walk.layout.indexed(walk.values[source], dim, np.arange(a, a + w)) for a, w in zip(starts, widths, strict=False)
+        walk.layout.indexed(walk.values[source], dim, np.arange(a, a + w)) if at in used else []
+        for at, (a, w) in enumerate(zip(starts, widths, strict=False))
     ]
     walk.several[node] = [_dropped(each, dim) if name == "unbind" else each for each in pieces]
 
@@ -143,9 +172,7 @@ def pad(walk: Walk, node: fx.Node) -> None:
             continue
         block = next((each for each in walk.layout.apart(places, dim) if dim in each.dims), None)
         if not constant or min(before, after) < 0 or block is None or block.ids is None:
-            places = walk.kept(places, [dim])
-            if block is None:
-                places = [*places, Block((dim,), None)]
+            places = walk.kept(places, [dim], shape_of(node))
             continue
         sizes = dict(enumerate(shape_of(source)))
         lengths = [before, shape_of(source)[dim], after]
@@ -164,6 +191,19 @@ def pixel_shuffle(walk: Walk, node: fx.Node) -> None:
     places = walk.layout.reshaped(walk.values[source], shape_of(source), split)
     rank = len(batch)
     order = [*range(rank), rank, rank + 3, rank + 1, rank + 4, rank + 2]
+    places = relabelled(places, {old: new for new, old in enumerate(order)})
+    walk.values[node] = walk.layout.reshaped(places, [split[dim] for dim in order], shape_of(node))
+
+
+def pixel_unshuffle(walk: Walk, node: fx.Node) -> None:
+    """Moves blocks of pixels to channels."""
+    source = walk.source(node)
+    factor = int(argument(node, 1, "downscale_factor"))
+    *batch, channels, height, width = shape_of(source)
+    split = [*batch, channels, height // factor, factor, width // factor, factor]
+    places = walk.layout.reshaped(walk.values[source], shape_of(source), split)
+    rank = len(batch)
+    order = [*range(rank + 1), rank + 2, rank + 4, rank + 1, rank + 3]
     places = relabelled(places, {old: new for new, old in enumerate(order)})
     walk.values[node] = walk.layout.reshaped(places, [split[dim] for dim in order], shape_of(node))
 
@@ -188,7 +228,8 @@ def index(walk: Walk, node: fx.Node) -> None:
     for each in arguments(node)[1]:
         if isinstance(each, fx.Node):
             walk.pin(each)
-    places = walk.kept(walk.values[source], given)
+    walk.report(node, given, "looks units up by number")
+    places = walk.kept(walk.values[source], given, shape_of(source))
     added = len(shape_of(node)) - len(shape_of(source)) + len(given)
     moved = {dim: dim if dim < given[0] else dim - len(given) + added for dim in range(len(shape_of(source)))}
     places = [block for block in places if block.dims[0] not in given]
@@ -200,7 +241,9 @@ def index_select(walk: Walk, node: fx.Node) -> None:
     """Looks up places by number along one dimension, which is pinned."""
     source = walk.source(node)
     dim = argument(node, 1, "dim") % len(shape_of(source))
-    places = [block for block in walk.kept(walk.values[source], [dim]) if dim not in block.dims]
+    walk.pin(argument(node, 2, "index"))
+    walk.report(node, [dim], "looks units up by number")
+    places = [block for block in walk.kept(walk.values[source], [dim], shape_of(source)) if dim not in block.dims]
     walk.values[node] = [*places, Block((dim,), None)] if shape_of(node)[dim] > 1 else places
 
 
@@ -209,7 +252,7 @@ def embedding(walk: Walk, node: fx.Node) -> None:
     weight, index = walk.operands(node)[:2]
     walk.pin(index)
     rank = len(shape_of(node)) - 1
-    kept = [block for block in walk.kept(walk.values[weight], [0]) if block.dims == (1,)]
+    kept = [block for block in walk.kept(walk.values[weight], [0], shape_of(weight)) if block.dims == (1,)]
     walk.values[node] = [*named(shape_of(index)), *relabelled(kept, {1: rank})]
 
 

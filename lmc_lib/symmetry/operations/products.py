@@ -2,10 +2,13 @@
 
 __all__ = ["addmm", "attention", "convolution", "einsum", "linear", "matmul"]
 
+import string
+
+import numpy as np
 from torch import fx
 
 from lmc_lib.symmetry.layout import Block, Places
-from lmc_lib.symmetry.nodes import argument, arguments, letters, named, operation, shape_of
+from lmc_lib.symmetry.nodes import argument, arguments, letters, operation, shape_of
 from lmc_lib.symmetry.walk import NotFollowedError, Walk
 
 
@@ -49,29 +52,46 @@ def addmm(walk: Walk, node: fx.Node) -> None:
 
 def einsum(walk: Walk, node: fx.Node) -> None:
     """A sum of products in Einstein's notation."""
-    words, _, result = str(arguments(node)[0]).replace(" ", "").partition("->")
-    if "." in words or not result:
-        raise NotFollowedError("with an ellipsis or without a result is not understood")
-    sources: Any = arguments(node)[1]
-    operands = [(walk.values[n], shape_of(n), w) for n, w in zip(sources, words.split(","), strict=True)]
-    walk.values[node] = walk.product(operands, result)
+    equation, sources = str(arguments(node)[0]).replace(" ", ""), arguments(node)[1]
+    if "->" not in equation:
+        raise NotFollowedError("without a result is not understood")
+    *words, result = equation.replace("->", ",").replace("...", ".").split(",")
+    unused = "".join(sorted(set(string.ascii_letters) - set(equation)))
+    # Dimensions behind an ellipsis are aligned at the right.
+    behind = max(len(shape_of(n)) - len(w) + 1 if "." in w else 0 for n, w in zip(sources, words, strict=True))
+    operands = []
+    for each, word in zip(sources, words, strict=True):
+        own = len(shape_of(each)) - len(word) + 1
+        operands.append((walk.values[each], shape_of(each), word.replace(".", unused[behind - own : behind])))
+    walk.values[node] = walk.product(operands, result.replace(".", unused[:behind]))
 
 
 def attention(walk: Walk, node: fx.Node) -> None:
     """Queries and keys share the channels of a head, values and outputs have theirs; heads are a batch."""
     query, key, value, *mask = walk.operands(node)
     batch = letters(len(shape_of(query)) - 2)
-    if len({shape_of(each)[:-2] for each in (query, key, value)}) > 1:
-        raise NotFollowedError("with heads that share keys is not understood")
-    operands = [(walk.values[n], shape_of(n), w) for n, w in ((query, batch + "yx"), (key, batch + "zx"))]
+    keys, values = (_repeated(walk, each, query) for each in (key, value))
+    operands = [(walk.values[query], shape_of(query), batch + "yx"), (*keys, batch + "zx")]
     scores, shape = walk.product(operands, batch + "yz"), (*shape_of(query)[:-1], shape_of(key)[-2])
     if mask:
         scores = walk.broadcast([(scores, shape), (walk.values[mask[0]], shape_of(mask[0]))], shape)
     if argument(node, 5, "is_causal", False):
-        scores = walk.kept(scores, [len(shape) - 2, len(shape) - 1])
+        scores = walk.kept(scores, [len(shape) - 2, len(shape) - 1], shape)
     walk.layout.reduced(scores, [len(shape) - 1])
-    operands = [(scores, shape, batch + "yz"), (walk.values[value], shape_of(value), batch + "zx")]
+    operands = [(scores, shape, batch + "yz"), (*values, batch + "zx")]
     walk.values[node] = walk.product(operands, batch + "yx")
+
+
+def _repeated(walk: Walk, node: fx.Node, query: fx.Node) -> tuple[Places, list[int]]:
+    """Places and shape of keys or values, repeated for the heads of the queries that share them."""
+    places, shape = walk.values[node], list(shape_of(node))
+    if len(shape) != len(shape_of(query)):
+        raise NotFollowedError("of tensors with different numbers of dimensions is not understood")
+    for dim, (own, wanted) in enumerate(zip(shape[:-2], shape_of(query)[:-2], strict=True)):
+        if own != wanted:
+            places = walk.layout.indexed(places, dim, np.repeat(np.arange(own), wanted // own))
+            shape[dim] = wanted
+    return places, shape
 
 
 def convolution(walk: Walk, node: fx.Node) -> None:
@@ -83,8 +103,8 @@ def convolution(walk: Walk, node: fx.Node) -> None:
         raise NotFollowedError("without a batch is not understood")
     groups = int(argument(node, 6, "groups", 1))
     kernel = list(range(2, pixels + 2))
-    inputs = walk.layout.apart(walk.kept(walk.values[source], kernel), 1)
-    filters = walk.kept(walk.values[weight], kernel)
+    inputs = walk.layout.apart(walk.kept(walk.values[source], kernel, shape_of(source)), 1)
+    filters = walk.kept(walk.values[weight], kernel, shape_of(weight))
     channels = (shape_of(source)[1], shape_of(node)[1])
     if groups == 1:
         word = "xo" if transposed else "ox"
@@ -94,7 +114,7 @@ def convolution(walk: Walk, node: fx.Node) -> None:
         out = walk.product(operands, "no")
     else:
         out = [block for block in inputs if block.dims == (0,)]
-        out += _grouped(walk, node, weight, inputs, groups, channels, transposed=transposed)
+        out += _grouped(walk, weight, filters, inputs, groups, channels, transposed=transposed)
     if bias:
         out = walk.broadcast([(out, (1, channels[1])), (walk.values[bias[0]], shape_of(bias[0]))], (1, channels[1]))
     walk.values[node] = [*out, *(Block((dim,), None) for dim in kernel if shape_of(node)[dim] > 1)]
@@ -102,8 +122,8 @@ def convolution(walk: Walk, node: fx.Node) -> None:
 
 def _grouped(
     walk: Walk,
-    node: fx.Node,
     weight: fx.Node,
+    filters: Places,
     inputs: Places,
     groups: int,
     channels: tuple[int, int],
@@ -112,20 +132,21 @@ def _grouped(
 ) -> Places:
     """Input and output channels of each group move inside their group, and the groups as wholes."""
     layout = walk.layout
-    block = next((each for each in inputs if each.dims == (1,)), Block((1,), None))
-    name = walk.name(weight)
-    if block.ids is None or weight.op != "get_attr" or len(weight.users) > 1 or name in walk.conditional:
-        walk.pin(weight)
-        layout.pin([block])
-        if name in walk.conditional:
-            layout.units.pin(walk.conditional[name])
-        return named((1, channels[1]))
+    block = layout.filled(next((each for each in inputs if each.dims == (1,)), Block((1,), None)), {1: channels[0]})
+    assert block.ids is not None, "units were filled in"
     rows = layout.rows(Block((1, 2), block.ids.reshape(groups, -1)), [1])
     inside = channels[1] // groups
-    out = rows if inside == 1 else layout.units.pair(rows[:, None], layout.units.fresh(groups, inside))
+    out = rows if inside == 1 else layout.opened(rows, inside)
     first, second = (block.ids, out) if transposed else (out, block.ids)
-    stored = next((each for each in walk.values[weight] if each.dims == (0,)), None)
-    if stored is not None:
-        layout.unify(stored, Block((0,), first.ravel()))
-    walk.conditional[name] = second.reshape(groups, -1)
+    second = second.reshape(groups, -1)
+    filters = layout.apart(filters, 1)
+    for stored in filters:
+        if stored.dims == (0,):
+            layout.unify(layout.filled(stored, {0: first.size}), Block((0,), first.reshape(-1)))
+        elif stored.dims == (1,) and not walk.is_used_once(weight):
+            # A matrix that serves elsewhere too has one order of its columns for all groups.
+            shared = layout.product([Block((0,), rows), stored], {1: second.shape[1]})
+            layout.unify(Block((0, 1), second), shared)
+    if walk.is_used_once(weight):
+        walk.conditional[walk.name(weight)] = second
     return [Block((1,), out.reshape(-1))] if channels[1] > 1 else []

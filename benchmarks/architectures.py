@@ -1,0 +1,92 @@
+"""Groups of every torchvision classifier: derived from the trace, proved in float64, timed.
+
+The proof draws weights, statistics and permutations. The negative
+control forgets one axis of one group, which the proof must see.
+"""
+
+import argparse
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision
+from torch import nn
+
+from lmc_lib import rng, symmetry
+
+# Images smaller than the usual 224 pixels, where the network takes them.
+_PIXELS = {"inception_v3": 96, "maxvit_t": 224, "vit_h_14": 56}
+_SMALL = 64
+
+# Networks of more parameters get one draw of weights and permutations, since one takes up to minutes; others get three.
+_LARGE = 20_000_000
+
+
+def main() -> None:
+    """Writes one row a constructor, and prints it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", type=Path, required=True)
+    parser.add_argument("--only", nargs="*", help="names of constructors")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    symmetry.permutation_spec(nn.Linear(3, 3), torch.zeros(1, 3))  # loads the tracer, which is not what is timed
+    rows = []
+    for name in options.only or constructors():
+        rows.append(measure(name))
+        print(json.dumps(rows[-1]), flush=True)
+    options.json.write_text("[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n")
+
+
+def constructors() -> list[str]:
+    """The names of torchvision's classifiers."""
+    names: list[str] = torchvision.models.list_models(module=torchvision.models)
+    return names
+
+
+def build(name: str) -> tuple[nn.Module, int]:
+    """A classifier, and the side of the images that it gets."""
+    pixels = _PIXELS.get(name, _SMALL)
+    options: dict[str, Any] = {"image_size": pixels} if name.startswith("vit") else {}
+    if name in ("googlenet", "inception_v3"):
+        options["init_weights"] = True
+    return torchvision.models.get_model(name, **options), pixels
+
+
+def measure(name: str) -> dict[str, Any]:
+    """Derives and proves the groups of one classifier."""
+    model, pixels = build(name)
+    generator = rng.stream(0, "architectures", name)
+    images = torch.randn(2, 3, pixels, pixels, generator=generator)
+    started = time.process_time()
+    spec = symmetry.permutation_spec(model, images)
+    seconds = time.process_time() - started
+    parameters = sum(each.numel() for each in model.parameters())
+    change = symmetry.prove(model, spec, images, generator=generator, draws=1 if parameters > _LARGE else 3)
+    return {
+        "model": name,
+        "parameters": parameters,
+        "groups": len(spec.groups),
+        "units": spec.units,
+        "pinned": len(spec.pinned),
+        "change": change,
+        "control": control(model, spec, images, generator),
+        "seconds": round(seconds, 2),
+    }
+
+
+def control(
+    model: nn.Module, spec: symmetry.PermutationSpec, images: torch.Tensor, generator: torch.Generator
+) -> float:
+    """How far the outputs change when a group is moved everywhere but on one of its axes."""
+    group = max(spec.groups, key=lambda name: spec.groups[name].size)
+    wrong = replace(spec, members={**spec.members, group: spec.members[group][1:]})
+    state = symmetry.proof.random_weights(model, generator)
+    only = symmetry.identity(spec) | {group: symmetry.random(spec, generator=generator)[group]}
+    return symmetry.function_change(model, state, only, wrong, images)
+
+
+if __name__ == "__main__":
+    main()
