@@ -15,5 +15,5 @@ __all__ = [
 
 from lmc_lib.matching.activations import activation_matching
 from lmc_lib.matching.many import cycle_consistent, cycle_error, joint_objective, merge_many, pairwise, to_reference
-from lmc_lib.matching.straight_through import straight_through
+from lmc_lib.matching.midpoint import straight_through
 from lmc_lib.matching.weights import objective, weight_matching

@@ -49,7 +49,7 @@ def to_reference(
         states: weights of at least two networks; unchanged.
         generator: source of the order of groups.
         reference: index of the network that stays.
-        **options: of :func:`weight_matching`.
+        **options: of ``weight_matching``.
 
     Returns:
         One permutation a network, that of the reference the identity.
@@ -91,7 +91,7 @@ def merge_many(
         generator: source of the orders of networks and groups.
         start: one permutation a network to begin with; the identity if None.
         max_rounds: bound on the number of rounds.
-        **options: of :func:`weight_matching`; not ``start``.
+        **options: of ``weight_matching``; not ``start``.
 
     Returns:
         One permutation a network. The order of units that they have in common is that of no network in particular.
@@ -149,7 +149,7 @@ def cycle_consistent(
         generator: source of the network that starts at the identity, and of the orders in the polish.
         iterations: bound on the steps of Frank-Wolfe.
         vectors: whether biases and normalisation scales count.
-        **options: of :func:`merge_many` and :func:`weight_matching`, for the polish.
+        **options: of :func:`merge_many` and ``weight_matching``, for the polish.
 
     Returns:
         One permutation a network, as :func:`merge_many` does.
@@ -216,7 +216,7 @@ def pairwise(spec: PermutationSpec, universe: Sequence[Permutation]) -> dict[tup
 def cycle_error(spec: PermutationSpec, permutations: Mapping[tuple[int, int], Permutation]) -> float:
     r"""How far permutations of pairs fail to compose, from 0 to 1.
 
-    With :math:`\pi_{ij}` bringing network :math:`j` to network :math:`i`, as :func:`weight_matching` does with target
+    With :math:`\pi_{ij}` bringing network :math:`j` to network :math:`i`, as ``weight_matching`` does with target
     :math:`i` and source :math:`j`: the share of units for which :math:`\pi_{jk}` followed by :math:`\pi_{ij}` differs
     from :math:`\pi_{ik}`, averaged over all ordered triples of different networks. Units are counted as by
     :func:`~lmc_lib.symmetry.fixed_points`.
