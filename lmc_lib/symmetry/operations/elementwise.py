@@ -100,9 +100,8 @@ def batch_norm(walk: Walk, node: fx.Node) -> None:
     """Scale, shift and statistics move with the channels."""
     source, *vectors = walk.operands(node)
     walk.layout.reduced(walk.values[source], [dim for dim in range(len(shape_of(source))) if dim != 1])
-    vectors_of_channels = [[Block((1,), block.ids) for block in walk.values[each]] for each in vectors]
-    operands = [walk.values[source], *vectors_of_channels]
-    walk.values[node] = walk.layout.combined(operands, sizes_of(source))
+    channels = [[Block((1,), block.ids) for block in walk.values[each]] for each in vectors]
+    walk.values[node] = walk.layout.combined([walk.values[source], *channels], sizes_of(source))
     walk.several[node] = [walk.values[node]]
 
 
@@ -127,13 +126,12 @@ def weight_norm(walk: Walk, node: fx.Node) -> None:
 def group_norm(walk: Walk, node: fx.Node) -> None:
     """Channels stay in their group of the normalisation; groups may move as wholes."""
     source, *affine = walk.operands(node)
+    batch, channels, *pixels = shape_of(source)
     groups = int(argument(node, 1, "num_groups"))
-    places = walk.layout.apart(walk.values[source], 1)
-    block = next((each for each in places if each.dims == (1,)), None)
-    if block is not None and block.ids is not None and 1 < groups < block.ids.size:
-        walk.layout.rows(Block((1, 2), block.ids.reshape(groups, -1)), [1])
-    operands = [places, *([Block((1,), each.ids) for each in walk.values[a]] for a in affine)]
-    walk.values[node] = walk.layout.combined(operands, sizes_of(source))
+    split = [batch, groups, channels // groups, *pixels]
+    walk.layout.reduced(walk.layout.reshaped(walk.values[source], shape_of(source), split), range(2, len(split)))
+    vectors = [[Block((1,), block.ids) for block in walk.values[each]] for each in affine]
+    walk.values[node] = walk.layout.combined([walk.values[source], *vectors], sizes_of(source))
 
 
 def spatial(walk: Walk, node: fx.Node) -> None:
