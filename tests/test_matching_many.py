@@ -52,13 +52,27 @@ def grouped():
     return spec, random_like(spec, "grouped")
 
 
-def planted(spec, weights, count, noise=0.0):
+def grouped_and_deep():
+    layers = [
+        nn.utils.skip_init(nn.Conv2d, 2, 12, 1),
+        nn.ReLU(),
+        nn.utils.skip_init(nn.Conv2d, 12, 12, 1, groups=3),
+        nn.ReLU(),
+        nn.Flatten(),
+    ]
+    for a, b in ((12, 24), (24, 24), (24, 24), (24, 4)):
+        layers += [nn.utils.skip_init(nn.Linear, a, b), nn.ReLU()]
+    spec = symmetry.permutation_spec(nn.Sequential(*layers[:-1]), torch.zeros(1, 2, 1, 1))
+    return spec, random_like(spec, "grouped and deep")
+
+
+def planted(spec, weights, count, noise=0.0, but=()):
     """A random universe, and networks that it brings to the same weights, up to noise."""
     universe = [symmetry.random(spec, generator=order(f"universe {index}")) for index in range(count)]
     states = []
     for index, permutation in enumerate(universe):
         other = random_like(spec, "noise", index)
-        noisy = {n: v + noise * other[n] if v.is_floating_point() else v for n, v in weights.items()}
+        noisy = {n: v + noise * other[n] if v.is_floating_point() and n not in but else v for n, v in weights.items()}
         states.append(symmetry.permute(noisy, symmetry.inverse(permutation, spec), spec))
     return universe, states
 
@@ -128,18 +142,38 @@ def test_frank_wolfe_finds_a_universe_in_noise_where_rounds_stop_short():
     assert all(equal(by_frank_wolfe[pair], expected[pair]) for pair in expected)
 
 
-def test_biases_count_unless_told_otherwise():
+@pytest.mark.parametrize("method", METHODS, ids=by_name)
+def test_planted_universe_that_only_biases_show_is_found(method):
     spec, (weights,) = perceptrons((3, 6, 2), 1)
     weights["1.weight"] = weights["1.weight"][:1].expand(6, 3).clone()
     weights["3.weight"] = weights["3.weight"][:, :1].expand(2, 6).clone()
     universe, states = planted(spec, weights, 3)
+    found, expected = (matching.pairwise(spec, each) for each in (method(spec, states, generator=order()), universe))
+    assert all(equal(found[pair], expected[pair]) for pair in expected)
+
+
+@pytest.mark.parametrize("method", METHODS, ids=by_name)
+def test_biases_that_do_not_count_do_not_matter(method):
+    spec, states = HARD
+    large = [{name: value if value.dim() > 1 else 10.0 * value for name, value in each.items()} for each in states]
+    found, expected, counted = (
+        method(spec, each, generator=order(), vectors=vectors)
+        for each, vectors in ((large, False), (states, False), (large, True))
+    )
+    assert all(equal(*each) for each in zip(found, expected, strict=True))
+    assert not all(equal(*each) for each in zip(found, counted, strict=True))
+
+
+def test_frank_wolfe_sees_nested_groups_as_rounds_have_aligned_them():
+    spec, weights = grouped_and_deep()
+    universe, states = planted(spec, weights, 5, noise=0.8, but=("0.weight", "0.bias", "2.weight", "2.bias"))
     expected = matching.pairwise(spec, universe)
-    for method in METHODS:
-        found = matching.pairwise(spec, method(spec, states, generator=order()))
-        assert all(equal(found[pair], expected[pair]) for pair in expected)
-        # All permutations are as good then.
-        unseen = matching.pairwise(spec, method(spec, states, generator=order(), vectors=False))
-        assert not any(equal(unseen[pair], expected[pair]) for pair in expected)
+    by_rounds, jointly = (
+        matching.pairwise(spec, method(spec, states, generator=order()))
+        for method in (matching.merge_many, matching.cycle_consistent)
+    )
+    assert not all(equal(by_rounds[pair], expected[pair]) for pair in expected)
+    assert all(equal(jointly[pair], expected[pair]) for pair in expected)
 
 
 # -- the objective -----------------------------------------------------------------------------------------------------

@@ -539,7 +539,7 @@ def test_an_unknown_operation_pins_its_units_and_is_reported(operation, reason):
         (lambda h: torch.cat([h[:, 1:], h[:, :1]], 1), [7]),
         (lambda h: torch.cat(h.chunk(2, 1)[::-1], 1), [4, 4]),
         (lambda h: torch.cat([h, torch.tanh(h)], 1)[:, ::2], [4, 4]),
-        (lambda h: (lambda a, b: torch.cat([a, b], 1).repeat_interleave(1, 1))(*h.split([3, 5], 1)), []),
+        (lambda h: (lambda a, b: torch.cat([a, b], 1).repeat_interleave(1, 1))(*h.split([3, 5], 1)), [3, 5]),
         (lambda h: torch.cat([F.silu(h[:, :4]) * h[:, 4:], h[:, 4:]], 1), [4]),
         (lambda h: h - h.mean(axis=1, keepdim=True), [8]),
         # Units that go nowhere, and places of a constant, are exchanged too.

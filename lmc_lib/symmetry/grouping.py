@@ -40,14 +40,13 @@ class Grouping:
         self._units.settle()
         found = [self._units.find(array.ravel()) for array in layout.arrays]
         # Nodes that stand for the same units, in pairs that were made apart, are one.
-        self._same: dict[int, int] = {}
-        self._leaves: dict[int, tuple[int, ...]] = {}
+        self._nodes = np.unique(np.concatenate([*found, np.empty(0, dtype=np.int64)]))
+        leaves = [self._units.leaves(node) for node in self._nodes.tolist()]
         first: dict[tuple[int, ...], int] = {}
-        for node in np.unique(np.concatenate([*found, np.empty(0, dtype=np.int64)])).tolist():
-            leaves = self._units.leaves(node)
-            self._same[node] = first.setdefault(leaves, node)
-            self._leaves[first[leaves]] = leaves
-        roots = [self._roots(array) for array in layout.arrays]
+        same = [first.setdefault(each, node) for each, node in zip(leaves, self._nodes.tolist(), strict=True)]
+        self._same = np.array(same, dtype=np.int64)
+        self._leaves = {node: each for each, node in first.items()}
+        roots = [self._same[np.searchsorted(self._nodes, array)] for array in found]
         everything = np.array(sorted(self._leaves), dtype=np.int64)
         self._pinned = {
             leaf: self._units.is_pinned(leaf) for leaf in {leaf for each in self._leaves.values() for leaf in each}
@@ -64,7 +63,8 @@ class Grouping:
         }
 
     def _roots(self, ids: Ids) -> Ids:
-        return np.array([self._same[node] for node in self._units.find(ids.ravel()).tolist()], dtype=np.int64)
+        same: Ids = self._same[np.searchsorted(self._nodes, self._units.find(ids.ravel()))]
+        return same
 
     def places(self, ids: Ids, *, without: Sequence[frozenset[int]] = ()) -> dict[int, Ids]:
         """Where each family's units stand along an axis: arrays ``(*blocks, size, places of a unit)`` by family.
