@@ -297,24 +297,41 @@ def test_objective_never_falls_and_the_observer_sees_it():
     assert values[-1] == pytest.approx(matching.objective(spec, target, source, found), rel=1e-12)
 
 
-def test_gains_that_are_corrected_are_those_computed_anew():
-    # The gain of a group is not recomputed when another moves, but corrected: it must stay that of the weights.
-    from lmc_lib.matching.weights import _stacked, _Weights
+@pytest.mark.parametrize("at_first", ["all", "some", "none"])
+def test_gains_that_are_corrected_are_those_computed_anew(at_first):
+    # The gain of a group is not recomputed when another moves, but corrected, and completed where it left out entries
+    # at first: it must stay that of the weights.
+    from lmc_lib.matching.weights import _Weights, stacked
 
     model, spec = network(ModelSpec("resnet", 8, 8, "none"))
     states = [models.initialise(model, generator=rng.stream(seed, "corrected")) for seed in (0, 1)]
-    target, source = _stacked(spec, *states, vectors=True)
+    target, source = (stacked(spec, [each], vectors=True) for each in states)
     problem = _Weights(spec, target, dict(source))
+    left_out = {"all": set(), "some": set(list(target)[::2]), "none": set(target)}[at_first]
     for group in spec.groups:
-        problem.gain(group)
+        problem.gain(group, but=left_out)
     moved = symmetry.identity(spec)
     for group in (*spec.groups, *spec.groups):
         order_of_units = torch.randperm(spec.sizes[group], generator=order(group))
         problem.move(group, order_of_units)
         moved[group] = moved[group][order_of_units]
-    fresh = _Weights(spec, *_stacked(spec, states[0], symmetry.permute(states[1], moved, spec), vectors=True))
+    fresh = _Weights(spec, target, stacked(spec, [symmetry.permute(states[1], moved, spec)], vectors=True))
     for group in spec.groups:
         torch.testing.assert_close(problem.gain(group), fresh.gain(group), rtol=1e-11, atol=1e-11)
+    # What came in is left as it was.
+    assert all(torch.equal(source[name][..., 0], states[1][name]) for name in source)
+
+
+@pytest.mark.parametrize("start", ["identity", "greedy"])
+def test_weights_in_float32_are_matched_like_the_same_weights_in_float64(start):
+    model, spec = network(ModelSpec("resnet", 8, 8, "batch"))
+    single = [state.cast(models.initialise(model, generator=rng.stream(i, "single")), torch.float32) for i in (0, 1)]
+    double = [state.cast(each, torch.float64) for each in single]
+    found, expected = (
+        matching.weight_matching(spec, *pair, generator=order(), start=start) for pair in (single, double)
+    )
+    assert equal(found, expected)
+    assert matching.objective(spec, *single, found) == matching.objective(spec, *double, found)
 
 
 def test_one_permutation_for_a_sequence_maximises_the_sum():

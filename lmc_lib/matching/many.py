@@ -17,7 +17,7 @@ from torch import Generator, Tensor
 from torch.nn import functional as F  # noqa: N812 -- the usual name
 
 from lmc_lib.matching.ascent import assign
-from lmc_lib.matching.weights import _stacked, weight_matching
+from lmc_lib.matching.weights import stacked, weight_matching
 from lmc_lib.state import State, cast, combine
 from lmc_lib.symmetry import (
     Member,
@@ -164,7 +164,7 @@ def cycle_consistent(
     free = [name for name, group in spec.groups.items() if not group.blocks and not spec.inside(name)]
     still = {name: each for name, each in identity(spec).items() if name in free}
     held = [permute(state, found | still, spec) for state, found in zip(states, by_rounds, strict=True)]
-    values, _ = _stacked(spec, held, held, vectors)
+    values = cast(stacked(spec, held, vectors), torch.float64)
     anchor = int(torch.randint(len(states), (), generator=generator))
     point = _frank_wolfe(spec, values, _middle(spec, free, len(states), anchor), iterations)
     orders = {name: assign(soft) for name, soft in point.items()}
@@ -190,7 +190,7 @@ def joint_objective(
     """
     _check_several(states)
     aligned = [permute(*each, spec) for each in zip(states, permutations, strict=True)]
-    return float(_pairs(_stacked(spec, aligned, aligned, vectors)[0]))
+    return float(_pairs(cast(stacked(spec, aligned, vectors), torch.float64)))
 
 
 def pairwise(spec: PermutationSpec, universe: Sequence[Permutation]) -> dict[tuple[int, int], Permutation]:

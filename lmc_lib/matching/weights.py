@@ -75,7 +75,7 @@ def weight_matching(  # noqa: PLR0913 -- the options that experiments compare
         raise ValueError(f"start is one of {STARTS} and restarts at least 1, got {start!r} and {restarts}")
     if order not in ORDERS or kernel not in ("linear", "cosine"):
         raise ValueError(f"order is one of {ORDERS} and kernel 'linear' or 'cosine', got {order!r} and {kernel!r}")
-    a, b = _stacked(spec, target, source, vectors)
+    a, b = _sides(spec, target, source, vectors)
     best, best_objective = identity(spec), -float("inf")
     for attempt in range(restarts):
         first = _start(spec, start if attempt == 0 else "random", a, b, generator)
@@ -98,7 +98,7 @@ def objective(
 ) -> float:
     r"""The weight-matching objective :math:`\langle \theta_t, \pi(\theta_s) \rangle`, in float64; summed over pairs."""
     moved = [permute(each, permutation, spec) for each in _sequence(source)]
-    a, b = _stacked(spec, target, moved, vectors)
+    a, b = _sides(spec, target, moved, vectors)
     return _Weights(spec, a, b).total()
 
 
@@ -129,24 +129,29 @@ def _sequence(states: State | Sequence[State]) -> Sequence[State]:
     return [states] if isinstance(states, dict) else states
 
 
-def _stacked(
+def _sides(
     spec: PermutationSpec, target: State | Sequence[State], source: State | Sequence[State], vectors: bool
 ) -> tuple[State, State]:
-    """The entries that count, in float64, those of several states side by side in a last dimension."""
     targets, sources = _sequence(target), _sequence(source)
     if len(targets) != len(sources) or not targets:
         raise ValueError(f"one source is needed for each target, got {len(targets)} targets and {len(sources)} sources")
-    for state in (*targets, *sources):
+    sides = stacked(spec, targets, vectors), stacked(spec, sources, vectors)
+    _check_alike(sources[0], targets[0])
+    return sides
+
+
+def stacked(spec: PermutationSpec, states: Sequence[State], vectors: bool) -> State:
+    """The entries that count, those of several states side by side in a last dimension; of a single one not copied."""
+    for state in states:
         check(spec, state)
-        _check_entries(state, targets[0])
-    return tuple(  # type: ignore[return-value]
-        {
-            name: torch.stack([each[name].detach() for each in states], -1).double()
-            for name, value in states[0].items()
-            if _counts(name, value, vectors)
-        }
-        for states in (targets, sources)
-    )
+        _check_alike(state, states[0])
+    return {
+        name: torch.stack([each[name].detach() for each in states], -1)
+        if len(states) > 1
+        else value.detach()[..., None]
+        for name, value in states[0].items()
+        if _counts(name, value, vectors)
+    }
 
 
 def _counts(name: str, value: Tensor, vectors: bool) -> bool:
@@ -154,7 +159,7 @@ def _counts(name: str, value: Tensor, vectors: bool) -> bool:
     return shaped and value.is_floating_point()
 
 
-def _check_entries(state: State, first: State) -> None:
+def _check_alike(state: State, first: State) -> None:
     for name, value in state.items():
         if value.is_floating_point() and not bool(value.isfinite().all()):
             raise ValueError(f"{name} holds values that are not finite; weights like these cannot be matched")
@@ -169,7 +174,7 @@ class _Weights:
     """The problem of ``coordinate_ascent``: target and source weights, the source permuted in place.
 
     The gain of a group is kept, and corrected for what another group's move has changed; a move of few units then
-    costs little.
+    costs little. Weights stay in their own precision, which saves memory; products and sums are in float64.
     """
 
     def __init__(self, spec: PermutationSpec, target: State, source: State, *, cosine: bool = False) -> None:
@@ -178,26 +183,29 @@ class _Weights:
         self.source = source
         self.cosine = cosine
         self.members = {group: [m for m in each if m.name in target] for group, each in spec.members.items()}
+        # The gain of a group so far, and the entries that it counts.
         self._gains: dict[str, Tensor] = {}
+        self._counted: dict[str, set[str]] = {group: set() for group in self.members}
         self.sharing: dict[str, list[tuple[str, Member]]] = {}
         for group, members in self.members.items():
             for member in members:
                 self.sharing.setdefault(member.name, []).append((group, member))
 
     def gain(self, group: str, *, but: Collection[str] = ()) -> Tensor:
-        if but:
-            mine = [m for m in self.members[group] if m.name not in but]
-            return self._sum(group, [self._products(m, m, self.target, self.source) for m in mine])
-        if group not in self._gains:
+        counted = self._counted[group]
+        fresh = [m for m in self.members[group] if m.name not in counted and m.name not in but]
+        if fresh or group not in self._gains:
+            known = [self._gains[group]] if group in self._gains else []
             self._gains[group] = self._sum(
-                group, [self._products(m, m, self.target, self.source) for m in self.members[group]]
+                group, [*known, *(self._products(m, self.target, self.source) for m in fresh)]
             )
+            counted.update(m.name for m in fresh)
         return self._normalised(group, self._gains[group]) if self.cosine else self._gains[group]
 
     def across(self, group: str) -> Tensor:
         size = self.spec.groups[group].size
         rows = [
-            [member.rows(state[member.name]).flatten(0, -2) for state in (self.target, self.source)]
+            [member.rows(state[member.name]).flatten(0, -2).double() for state in (self.target, self.source)]
             for member in self.members[group]
         ]
         total = self._sum(group, [target @ source.T for target, source in rows], square=True)
@@ -206,7 +214,7 @@ class _Weights:
     def alone(self, group: str) -> Tensor:
         covered = {(m.name, m.dim, m.span) for name in self.spec.inside(group) for m in self.members[name]}
         mine = [m for m in self.members[group] if (m.name, m.dim, m.span) not in covered]
-        return self._sum(group, [self._products(m, m, self.target, self.source) for m in mine])
+        return self._sum(group, [self._products(m, self.target, self.source) for m in mine])
 
     def is_linear(self, group: str) -> bool:
         names = [member.name for member in self.members[group]]
@@ -233,17 +241,24 @@ class _Weights:
         old, new = flat.index_select(member.dim, places), flat.index_select(member.dim, sources)
         result = flat.index_copy(member.dim, places, new)
         others = [
-            (name, each) for name, each in self.sharing[member.name] if name in self._gains and each is not member
+            (name, each)
+            for name, each in self.sharing[member.name]
+            if member.name in self._counted[name] and each is not member
         ]
         if others:
             fixed = member.flat(self.target[member.name]).index_select(member.dim, places)
             for name, other in others:
                 if name == group or other.span > 1 or member.span > 1 or other.dim == member.dim:
                     if not self._are_apart(group, member, name, other):
-                        del self._gains[name]
+                        self._forget(name)
                 else:
-                    self._gains[name] += self._products(other, other, {member.name: fixed}, {member.name: new - old})
+                    change = new.double() - old.double()
+                    self._gains[name] += self._products(other, {member.name: fixed}, {member.name: change})
         self.source[member.name] = result.reshape(self.source[member.name].shape)
+
+    def _forget(self, group: str) -> None:
+        self._gains.pop(group, None)
+        self._counted[group].clear()
 
     def _are_apart(self, group: str, member: Member, name: str, other: Member) -> bool:
         """Whether two groups stand on the same axis at different places, so that neither sees the other move."""
@@ -251,8 +266,9 @@ class _Weights:
             return False
         return not bool(torch.isin(member.places, other.places).any())
 
-    def _products(self, left: Member, right: Member, target: State, source: State) -> Tensor:
-        return left.rows(target[left.name]) @ right.rows(source[right.name]).transpose(-1, -2)
+    def _products(self, member: Member, target: State, source: State) -> Tensor:
+        rows = (member.rows(state[member.name]).double() for state in (target, source))
+        return next(rows) @ next(rows).transpose(-1, -2)
 
     def _sum(self, group: str, parts: Sequence[Tensor], *, square: bool = False) -> Tensor:
         if parts:
@@ -262,12 +278,16 @@ class _Weights:
         return torch.zeros(*(() if square else shape[:-1]), side, side, dtype=torch.float64)
 
     def _normalised(self, group: str, gain: Tensor) -> Tensor:
+        mine = [m for m in self.members[group] if m.name in self._counted[group]]
+        if not mine:
+            return gain
         norms = [
-            torch.stack([m.rows(state[m.name]).square().sum(-1) for m in self.members[group]]).sum(0).sqrt()
+            torch.stack([m.rows(state[m.name]).double().square().sum(-1) for m in mine]).sum(0).sqrt()
             for state in (self.target, self.source)
         ]
         inverse = [torch.where(each > 0, each, torch.inf).reciprocal() for each in norms]
         return gain * inverse[0][..., :, None] * inverse[1][..., None, :]
 
     def _inner(self, name: str) -> float:
-        return float(torch.vdot(self.target[name].reshape(-1), self.source[name].reshape(-1)))
+        target, source = (state[name].reshape(-1).double() for state in (self.target, self.source))
+        return float(torch.vdot(target, source))
