@@ -15,7 +15,7 @@ book: $(STAMP)
 
 # The notebooks run on an empty store of their own, so that their digits are computed, not replayed.
 test: $(STAMP)
-	$(PYTHON) -m pytest -n 2 --dist loadfile
+	$(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 	store=$$(mktemp -d) && LMC_STORE=$$store $(PYTHON) -m pytest -c notebooks/pytest.ini --nbval --nbval-current-env notebooks; \
 	code=$$?; rm -rf "$$store"; exit $$code
 

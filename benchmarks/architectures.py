@@ -1,7 +1,8 @@
 """Groups of every torchvision classifier: derived from the trace, proved in float64, timed.
 
-The proof draws weights, statistics and permutations. The negative
-control forgets one axis of one group, which the proof must see.
+The proof draws weights, statistics and permutations. The negative control forgets one axis of one group, which the
+proof must see. Rows that the file has already are kept, so that a run which was stopped goes on; ``--only`` makes rows
+anew.
 """
 
 import argparse
@@ -26,18 +27,18 @@ _LARGE = 20_000_000
 
 
 def main() -> None:
-    """Writes one row a constructor, and prints it."""
+    """Makes one row a constructor, prints it, and adds it to the file."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, required=True)
     parser.add_argument("--only", nargs="*", help="names of constructors")
     options = parser.parse_args()
     torch.set_num_threads(1)
     symmetry.permutation_spec(nn.Linear(3, 3), torch.zeros(1, 3))  # loads the tracer, which is not what is timed
-    rows = []
-    for name in options.only or constructors():
-        rows.append(measure(name))
-        print(json.dumps(rows[-1]), flush=True)
-    options.json.write_text("[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n")
+    rows = {row["model"]: row for row in json.loads(options.json.read_text())} if options.json.exists() else {}
+    for name in options.only or [each for each in constructors() if each not in rows]:
+        rows[name] = measure(name)
+        print(json.dumps(rows[name]), flush=True)
+        options.json.write_text("[\n" + ",\n".join(json.dumps(rows[each]) for each in sorted(rows)) + "\n]\n")
 
 
 def constructors() -> list[str]:

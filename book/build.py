@@ -21,11 +21,12 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import nbformat
 import papermill
 from papermill.exceptions import PapermillExecutionError
 
-from lmc_lib import claims, cli, experiments
+from lmc_lib import claims, cli, experiments, plotting
 from lmc_lib.store import Entry, Store, StoreError
 
 ROOT = Path(__file__).parents[1]
@@ -61,8 +62,13 @@ def main() -> int:
             write_page(claim, scale)
         write_thumbnail(PAGES / f"{claim}.ipynb", GENERATED / f"{claim}.png")
     (GENERATED / "dashboard.md").write_text(dashboard(results))
-    for name, table in {"criterion": criterion_table, "architectures": architecture_table}.items():
+    for name, table in {
+        "criterion": criterion_table,
+        "architectures": architecture_table,
+        "speed": speed_tables,
+    }.items():
         (GENERATED / f"{name}.md").write_text(table(json.loads((BOOK / f"{name}.json").read_text())))
+    write_growth(json.loads((BOOK / "speed.json").read_text())["growth"], GENERATED / "growth.png")
     copy_mathjax()
     return 0 if options.pages_only else build()
 
@@ -271,6 +277,73 @@ def architecture_table(rows: Sequence[Mapping[str, Any]]) -> str:
         counts = f"{row['groups']} | {row['units']:,} | {row['pinned']}"
         lines.append(f"| `{row['model']}` | {size} | {counts} | {numbers} |")
     return "\n".join([":::{div} wide", *lines, ":::", ""])
+
+
+def speed_tables(result: Mapping[str, Any]) -> str:
+    """Weight matching beside a peer and a floor, and the barriers that both reach, as Markdown."""
+    head = ["network", "threads", "a sweep", "floor", "peer", "sweeps", "total", "peer", "objective", "memory", "peer"]
+    lines = [f"| {' | '.join(head)} |", "|---|" + "---:|" * (len(head) - 1)]
+    lines += [f"| {' | '.join(_speed(row))} |" for row in result["networks"]]
+    trained = result["trained"]
+    sides = {"none": "no permutation", "ours": "`weight_matching`, greedy start", "rebasin": "`rebasin`"}
+    quantities = list(trained["medians"]["none"])
+    barriers = [
+        f"| median barrier over {len(trained['pairs'])} pairs | {' | '.join(quantities)} |",
+        "|---|" + "---:|" * 4,
+    ]
+    for side, label in sides.items():
+        medians = trained["medians"][side]
+        barriers.append(f"| {label} | {' | '.join(f'{medians[each]:.3f}' for each in quantities)} |")
+    counts = trained["ours <= rebasin"]
+    barriers.append(f"| pairs in which ours is no higher | {' | '.join(str(counts[each]) for each in quantities)} |")
+    return "\n".join([":::{div} wide", *lines, ":::", "", ":::{div} wide", *barriers, ":::", ""])
+
+
+def _speed(row: Mapping[str, Any]) -> list[str]:
+    ours, peer, floor, ratios = row["ours"], row["rebasin"], row["floor"], row["ratios"]
+    cells = [row["network"], str(row["threads"]), _time(ours["sweep_seconds"]), _time(floor["sweep_seconds"])]
+    if "failed" in peer:
+        return [*cells, "failed", f"{ours['sweeps']:g}", _time(ours["seconds"]), "failed", "", _memory(ours), ""]
+    # A peer that was stopped has used at least this much time, and its objective is unfinished.
+    more, objective = ("", f"{ratios['objective, ours / rebasin']:.2f}") if peer["complete"] else ("> ", "")
+    return [
+        *cells,
+        _time(peer["sweep_seconds"]),
+        f"{ours['sweeps']:g} / {more}{peer['sweeps']:g}",
+        _time(ours["seconds"]),
+        more + _time(peer["seconds"]),
+        objective,
+        _memory(ours),
+        _memory(peer),
+    ]
+
+
+def _time(seconds: float) -> str:
+    return f"{1000 * seconds:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
+
+
+def _memory(side: Mapping[str, Any]) -> str:
+    return f"{side['peak_mb'] / side['network_mb']:.1f}"
+
+
+def write_growth(rows: Sequence[Mapping[str, Any]], image: Path) -> None:
+    """Draws time against width and depth."""
+    with plt.rc_context(plotting.STYLE):
+        figure, axes = plt.subplots(1, 2, figsize=(8.4, 3.4), sharey=True)
+        for ax, name, fixed in zip(axes, ["width", "depth"], ["3 hidden layers", "256 units a layer"], strict=True):
+            chosen = [row for row in rows if (row["depth"] == 3 if name == "width" else row["width"] == 256)]
+            chosen.sort(key=lambda row: int(row[name]))
+            plotting.growth(
+                ax,
+                [row[name] for row in chosen],
+                {what: [row[what] for row in chosen] for what in ("setup_seconds", "sweep_seconds", "seconds")},
+                xlabel=f"{name} ({'units a layer' if name == 'width' else 'hidden layers'})",
+            )
+            ax.set_title(fixed, fontsize=10.5)
+            ax.label_outer()
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
+        figure.savefig(image)
+        plt.close(figure)
 
 
 def copy_mathjax() -> None:

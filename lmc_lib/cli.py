@@ -218,15 +218,14 @@ def _status_command(options: argparse.Namespace) -> None:
     seconds: dict[tuple[str, str], list[float]] = {}
     for row in rows:
         if row["seconds"] is not None:
-            seconds.setdefault((row["type"], row["model"]), []).append(row["seconds"])
+            seconds.setdefault((row["noun"], row["label"]), []).append(row["seconds"])
     remaining, unknown = 0.0, 0
-    for kind, model in dict.fromkeys((row["type"], row["model"]) for row in rows):
-        mine = [row for row in rows if (row["type"], row["model"]) == (kind, model)]
+    for noun, label in dict.fromkeys((row["noun"], row["label"]) for row in rows):
+        mine = [row for row in rows if (row["noun"], row["label"]) == (noun, label)]
         stored, needed = sum(row["stored"] for row in mine), sum(row["needed"] for row in mine)
-        known = seconds.get((kind, model), [])
+        known = seconds.get((noun, label), [])
         each = f"{sum(known) / len(known):.1f} s each" if known else "time unknown"
-        name = {"RunSpec": "networks", "PairSpec": "pairs"}[kind]
-        sys.stdout.write(f"{model:<36} {len(mine):>4} {name:<9} {stored:>4} stored {needed:>4} to compute, {each}\n")
+        sys.stdout.write(f"{label:<36} {len(mine):>4} {noun:<12} {stored:>4} stored {needed:>4} to compute, {each}\n")
         remaining += needed * sum(known) / len(known) if known else 0.0
         unknown += 0 if known else needed
     sys.stdout.write(
@@ -240,7 +239,7 @@ def _keep_records(claim: str, profile: str, overrides: Sequence[str], result: Ma
         cache = store.Store.from_environment()
     kept = {}
     for row in plan(claim, profile=profile, overrides=overrides):
-        if row["type"] != "RunSpec" and (entry := cache.find(row["fingerprint"])) is not None:
+        if row["asked"] and (entry := cache.find(row["fingerprint"])) is not None:
             kept[row["fingerprint"]] = entry.as_record()
     report = {name: value for name, value in result.items() if name != "provenance"}
     lines = [f'"{key}": {json.dumps(record, separators=(",", ":"))}' for key, record in sorted(kept.items())]

@@ -1,6 +1,6 @@
 """Figures of the book. Each function draws arrays on an ``Axes`` and returns it; nothing here computes a result."""
 
-__all__ = ["LABELS", "STYLE", "barriers_against_width", "barriers_of_pairs", "interpolation_curves"]
+__all__ = ["LABELS", "STYLE", "barriers_against_width", "barriers_of_pairs", "growth", "interpolation_curves"]
 
 from collections.abc import Mapping, Sequence
 
@@ -128,6 +128,27 @@ def barriers_against_width(
     ax.set_xlabel(xlabel)
     ax.set_ylabel(ylabel)
     _show_zero(ax)
+    return ax
+
+
+def growth(ax: Axes, sizes: Sequence[int], seconds: Mapping[str, Sequence[float]], *, xlabel: str) -> Axes:
+    """Draws times against a size, both on logarithmic axes.
+
+    Args:
+        ax: where to draw.
+        sizes: the sizes, rising.
+        seconds: for each part of a computation its time at each size.
+        xlabel: the size with its unit.
+    """
+    labels = {"setup_seconds": "tracing", "sweep_seconds": "one sweep", "seconds": "total"}
+    for (part, values), marker, dashes in zip(seconds.items(), "os^", ["-", "--", "-."], strict=True):
+        ax.plot(sizes, values, marker=marker, markersize=5, linestyle=dashes, label=labels[part])
+    ax.set_xscale("log", base=2)
+    ax.set_yscale("log")
+    ax.set_xticks(list(sizes), [str(size) for size in sizes])
+    ax.minorticks_off()
+    ax.set_xlabel(xlabel)
+    ax.set_ylabel("time (s)")
     return ax
 
 

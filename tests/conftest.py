@@ -28,6 +28,12 @@ hypothesis.settings.load_profile("laws")
 torch.set_num_threads(1)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begins with the files that take longest, so that two processes end at about the same time."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(autouse=True)
 def global_streams_stay():
     """Fails a test that moves a global random stream: whatever is random here takes a generator."""

@@ -218,7 +218,7 @@ class TestPlan:
         expected = [*tiny(), *experiments.pairs(tiny(), **OPTIONS)]
         assert sorted(row["fingerprint"] for row in rows) == sorted(map(fingerprint, expected))
         assert sorted(row["type"] for row in rows) == ["PairSpec"] * 3 + ["RunSpec"] * 3
-        assert {(row["stored"], row["needed"], row["seconds"], row["model"]) for row in rows} == {
+        assert {(row["stored"], row["needed"], row["seconds"], row["label"]) for row in rows} == {
             (False, True, None, "MLP, 1 hidden layers, width 4")
         }
         assert not store.root.exists()

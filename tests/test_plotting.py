@@ -192,3 +192,13 @@ def test_shared_axes_grow_to_the_largest_value(figure):
 
 def test_style_is_made_of_settings_that_matplotlib_knows():
     assert set(plotting.STYLE) <= set(plt.rcParams)
+
+
+def test_growth_draws_each_part_on_logarithmic_axes(ax):
+    seconds = {"setup_seconds": [0.1, 0.1], "sweep_seconds": [0.01, 0.04], "seconds": [0.12, 0.2]}
+    assert plotting.growth(ax, [64, 128], seconds, xlabel="width (units a layer)") is ax
+    assert {line.get_label(): list(line.get_ydata()) for line in ax.get_lines()} == {
+        "tracing": [0.1, 0.1], "one sweep": [0.01, 0.04], "total": [0.12, 0.2]
+    }  # fmt: skip
+    assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
+    assert ax.get_ylabel() == "time (s)"

@@ -5,7 +5,7 @@ __all__ = ["METHODS", "Measurements", "PairSpec", "evidence", "measure", "obtain
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from lmc_lib import connectivity, matching, norms, rng, state, symmetry
 from lmc_lib.claims import Estimate, estimate
 from lmc_lib.connectivity import Curve
 from lmc_lib.experiments.runs import RunSpec, architecture, dataset, device, groups, obtain_run
+from lmc_lib.experiments.spec import Spec, obtain
 from lmc_lib.state import State
 from lmc_lib.store import Result, Store
 from lmc_lib.symmetry import Permutation, PermutationSpec
@@ -43,6 +44,8 @@ class PairSpec:
         seed: stream of random permutations and of the order of groups in matching.
     """
 
+    noun: ClassVar[str] = "pairs"
+
     target: RunSpec
     source: RunSpec
     points: int = 25
@@ -57,6 +60,20 @@ class PairSpec:
     def VERSION(self) -> int:  # noqa: N802 -- read by the store
         """Moves portable results apart from those made when ties between assignments were broken otherwise."""
         return 2 if self.target.train.precision == "portable" else 1
+
+    @property
+    def label(self) -> str:
+        """The architecture."""
+        return self.target.label
+
+    @property
+    def needs(self) -> tuple[Spec, ...]:
+        """The two networks."""
+        return self.target, self.source
+
+    def compute(self, store: Store) -> Result:
+        """Aligns the two networks in several ways and evaluates the lines between them."""
+        return _measure(store, self)
 
 
 @dataclass(frozen=True)
@@ -134,7 +151,7 @@ def pairs(runs: Sequence[RunSpec], **options: Any) -> list[PairSpec]:
 
 def obtain_pair(store: Store, spec: PairSpec) -> dict[str, Any]:
     """Returns the measurement of a pair from the store, training and measuring what is not there."""
-    return store.get_or_compute(spec, lambda: _measure(store, spec)).values
+    return obtain(store, spec).values
 
 
 def measure(store: Store, runs: Sequence[RunSpec], **options: Any) -> Measurements:

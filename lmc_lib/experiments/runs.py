@@ -11,6 +11,7 @@ from torch import nn
 
 from lmc_lib import data, models, rng, symmetry, training
 from lmc_lib.data import Dataset, DataSpec
+from lmc_lib.experiments.spec import Spec, obtain
 from lmc_lib.models import ModelSpec
 from lmc_lib.store import Result, Store
 from lmc_lib.symmetry import PermutationSpec
@@ -31,6 +32,7 @@ class RunSpec:
     """
 
     VERSION: ClassVar[int] = 1
+    noun: ClassVar[str] = "networks"
 
     model: ModelSpec
     data: DataSpec
@@ -38,6 +40,39 @@ class RunSpec:
     init_seed: int = 0
     order_seed: int = 0
     save_at: tuple[int, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """The architecture."""
+        return self.model.label
+
+    @property
+    def needs(self) -> tuple[Spec, ...]:
+        """Nothing: a training begins at random weights."""
+        return ()
+
+    def compute(self, store: Store) -> Result:
+        """Trains the network."""
+        model = architecture(self)
+        start = models.initialise(model, generator=rng.stream(self.init_seed, "initial weights"))
+        where = device(self.train)
+        try:
+            trajectory = training.train(
+                model,
+                {name: value.to(where) for name, value in start.items()},
+                dataset(self.data).train,
+                self.train,
+                seed=self.order_seed,
+                save_at=self.save_at,
+            )
+        except Diverged as error:
+            return Result({"diverged": {"step": error.step, "loss": str(error.loss)}})
+        tensors = {
+            f"{step}/{name}": value.cpu()
+            for step, state in zip(trajectory.steps, trajectory.states, strict=True)
+            for name, value in state.items()
+        }
+        return Result({"steps": list(trajectory.steps)}, tensors)
 
 
 def replicas(
@@ -61,7 +96,7 @@ def obtain_run(store: Store, spec: RunSpec) -> Trajectory:
     Raises:
         Diverged: if the training left the finite numbers, now or when it was first run.
     """
-    entry = store.get_or_compute(spec, lambda: _train(spec))
+    entry = obtain(store, spec)
     if "diverged" in entry.values:
         raise Diverged(entry.values["diverged"]["step"], float(entry.values["diverged"]["loss"]))
     steps = tuple(entry.values["steps"])
@@ -95,26 +130,3 @@ def dataset(spec: DataSpec) -> Dataset:
 def device(config: TrainConfig) -> torch.device:
     """A GPU if there is one; portable arithmetic stays on the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() and config.precision != "portable" else "cpu")
-
-
-def _train(spec: RunSpec) -> Result:
-    model = architecture(spec)
-    start = models.initialise(model, generator=rng.stream(spec.init_seed, "initial weights"))
-    where = device(spec.train)
-    try:
-        trajectory = training.train(
-            model,
-            {name: value.to(where) for name, value in start.items()},
-            dataset(spec.data).train,
-            spec.train,
-            seed=spec.order_seed,
-            save_at=spec.save_at,
-        )
-    except Diverged as error:
-        return Result({"diverged": {"step": error.step, "loss": str(error.loss)}})
-    tensors = {
-        f"{step}/{name}": value.cpu()
-        for step, state in zip(trajectory.steps, trajectory.states, strict=True)
-        for name, value in state.items()
-    }
-    return Result({"steps": list(trajectory.steps)}, tensors)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from lmc_lib.experiments.measurement import PairSpec
+from lmc_lib.experiments.spec import Spec
 from lmc_lib.store import Store, provenance
 
 _MIME = "application/vnd.lmc.measurements+json"
@@ -35,7 +35,7 @@ class Origin:
         return "\n".join(f"{name}: {value}" for name, value in self.rows)
 
 
-def origin(store: Store, specs: Sequence[PairSpec]) -> Origin:
+def origin(store: Store, specs: Sequence[Spec]) -> Origin:
     """Summarises the provenance of stored measurements: how many, when, with which code, on which machines.
 
     Args:

@@ -4,7 +4,7 @@ Every finished result is in the store, so a sweep that was stopped goes on where
 job array) only has to call ``obtain`` for each spec on a machine that sees the same store.
 """
 
-__all__ = ["Planned", "fill", "obtain"]
+__all__ = ["Planned", "fill"]
 
 import json
 import multiprocessing
@@ -16,40 +16,31 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import connection
 from pathlib import Path
 
-import torch
-
-from lmc_lib.experiments.measurement import PairSpec, obtain_pair
-from lmc_lib.experiments.runs import RunSpec, obtain_run
+from lmc_lib.experiments.spec import Spec, obtain
 from lmc_lib.store import Store, describe, fingerprint
-from lmc_lib.training import Diverged
 
 
 class Planned(RuntimeError):
     """Raised instead of computing when only the plan of a sweep was asked for."""
 
 
-def fill(store: Store, specs: Sequence[RunSpec | PairSpec], *, workers: int | None = None) -> None:
-    """Computes what is missing in the store: first the runs, also those that pairs need, then the pairs.
+def fill(store: Store, specs: Sequence[Spec], *, workers: int | None = None) -> None:
+    """Computes what is missing in the store, and before it what that needs.
 
     Each worker uses one thread: two processes with one thread each train more networks an hour than one process with
     two. With ``workers=1`` everything runs in this process. Workers end when this process ends, however it ends.
 
     Args:
         store: where results go.
-        specs: runs and pairs; what is stored or listed twice costs nothing.
+        specs: runs and measurements; what is stored or listed twice costs nothing.
         workers: number of processes; ``LMC_WORKERS`` or the number of usable cores if None.
 
     Raises:
         Planned: if ``LMC_PLAN`` names a file; the list of results, stored and missing, is written to it.
     """
-    runs = [run for spec in specs for run in ((spec.target, spec.source) if isinstance(spec, PairSpec) else (spec,))]
-    stages = [_missing(store, runs), _missing(store, [spec for spec in specs if isinstance(spec, PairSpec)])]
-    # A pair that is stored needs no runs: records can be shipped without the networks behind them.
-    needed = {fingerprint(run) for pair in stages[1] for run in (pair.target, pair.source)}  # type: ignore[union-attr]
-    wanted = {fingerprint(spec) for spec in specs}
-    stages[0] = [run for run in stages[0] if fingerprint(run) in needed | wanted]
+    stages = _stages(store, specs)
     if plan := os.environ.get("LMC_PLAN"):
-        _write_plan(Path(plan), store, runs, specs, stages)
+        _write_plan(Path(plan), store, specs, stages)
         raise Planned(f"the plan is in {plan}")
     if not any(stages) or not store.compute:
         return
@@ -63,35 +54,40 @@ def fill(store: Store, specs: Sequence[RunSpec | PairSpec], *, workers: int | No
         _fill_with_processes(store, stages, min(workers, max(map(len, stages))), progress)
 
 
-def obtain(store: Store, spec: RunSpec | PairSpec) -> None:
-    """Makes sure that a result is in the store, with one thread; a divergence is a result too."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        if isinstance(spec, RunSpec):
-            obtain_run(store, spec)
-        else:
-            obtain_pair(store, spec)
-    except Diverged:
-        pass
-    finally:
-        torch.set_num_threads(threads)
+def _stages(store: Store, specs: Sequence[Spec]) -> list[list[Spec]]:
+    """What is missing, each stage with all that the later ones need.
+
+    What is stored needs nothing: measurements can be shipped without the networks behind them.
+    """
+    missing: dict[str, Spec] = {}
+    waiting = list(specs)
+    for spec in waiting:
+        if (key := fingerprint(spec)) not in missing and not store.has(spec):
+            missing[key] = spec
+            waiting += spec.needs
+    depths = {key: _depth(spec) for key, spec in missing.items()}
+    return [[missing[key] for key in missing if depths[key] == depth] for depth in sorted(set(depths.values()))]
 
 
-def _missing(store: Store, specs: Sequence[RunSpec] | Sequence[PairSpec]) -> list[RunSpec | PairSpec]:
-    unique = {fingerprint(spec): spec for spec in specs}
-    return [spec for spec in unique.values() if not store.has(spec)]
+def _depth(spec: Spec) -> int:
+    return max((1 + _depth(each) for each in spec.needs), default=0)
 
 
-def _fill_with_processes(
-    store: Store, stages: Sequence[Sequence[RunSpec | PairSpec]], workers: int, progress: "_Progress"
-) -> None:
+def _everything(specs: Sequence[Spec]) -> dict[str, Spec]:
+    """Specs and all that they need, by fingerprint; what is needed stands first."""
+    found: dict[str, Spec] = {}
+    for spec in specs:
+        found |= _everything(spec.needs)
+    return found | {fingerprint(spec): spec for spec in specs}
+
+
+def _fill_with_processes(store: Store, stages: Sequence[Sequence[Spec]], workers: int, progress: "_Progress") -> None:
     # Forking a process that has run torch's thread pool can hang, so workers are spawned.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent)
     try:
         for stage in stages:
-            futures: list[Future[None]] = [pool.submit(obtain, store, spec) for spec in stage]
+            futures: list[Future[None]] = [pool.submit(_obtain, store, spec) for spec in stage]
             for future in as_completed(futures):
                 future.result()
                 progress.advance()
@@ -102,6 +98,10 @@ def _fill_with_processes(
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _obtain(store: Store, spec: Spec) -> None:
+    obtain(store, spec)  # the result stays where it is: it need not travel between processes
 
 
 def _end_with_parent() -> None:
@@ -133,25 +133,21 @@ class _Progress:
             Path(self.path).write_text(f"{self.done} {self.total}")
 
 
-def _write_plan(
-    path: Path,
-    store: Store,
-    runs: Sequence[RunSpec],
-    specs: Sequence[RunSpec | PairSpec],
-    stages: Sequence[Sequence[RunSpec | PairSpec]],
-) -> None:
+def _write_plan(path: Path, store: Store, specs: Sequence[Spec], stages: Sequence[Sequence[Spec]]) -> None:
     missing = {fingerprint(spec) for stage in stages for spec in stage}
-    everything = {fingerprint(spec): spec for spec in (*runs, *specs)}
+    asked = {fingerprint(spec) for spec in specs}
     rows = []
-    for key, spec in everything.items():
+    for key, spec in _everything(specs).items():
         entry = store.get(spec)
         rows.append(
             {
                 "fingerprint": key,
                 "type": type(spec).__name__,
-                "model": (spec.target if isinstance(spec, PairSpec) else spec).model.label,
+                "noun": spec.noun,
+                "label": spec.label,
                 "stored": entry is not None,
                 "needed": key in missing,
+                "asked": key in asked,
                 "seconds": None if entry is None else entry.provenance.get("seconds"),
                 "spec": describe(spec),
             }
