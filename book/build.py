@@ -36,6 +36,13 @@ GUIDES = BOOK / "guides"
 GENERATED = BOOK / "generated"
 SITE = ROOT / "_build" / "html"
 SCALES = ("laptop", "quick")
+_CURVES = (
+    "the curves behind the figures: loss and error at each point `alpha` of each line, by method and split, `target` "
+    "and `source` being the seeds of the two networks"
+)
+_VALUES = (
+    "every number that was measured, `quantity` being its place in the measurement and `seeds` those of its networks"
+)
 _BADGES = {
     "supported": "success",
     "not supported": "danger",
@@ -126,13 +133,16 @@ def report(result: Mapping[str, Any]) -> None:
 
 
 def write_page(claim: str, scale: str) -> None:
-    """Writes the page of a claim at a scale, and beside it what it offers for download: its report and its curves."""
+    """Writes the page of a claim at a scale, and beside it what it offers for download: its report and its data."""
     notebook = nbformat.read(GENERATED / scale / f"{claim}.ipynb", as_version=4)
-    curves = curves_table(measurements(notebook))
+    entries = measurements(notebook)
+    of_pairs = all(entry.spec["type"] == "PairSpec" for entry in entries)
+    table = curves_table(entries) if of_pairs else values_table(entries)
     with (PAGES / f"{claim}-{scale}.csv").open("w", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows(curves)
+        csv.writer(file, lineterminator="\n").writerows(table)
     shutil.copy(GENERATED / scale / f"{claim}.json", PAGES / f"{claim}-{scale}.json")
-    notebook = with_downloads(notebook, f"{claim}-{scale}", len(curves) - 1)
+    columns = _CURVES if of_pairs else _VALUES
+    notebook = with_downloads(notebook, f"{claim}-{scale}", f"{columns}; {len(table) - 1:,} rows")
     page = notebook if scale == "laptop" else as_quick_page(notebook, claim)
     nbformat.write(page, PAGES / f"{page_of(claim, scale)}.ipynb")
 
@@ -165,24 +175,54 @@ def curves_table(entries: Sequence[Entry]) -> list[list[Any]]:
 
 
 def _rows_of_pair(entry: Entry) -> Iterator[list[Any]]:
-    target, source = entry.spec["target"], entry.spec["source"]
-    model = target["model"]
-    # A description leaves out what is at its default.
-    network = "-".join([model["family"], str(model["depth"]), *([model["norm"]] if "norm" in model else [])])
-    pair = [entry.fingerprint, network, model["width"], target.get("init_seed", 0), source.get("init_seed", 0)]
+    *network, seeds = _network(entry)
+    pair = [*network, *seeds.split()]
     for method, splits in entry.values.get("curves", {}).items():
         for split, curve in splits.items():
             for point in zip(entry.values["alphas"], curve["loss"], curve["error"], strict=True):
                 yield [*pair, method, split, *point]
 
 
-def with_downloads(notebook: nbformat.NotebookNode, name: str, rows: int) -> nbformat.NotebookNode:
+def values_table(entries: Sequence[Entry]) -> list[list[Any]]:
+    """All numbers of measurements, one a row, under a row of names."""
+    head = ["measurement", "network", "width", "seeds", "quantity", "value"]
+    return [head, *([*_network(entry), *each] for entry in entries for each in _numbers(entry.values))]
+
+
+def _network(entry: Entry) -> list[Any]:
+    """Fingerprint, architecture, width and seeds of what was measured."""
+    runs = list(_runs(entry.spec))
+    model = runs[0]["model"]
+    # A description leaves out what is at its default.
+    network = "-".join([model["family"], str(model["depth"]), *([model["norm"]] if "norm" in model else [])])
+    return [entry.fingerprint, network, model["width"], " ".join(str(run.get("init_seed", 0)) for run in runs)]
+
+
+def _runs(described: Any) -> Iterator[Mapping[str, Any]]:
+    """The descriptions of the networks within that of a measurement."""
+    if isinstance(described, list):
+        for each in described:
+            yield from _runs(each)
+    elif isinstance(described, dict) and "model" in described:
+        yield described
+    elif isinstance(described, dict):
+        for each in described.values():
+            yield from _runs(each)
+
+
+def _numbers(values: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
+    if isinstance(values, dict | list):
+        for name, each in values.items() if isinstance(values, dict) else enumerate(values):
+            yield from _numbers(each, (*path, str(name)))
+    elif isinstance(values, int | float):
+        yield " / ".join(path), values
+
+
+def with_downloads(notebook: nbformat.NotebookNode, name: str, contents: str) -> nbformat.NotebookNode:
     """Adds a section with links to the files of a page, before its references."""
     text = f"""## Data
 
-- {{download}}`{name}.csv`: the curves behind the figures, {rows:,} rows. Loss and error at each point `alpha` of each
-  line, by method and split; `target` and `source` are the seeds of the two networks, `measurement` is the fingerprint
-  under which the store and `records/` hold the pair.
+- {{download}}`{name}.csv`: {contents}. `measurement` is the fingerprint under which the store and `records/` hold it.
 - {{download}}`{name}.json`: the verdict, the estimates with their intervals, all medians, parameters and provenance."""
     before = [number for number, cell in enumerate(notebook.cells) if cell.source.startswith("## References")]
     page = copy.deepcopy(notebook)
@@ -225,25 +265,23 @@ def dashboard(results: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
 
 
 def _table(claim: claims.Claim, scales: Mapping[str, Mapping[str, Any]]) -> str:
-    head = ["scale", "setting", "verdict", "error barrier after alignment", "before", "pairs"]
+    conditions = [*claim.supported, *claim.observable]
+    head = ["scale", "setting", "verdict", *(condition.label.removeprefix("the ") for condition in conditions), "n"]
     rows = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
     for scale, result in scales.items():
         page = f"[{scale}](claims/{page_of(claim.id, scale)}.ipynb)"
         control = result["control"] | {"setting": f"negative control: {result['control']['setting']}"}
-        rows += [_row(page, setting) for setting in [*result["settings"], control]]
+        rows += [_row(page, setting, conditions) for setting in [*result["settings"], control]]
     published = "; ".join(f"{each['what']}: {each['value']}" for each in claim.published[:2])
     table = [":::{div} verdicts", *rows, ":::"]
     return "\n".join([f"### {claim.title}", "", *table, "", f"Published: {published}.", ""])
 
 
-def _row(page: str, setting: Mapping[str, Any]) -> str:
+def _row(page: str, setting: Mapping[str, Any], conditions: Sequence[claims.Condition]) -> str:
     estimates = {each["quantity"]: each["estimate"] for each in setting["conditions"]}
-    numbers = " | ".join(
-        f"{estimates[name]['value']:.3f} [{estimates[name]['low']:.3f}, {estimates[name]['high']:.3f}]"
-        for name in ("aligned", "raw")
-    )
-    verdict = badge(setting["verdict"])
-    return f"| {page} | {setting['setting']} | {verdict} | {numbers} | {estimates['raw']['pairs']} |"
+    found = [estimates[condition.quantity] for condition in conditions]
+    numbers = " | ".join(f"{each['value']:.3f} [{each['low']:.3f}, {each['high']:.3f}]" for each in found)
+    return f"| {page} | {setting['setting']} | {badge(setting['verdict'])} | {numbers} | {found[0]['pairs']} |"
 
 
 def _card(claim: claims.Claim, result: Mapping[str, Any]) -> str:

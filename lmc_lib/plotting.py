@@ -1,6 +1,9 @@
 """Figures of the book. Each function draws arrays on an ``Axes`` and returns it; nothing here computes a result."""
 
-__all__ = ["LABELS", "STYLE", "barriers_against_width", "barriers_of_pairs", "growth", "interpolation_curves"]
+__all__ = [
+    "LABELS", "STYLE", "along_steps", "barriers_against_width", "barriers_of_pairs", "growth", "interpolation_curves",
+    "matrix",
+]  # fmt: skip
 
 from collections.abc import Mapping, Sequence
 
@@ -17,6 +20,9 @@ _DASHES: dict[str, str | tuple[int, tuple[int, ...]]] = {
     "none": "-", "random": (0, (1, 1)), "weights": "--", "activations": "-."
 }  # fmt: skip
 _MARKERS = {"none": "o", "random": "X", "weights": "s", "activations": "D"}
+
+# Of lines that stand for no method.
+_SERIES = [_PALETTE[each] for each in (3, 0, 2, 1, 4, 5)]
 
 LABELS = {
     "none": "no permutation",
@@ -128,6 +134,69 @@ def barriers_against_width(
     ax.set_xlabel(xlabel)
     ax.set_ylabel(ylabel)
     _show_zero(ax)
+    return ax
+
+
+def along_steps(
+    ax: Axes,
+    steps: Sequence[int],
+    curves: Mapping[str, Float[ndarray, "pairs steps"]],
+    *,
+    bound: float | None = None,
+    ylabel: str,
+) -> Axes:
+    """Draws barriers along training: the median over pairs, and each pair faintly. Checkpoints are evenly spaced.
+
+    Args:
+        ax: where to draw.
+        steps: the checkpoints, in updates.
+        curves: for each line, by its label, the barriers of every pair.
+        bound: the largest barrier of a connected pair.
+        ylabel: the barrier with its unit.
+    """
+    places = np.arange(len(steps))
+    for (label, values), colour, marker in zip(curves.items(), _SERIES, "osD^vX", strict=False):
+        ax.plot(places, values.T, color=colour, alpha=0.18, linewidth=0.8)
+        ax.plot(places, np.median(values, axis=0), color=colour, marker=marker, markersize=5, label=label)
+    if bound is not None:
+        ax.axhline(bound, color="0.3", linewidth=1.0, linestyle=":")
+    ax.set_xticks(places, [str(step) for step in steps])
+    ax.set_xlabel("checkpoint (updates)")
+    ax.set_ylabel(ylabel)
+    _show_zero(ax)
+    return ax
+
+
+def matrix(
+    ax: Axes,
+    values: Float[ndarray, "rows columns"],
+    rows: Sequence[int | str],
+    columns: Sequence[int | str],
+    *,
+    xlabel: str,
+    ylabel: str,
+    highest: float,
+) -> Axes:
+    """Draws a matrix as colours with its numbers written in.
+
+    Args:
+        ax: where to draw.
+        values: the numbers, from 0 on.
+        rows: names of the rows, the first one at the bottom.
+        columns: names of the columns.
+        xlabel: what the columns are.
+        ylabel: what the rows are.
+        highest: the number that gets the strongest colour.
+    """
+    ax.imshow(values, origin="lower", cmap="cividis", vmin=0.0, vmax=highest, aspect="auto")
+    for (row, column), value in np.ndenumerate(values):
+        colour = "white" if value < 0.5 * highest else "black"
+        ax.text(column, row, f"{value:.2f}", ha="center", va="center", color=colour, fontsize=8.5)
+    ax.set_xticks(range(len(columns)), [str(each) for each in columns])
+    ax.set_yticks(range(len(rows)), [str(each) for each in rows])
+    ax.set_xlabel(xlabel)
+    ax.set_ylabel(ylabel)
+    ax.grid(visible=False)
     return ax
 
 

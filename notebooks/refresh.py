@@ -1,10 +1,11 @@
-"""Runs every canonical notebook at its defaults, from an empty store, and stores its text outputs.
+"""Runs canonical notebooks, all or those that are named, at their defaults from an empty store; stores their text outputs.
 
 ``make notebooks`` calls it. Images, timestamps and the outputs of cells tagged ``nbval-ignore-output`` are not stored,
 so that a second run changes no byte.
 """
 
 import os
+import sys
 import tempfile
 from pathlib import Path
 
@@ -16,7 +17,7 @@ _FOLDER = Path(__file__).parent
 
 def main() -> None:
     """Refreshes each notebook in place."""
-    for path in sorted(_FOLDER.rglob("*.ipynb")):
+    for path in map(Path, sys.argv[1:] or sorted(_FOLDER.rglob("*.ipynb"))):
         with tempfile.TemporaryDirectory() as store:
             os.environ["LMC_STORE"] = store
             notebook = papermill.execute_notebook(

@@ -19,6 +19,7 @@ from lmc_lib.store import Entry
 
 ROOT = Path(__file__).parents[1]
 RECORDS = sorted((ROOT / "records").glob("*-laptop.json"))
+CURVES = [path for path in RECORDS if path.stem.startswith("weak-")]
 
 
 def load(path):
@@ -80,12 +81,13 @@ def test_the_dashboard_equals_the_results_behind_it(book):
             name: record[name] for name in ("verdict", "settings", "control", "numbers")
         }
         for setting in record["settings"]:
-            aligned = next(each for each in setting["conditions"] if each["quantity"] == "aligned")["estimate"]
-            number = f"{aligned['value']:.3f} [{aligned['low']:.3f}, {aligned['high']:.3f}]"
-            row = next(line for line in dashboard.splitlines() if "| [laptop](" in line and setting["setting"] in line)
-            assert number in row
+            page = f"| [laptop](claims/{record['claim']}.ipynb)"
+            row = next(line for line in dashboard.splitlines() if page in line and setting["setting"] in line)
             assert setting["verdict"] in row
-            assert number in html
+            for estimate in (each["estimate"] for each in setting["conditions"]):
+                number = f"{estimate['value']:.3f} [{estimate['low']:.3f}, {estimate['high']:.3f}]"
+                assert number in row
+                assert number in html
 
 
 @pytest.mark.slow
@@ -115,7 +117,10 @@ def test_every_claim_page_offers_its_report_and_its_curves(book, claim, scale):
     report = json.loads(files[f"{claim}-{scale}.json"].read_text())
     assert (report["claim"], report["scale"]) == (claim, scale)
     with files[f"{claim}-{scale}.csv"].open(newline="") as file:
-        check_numbers(list(csv.DictReader(file)), report["numbers"])
+        rows = list(csv.DictReader(file))
+    assert len(rows) > 20
+    if claim == "weak-connectivity":
+        check_numbers(rows, report["numbers"])
 
 
 def check_numbers(rows, numbers):
@@ -166,7 +171,7 @@ def entries_of(path):
     ]
 
 
-@pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", CURVES, ids=lambda path: path.stem)
 def test_the_table_of_curves_holds_the_numbers_of_the_records(path):
     entries = entries_of(path)
     numbers = json.loads(path.read_text())["report"]["numbers"]
@@ -187,7 +192,7 @@ def canonical():
 
 
 def test_links_to_the_data_stand_before_the_references(canonical):
-    page = load_build().with_downloads(canonical, "toy-laptop", 6160)
+    page = load_build().with_downloads(canonical, "toy-laptop", "curves; 6,160 rows")
     assert len(page.cells) == len(canonical.cells) + 1
     place = next(i for i, cell in enumerate(page.cells) if cell.source.startswith("## Data"))
     assert page.cells[place + 1].source.startswith("## References")
@@ -221,3 +226,16 @@ def test_the_quick_page_has_labels_of_its_own(canonical):
 @pytest.mark.parametrize("verdict", claims.VERDICTS)
 def test_every_verdict_has_a_badge(verdict):
     assert load_build().badge(verdict).endswith(f"`{verdict}`")
+
+
+def test_the_table_of_values_holds_every_number_with_its_networks():
+    run = {"type": "RunSpec", "model": {"family": "mlp", "width": 8, "depth": 3, "norm": "layer"}, "init_seed": 2}
+    spec = {"type": "Anything", "target": {**run, "init_seed": 0}, "others": [run], "points": 3}
+    entry = Entry("f00", spec, {"steps": [0, 9], "barriers": {"none": {"loss": [0.5]}}, "name": "text"}, {}, {})
+    head, *rows = load_build().values_table([entry])
+    assert head == ["measurement", "network", "width", "seeds", "quantity", "value"]
+    assert rows == [
+        ["f00", "mlp-3-layer", 8, "0 2", "steps / 0", 0],
+        ["f00", "mlp-3-layer", 8, "0 2", "steps / 1", 9],
+        ["f00", "mlp-3-layer", 8, "0 2", "barriers / none / loss / 0", 0.5],
+    ]

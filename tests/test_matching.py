@@ -297,6 +297,18 @@ def test_objective_never_falls_and_the_observer_sees_it():
     assert values[-1] == pytest.approx(matching.objective(spec, target, source, found), rel=1e-12)
 
 
+def test_without_lapx_scipy_finds_an_assignment_of_the_same_gain(monkeypatch):
+    from lmc_lib.matching import ascent
+
+    gain = torch.randn(3, 20, 20, generator=order("gain"), dtype=torch.float64)
+    fast = ascent.assign(gain)
+    monkeypatch.setattr(ascent, "lap", None)
+    slow = ascent.assign(gain)
+    assert equal({"": fast.sort(-1).values}, {"": torch.arange(20).expand(3, 20)})
+    totals = [gain.take_along_dim(each[..., None], -1).sum() for each in (fast, slow)]
+    assert float(totals[0]) == pytest.approx(float(totals[1]), rel=1e-9)
+
+
 @pytest.mark.parametrize("at_first", ["all", "some", "none"])
 def test_gains_that_are_corrected_are_those_computed_anew(at_first):
     # The gain of a group is not recomputed when another moves, but corrected, and completed where it left out entries

@@ -12,20 +12,18 @@ import torch
 from jaxtyping import Float
 from numpy import ndarray
 
-from lmc_lib import connectivity, matching, norms, rng, state, symmetry
+from lmc_lib import connectivity, rng, state, symmetry
 from lmc_lib.claims import Estimate, estimate
 from lmc_lib.connectivity import Curve
-from lmc_lib.experiments.runs import RunSpec, architecture, dataset, device, groups, obtain_run
+from lmc_lib.experiments.runs import RunSpec, device, obtain_run
+from lmc_lib.experiments.setting import DIGITS, Setting, digits, setting
 from lmc_lib.experiments.spec import Spec, obtain
 from lmc_lib.state import State
 from lmc_lib.store import Result, Store
-from lmc_lib.symmetry import Permutation, PermutationSpec
+from lmc_lib.symmetry import Permutation
 from lmc_lib.training import Diverged
 
 METHODS = ("none", "random", "weights", "activations")
-
-# Stored values keep this many digits: enough for any use, few enough that two CPUs agree on them.
-_DIGITS = 9
 
 
 @dataclass(frozen=True)
@@ -205,50 +203,32 @@ def _measure(store: Store, spec: PairSpec) -> Result:
         except Diverged as error:
             return Result({"diverged": [side], "step": error.step, "loss": str(error.loss)})
     target, source = ends
-    dtype = next(value.dtype for value in target.values() if value.is_floating_point())
-    loaded = dataset(spec.target.data)
-    model = architecture(spec.target).to(target[next(iter(target))].device, dtype)
-    inputs = loaded.train.inputs.to(dtype)
-    permutations = groups(spec.target.model, spec.target.data, dtype)
-    splits = {"train": loaded.train[: spec.train_examples], "test": loaded.test[: spec.test_examples]}
-    reset_inputs = inputs[: spec.reset_examples] if norms.has_statistics(model) else None
+    here = setting(
+        spec.target,
+        train_examples=spec.train_examples,
+        test_examples=spec.test_examples,
+        matching_examples=spec.matching_examples,
+        reset_examples=spec.reset_examples,
+    )
     values: dict[str, Any] = {"curves": {}, "fixed_points": {}, "distance": {}}
     lines: dict[str, Curve] | None = None
     for method in METHODS:
-        permutation = _permutation(method, spec, permutations, target, source, inputs)
-        moved = symmetry.permute(source, permutation, permutations)
-        lines = connectivity.curves(
-            model, target, moved, splits, points=spec.points, reset_inputs=reset_inputs, ends_of=lines
-        )
+        permutation = _permutation(method, spec, here, target, source)
+        moved = symmetry.permute(source, permutation, here.permutations)
+        lines = here.line(target, moved, spec.points, ends_of=lines)
         values["curves"][method] = {
-            name: {"loss": _digits(line.loss), "error": _digits(line.error)} for name, line in lines.items()
+            name: {"loss": digits(line.loss), "error": digits(line.error)} for name, line in lines.items()
         }
-        values["fixed_points"][method] = round(symmetry.fixed_points(permutation), _DIGITS)
-        values["distance"][method] = float(f"{state.distance(target, moved):.{_DIGITS}g}")
-        values["alphas"] = _digits(lines["train"].alphas)
+        values["fixed_points"][method] = round(symmetry.fixed_points(permutation), DIGITS)
+        values["distance"][method] = float(f"{state.distance(target, moved):.{DIGITS}g}")
+        values["alphas"] = digits(lines["train"].alphas)
     return Result(values)
 
 
-def _permutation(
-    method: str,
-    spec: PairSpec,
-    permutations: PermutationSpec,
-    target: State,
-    source: State,
-    inputs: torch.Tensor,
-) -> Permutation:
+def _permutation(method: str, spec: PairSpec, here: Setting, target: State, source: State) -> Permutation:
     generator = rng.stream(spec.seed, method, spec.target.init_seed, spec.source.init_seed)
+    if method == "none":
+        return symmetry.identity(here.permutations)
     if method == "random":
-        return symmetry.random(permutations, generator=generator)
-    if method == "weights":
-        return matching.weight_matching(
-            permutations, target, source, generator=generator, start="identity", restarts=spec.restarts, order="random"
-        )
-    if method == "activations":
-        examples = inputs[: spec.matching_examples]
-        return matching.activation_matching(permutations, target, source, examples, generator=generator)
-    return symmetry.identity(permutations)
-
-
-def _digits(values: torch.Tensor) -> list[float]:
-    return [float(f"{value:.{_DIGITS}g}") for value in values.tolist()]
+        return symmetry.random(here.permutations, generator=generator)
+    return here.match(method, target, source, generator=generator, restarts=spec.restarts)

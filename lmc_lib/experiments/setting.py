@@ -1,0 +1,90 @@
+"""What a measurement needs besides weights: the architecture, its groups and the data, as one value."""
+
+__all__ = ["DIGITS", "Setting", "digits", "setting"]
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from lmc_lib import connectivity, matching, norms
+from lmc_lib.connectivity import Curve
+from lmc_lib.data import Split
+from lmc_lib.experiments.runs import RunSpec, architecture, dataset, device, groups
+from lmc_lib.state import State
+from lmc_lib.symmetry import Permutation, PermutationSpec
+
+# Stored values keep this many digits: enough for any use, few enough that two CPUs agree on them.
+DIGITS = 9
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Architecture, groups and data of a measurement.
+
+    Attributes:
+        model: the architecture, in the precision of the weights.
+        permutations: its groups.
+        splits: the examples on which lines are evaluated, by name.
+        matching_inputs: the examples that activation matching sees.
+        reset_inputs: the examples for BatchNorm statistics; None if the network keeps none.
+    """
+
+    model: nn.Module
+    permutations: PermutationSpec
+    splits: dict[str, Split]
+    matching_inputs: Tensor
+    reset_inputs: Tensor | None
+
+    def line(
+        self, target: State, source: State, points: int, ends_of: dict[str, Curve] | None = None
+    ) -> dict[str, Curve]:
+        """The straight line between two networks, on every split."""
+        return connectivity.curves(
+            self.model, target, source, self.splits, points=points, reset_inputs=self.reset_inputs, ends_of=ends_of
+        )
+
+    def match(
+        self,
+        method: str,
+        target: State | list[State],
+        source: State | list[State],
+        *,
+        generator: torch.Generator,
+        restarts: int = 1,
+    ) -> Permutation:
+        """The permutation by ``"weights"``, with the papers' identity start and random order, or ``"activations"``."""
+        if method == "weights":
+            return matching.weight_matching(
+                self.permutations, target, source, generator=generator, restarts=restarts, order="random"
+            )
+        return matching.activation_matching(
+            self.permutations, target, source, self.matching_inputs, generator=generator
+        )
+
+
+def setting(
+    run: RunSpec,
+    *,
+    train_examples: int | None,
+    test_examples: int | None,
+    matching_examples: int,
+    reset_examples: int,
+) -> Setting:
+    """Builds the setting of a run, on the device and in the precision of its training."""
+    dtype = torch.float64 if run.train.precision == "portable" else torch.float32
+    loaded = dataset(run.data)
+    model = architecture(run).to(device(run.train), dtype)
+    inputs = loaded.train.inputs.to(dtype)
+    return Setting(
+        model,
+        groups(run.model, run.data, dtype),
+        {"train": loaded.train[:train_examples], "test": loaded.test[:test_examples]},
+        inputs[:matching_examples],
+        inputs[:reset_examples] if norms.has_statistics(model) else None,
+    )
+
+
+def digits(values: Tensor) -> list[float]:
+    """A vector as numbers of the digits that are stored."""
+    return [float(f"{value:.{DIGITS}g}") for value in values.tolist()]
