@@ -318,7 +318,7 @@ def test_gains_that_are_corrected_are_those_computed_anew(at_first):
     model, spec = network(ModelSpec("resnet", 8, 8, "none"))
     states = [models.initialise(model, generator=rng.stream(seed, "corrected")) for seed in (0, 1)]
     target, source = (stacked(spec, [each], vectors=True) for each in states)
-    problem = _Weights(spec, target, dict(source))
+    problem = _Weights(spec, target, source)
     left_out = {"all": set(), "some": set(list(target)[::2]), "none": set(target)}[at_first]
     for group in spec.groups:
         problem.gain(group, but=left_out)

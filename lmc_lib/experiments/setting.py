@@ -2,13 +2,14 @@
 
 __all__ = ["DIGITS", "Setting", "digits", "setting"]
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from lmc_lib import connectivity, matching, norms
-from lmc_lib.connectivity import Curve
+from lmc_lib.connectivity import Curve, Simplex
 from lmc_lib.data import Split
 from lmc_lib.experiments.runs import RunSpec, architecture, dataset, device, groups
 from lmc_lib.state import State
@@ -36,12 +37,29 @@ class Setting:
     matching_inputs: Tensor
     reset_inputs: Tensor | None
 
+    def inputs(self, split: str) -> Tensor:
+        """The inputs of a split, in the precision of the weights."""
+        return self.splits[split].inputs.to(self.matching_inputs.dtype)
+
     def line(
         self, target: State, source: State, points: int, ends_of: dict[str, Curve] | None = None
     ) -> dict[str, Curve]:
         """The straight line between two networks, on every split."""
         return connectivity.curves(
             self.model, target, source, self.splits, points=points, reset_inputs=self.reset_inputs, ends_of=ends_of
+        )
+
+    def simplex(
+        self, states: Sequence[State], resolution: int, corners_of: dict[str, Simplex] | None = None
+    ) -> dict[str, Simplex]:
+        """The simplex that several networks span, on every split."""
+        return connectivity.simplex(
+            self.model,
+            states,
+            self.splits,
+            resolution=resolution,
+            reset_inputs=self.reset_inputs,
+            corners_of=corners_of,
         )
 
     def match(

@@ -2,6 +2,7 @@
 
 __all__ = ["objective", "weight_matching"]
 
+import functools
 from collections.abc import Callable, Collection, Sequence
 
 import torch
@@ -79,7 +80,7 @@ def weight_matching(  # noqa: PLR0913 -- the options that experiments compare
     best, best_objective = identity(spec), -float("inf")
     for attempt in range(restarts):
         first = _start(spec, start if attempt == 0 else "random", a, b, generator)
-        problem = _Weights(spec, a, dict(b), cosine=kernel == "cosine")
+        problem = _Weights(spec, a, b, cosine=kernel == "cosine")
         found = coordinate_ascent(
             problem, spec, first, generator=generator, max_sweeps=max_sweeps, order=order, observe=observe
         )
@@ -114,7 +115,7 @@ def _start(
 
 def _greedy(spec: PermutationSpec, target: State, source: State) -> Permutation:
     """Each group by the entries of which it is the last to be aligned."""
-    problem = _Weights(spec, target, dict(source))
+    problem = _Weights(spec, target, source)
     waiting = {name: {group for group, _ in sharing} for name, sharing in problem.sharing.items()}
     permutation = identity(spec)
     for group in spec.groups:
@@ -136,7 +137,7 @@ def _sides(
     if len(targets) != len(sources) or not targets:
         raise ValueError(f"one source is needed for each target, got {len(targets)} targets and {len(sources)} sources")
     sides = stacked(spec, targets, vectors), stacked(spec, sources, vectors)
-    _check_alike(sources[0], targets[0])
+    _check_same_kind(sources[0], targets[0])
     return sides
 
 
@@ -144,7 +145,8 @@ def stacked(spec: PermutationSpec, states: Sequence[State], vectors: bool) -> St
     """The entries that count, those of several states side by side in a last dimension; of a single one not copied."""
     for state in states:
         check(spec, state)
-        _check_alike(state, states[0])
+        _check_finite(state)
+        _check_same_kind(state, states[0])
     return {
         name: torch.stack([each[name].detach() for each in states], -1)
         if len(states) > 1
@@ -159,15 +161,38 @@ def _counts(name: str, value: Tensor, vectors: bool) -> bool:
     return shaped and value.is_floating_point()
 
 
-def _check_alike(state: State, first: State) -> None:
+def _check_finite(state: State) -> None:
     for name, value in state.items():
         if value.is_floating_point() and not bool(value.isfinite().all()):
             raise ValueError(f"{name} holds values that are not finite; weights like these cannot be matched")
+
+
+def _check_same_kind(state: State, first: State) -> None:
+    for name, value in state.items():
         if (value.dtype, value.device) != (first[name].dtype, first[name].device):
             raise ValueError(
                 f"{name} is {value.dtype} on {value.device} in one state and {first[name].dtype} on "
                 f"{first[name].device} in another"
             )
+
+
+def _with_vectors_joined(
+    members: dict[str, list[Member]], target: State, source: State
+) -> tuple[dict[str, list[Member]], State, State]:
+    """Puts the biases and scales of each group side by side in one matrix, since many small products are slow."""
+    sides = dict(target), dict(source)
+    joined = {}
+    for group, each in members.items():
+        vectors = [m for m in each if target[m.name].dim() == 2 and m.places.dim() == 2 and m.places.shape[1] == 1]
+        vectors = [m for m in vectors if len(m.places) == len(target[m.name])]
+        names = {m.name for m in vectors}
+        joined[group] = [m for m in each if m.name not in names]
+        if vectors:
+            name = f"vectors of {group}"
+            for side in sides:
+                side[name] = torch.cat([m.rows(side.pop(m.name)) for m in vectors], -1)
+            joined[group].append(Member(name, 0, 1, torch.arange(len(vectors[0].places))[:, None]))
+    return joined, *sides
 
 
 class _Weights:
@@ -179,10 +204,9 @@ class _Weights:
 
     def __init__(self, spec: PermutationSpec, target: State, source: State, *, cosine: bool = False) -> None:
         self.spec = spec
-        self.target = target
-        self.source = source
         self.cosine = cosine
-        self.members = {group: [m for m in each if m.name in target] for group, each in spec.members.items()}
+        members = {group: [m for m in each if m.name in target] for group, each in spec.members.items()}
+        self.members, self.target, self.source = _with_vectors_joined(members, target, source)
         # The gain of a group so far, and the entries that it counts.
         self._gains: dict[str, Tensor] = {}
         self._counted: dict[str, set[str]] = {group: set() for group in self.members}
@@ -272,7 +296,7 @@ class _Weights:
 
     def _sum(self, group: str, parts: Sequence[Tensor], *, square: bool = False) -> Tensor:
         if parts:
-            return torch.stack(list(parts)).sum(0) if len(parts) > 1 else parts[0]
+            return functools.reduce(torch.add, parts)
         shape = self.spec.groups[group].shape
         side = torch.Size(shape).numel() if square else shape[-1]
         return torch.zeros(*(() if square else shape[:-1]), side, side, dtype=torch.float64)

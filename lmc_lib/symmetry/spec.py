@@ -17,6 +17,7 @@ __all__ = [
     "rearrange",
 ]
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -56,7 +57,8 @@ class Group(NamedTuple):
         return (*self.blocks, self.size)
 
 
-class Member(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Member:
     """An axis along which a group acts.
 
     Attributes:
@@ -78,9 +80,14 @@ class Member(NamedTuple):
     def rows(self, value: Tensor) -> Tensor:
         """The tensor as ``(*blocks, size, everything else)``: what belongs to each unit."""
         front = self.flat(value).movedim(self.dim, 0)
-        if self.places.numel() == len(front) and bool((self.places.reshape(-1) == torch.arange(len(front))).all()):
-            return front.reshape(*self.places.shape[:-1], -1)
-        return front[self.places.reshape(-1)].reshape(*self.places.shape[:-1], -1)
+        if not (self._begins_in_order and len(front) == self.places.numel()):
+            front = front[self.places.reshape(-1)]
+        return front.reshape(*self.places.shape[:-1], -1)
+
+    @functools.cached_property
+    def _begins_in_order(self) -> bool:
+        """Whether the places are the first ones along the axis in their order, so that nothing need be copied."""
+        return bool((self.places.reshape(-1) == torch.arange(self.places.numel())).all())
 
     def moved(self, order: Tensor) -> Tensor:
         """The places from which each unit's places are filled when the units are put into this order."""
