@@ -1,6 +1,6 @@
 """Statistics of batch normalisation: re-estimated after weights were changed from outside (RESET)."""
 
-__all__ = ["has_statistics", "reset"]
+__all__ = ["has_statistics", "reset", "reset_"]
 
 import copy
 
@@ -40,12 +40,25 @@ def reset(model: nn.Module, state: State, inputs: Tensor, *, batch_size: int = 2
     """
     if not has_statistics(model):
         return dict(state)
+    value = next(value for value in state.values() if value.is_floating_point())
+    network = copy.deepcopy(model).to(value.device, value.dtype)
+    network.load_state_dict(state)
+    reset_(network, inputs.to(value.device, value.dtype), batch_size=batch_size)
+    return {name: value.detach() for name, value in network.state_dict().items()}
+
+
+def reset_(network: nn.Module, inputs: Tensor, *, batch_size: int = 256) -> None:
+    """Like :func:`reset`, in place: for a network that holds its weights and belongs to the caller.
+
+    Args:
+        network: its statistics are overwritten.
+        inputs: examples of the training set, on the device and in the dtype of the weights.
+        batch_size: largest number of examples a batch.
+
+    Raises:
+        ValueError: if there are fewer than two examples, which have no variance.
+    """
     if len(inputs) < 2:
         raise ValueError(f"normalisation statistics need at least two examples, got {len(inputs)}")
     batch_size = min(batch_size, len(inputs))
-    dtype = next(value.dtype for value in state.values() if value.is_floating_point())
-    inputs = inputs.to(next(iter(state.values())).device, dtype)
-    network = copy.deepcopy(model).to(inputs.device, dtype)
-    network.load_state_dict(state)
     update_bn([batch for batch in torch.split(inputs, batch_size) if len(batch) == batch_size], network)
-    return {name: value.detach() for name, value in network.state_dict().items()}

@@ -1,8 +1,8 @@
 """Figures of the book. Each function draws arrays on an ``Axes`` and returns it; nothing here computes a result."""
 
 __all__ = [
-    "LABELS", "STYLE", "along_steps", "barriers_against_width", "barriers_of_pairs", "growth", "interpolation_curves",
-    "matrix",
+    "LABELS", "STYLE", "along_steps", "barriers_against_width", "barriers_of_pairs", "compositions", "growth",
+    "interpolation_curves", "matrix", "triangle",
 ]  # fmt: skip
 
 from collections.abc import Mapping, Sequence
@@ -11,15 +11,22 @@ import numpy as np
 import seaborn as sns
 from jaxtyping import Float
 from matplotlib.axes import Axes
+from matplotlib.colors import BoundaryNorm
 from numpy import ndarray
 
 # The palette tells its colours apart under the common colour-vision deficiencies; dashes and markers repeat them.
 _PALETTE = sns.color_palette("colorblind")
-_COLOURS = {"none": _PALETTE[3], "random": _PALETTE[7], "weights": _PALETTE[0], "activations": _PALETTE[2]}
-_DASHES: dict[str, str | tuple[int, tuple[int, ...]]] = {
-    "none": "-", "random": (0, (1, 1)), "weights": "--", "activations": "-."
+_COLOURS = {
+    "none": _PALETTE[3], "random": _PALETTE[7], "weights": _PALETTE[0], "activations": _PALETTE[2],
+    "merge": _PALETTE[1], "cycle": _PALETTE[4], "apart": _PALETTE[5],
 }  # fmt: skip
-_MARKERS = {"none": "o", "random": "X", "weights": "s", "activations": "D"}
+_DASHES: dict[str, str | tuple[int, tuple[int, ...]]] = {
+    "none": "-", "random": (0, (1, 1)), "weights": "--", "activations": "-.", "merge": (0, (5, 1)),
+    "cycle": (0, (3, 1, 1, 1, 1, 1)), "apart": (0, (1, 2)),
+}  # fmt: skip
+_MARKERS = {
+    "none": "o", "random": "X", "weights": "s", "activations": "D", "merge": "^", "cycle": "v", "apart": "P"
+}  # fmt: skip
 
 # Of lines that stand for no method.
 _SERIES = [_PALETTE[each] for each in (3, 0, 2, 1, 4, 5)]
@@ -29,6 +36,9 @@ LABELS = {
     "random": "random permutation",
     "weights": "weight matching",
     "activations": "activation matching",
+    "merge": "merge-many",
+    "cycle": "cycle-consistent matching",
+    "apart": "matched to different copies",
 }
 
 STYLE = {
@@ -139,19 +149,21 @@ def barriers_against_width(
 
 def along_steps(
     ax: Axes,
-    steps: Sequence[int],
+    steps: Sequence[int | str],
     curves: Mapping[str, Float[ndarray, "pairs steps"]],
     *,
     bound: float | None = None,
+    xlabel: str = "checkpoint (updates)",
     ylabel: str,
 ) -> Axes:
-    """Draws barriers along training: the median over pairs, and each pair faintly. Checkpoints are evenly spaced.
+    """Draws barriers along a sequence: the median over pairs, and each pair faintly. Steps are evenly spaced.
 
     Args:
         ax: where to draw.
-        steps: the checkpoints, in updates.
-        curves: for each line, by its label, the barriers of every pair.
+        steps: the checkpoints of a training, in updates, or the levels of a pruning.
+        curves: for each line, by its label, the barriers (or other scores) of every pair.
         bound: the largest barrier of a connected pair.
+        xlabel: what the steps are, with their unit.
         ylabel: the barrier with its unit.
     """
     places = np.arange(len(steps))
@@ -161,7 +173,7 @@ def along_steps(
     if bound is not None:
         ax.axhline(bound, color="0.3", linewidth=1.0, linestyle=":")
     ax.set_xticks(places, [str(step) for step in steps])
-    ax.set_xlabel("checkpoint (updates)")
+    ax.set_xlabel(xlabel)
     ax.set_ylabel(ylabel)
     _show_zero(ax)
     return ax
@@ -197,6 +209,78 @@ def matrix(
     ax.set_xlabel(xlabel)
     ax.set_ylabel(ylabel)
     ax.grid(visible=False)
+    return ax
+
+
+def triangle(
+    ax: Axes,
+    weights: Float[ndarray, "points 3"],
+    values: Float[ndarray, " points"],
+    corners: Sequence[str],
+    *,
+    levels: Float[ndarray, " levels"],
+) -> Axes:
+    """Draws scores between three networks as a contour map; its colours are the first collection of the axes.
+
+    Args:
+        ax: where to draw.
+        weights: barycentric coordinates, the corners among them.
+        values: the scores at the points.
+        corners: names of the three networks: at the lower left, the lower right and the top.
+        levels: the heights of the contours, rising; the same for maps that are compared.
+    """
+    places = np.array([[0.0, 0.0], [1.0, 0.0], [0.5, np.sqrt(0.75)]])
+    x, y = (weights @ places).T
+    # Each step between two levels counts alike for the colours, also where levels are not evenly spaced.
+    norm = BoundaryNorm(levels, 256, extend="both")
+    ax.tricontourf(x, y, values, levels=levels, cmap="cividis", norm=norm, extend="both")
+    lines = ax.tricontour(x, y, values, levels=levels[::2], colors="white", linewidths=0.6)
+    ax.clabel(lines, fontsize=7.5, fmt="%.2g")
+    ax.plot(x, y, ".", color="black", markersize=2, alpha=0.5)
+    for name, (left, low), shift in zip(corners, places, [(0, -6), (0, -6), (0, 6)], strict=True):
+        below = "top" if shift[1] < 0 else "bottom"
+        ax.annotate(name, (left, low), shift, textcoords="offset points", ha="center", va=below)
+    ax.set_aspect("equal")
+    ax.set_axis_off()
+    return ax
+
+
+def compositions(
+    ax: Axes,
+    barriers: Mapping[str, Float[ndarray, "chains lengths"]],
+    *,
+    bound: float | None = None,
+    xlabel: str,
+    ylabel: str,
+) -> Axes:
+    """Draws barriers against the number of composed permutations: the median over chains, and each chain faintly.
+
+    Args:
+        ax: where to draw.
+        barriers: for each method the barriers of every chain, from one permutation on.
+        bound: the largest barrier of a connected pair.
+        xlabel: what was composed.
+        ylabel: the barrier with its unit.
+    """
+    for method, values in barriers.items():
+        numbers = np.arange(1, values.shape[1] + 1)
+        colour = _COLOURS[method]
+        ax.plot(numbers, values.T, color=colour, alpha=0.3, linewidth=0.8)
+        ax.plot(
+            numbers,
+            np.median(values, axis=0),
+            color=colour,
+            linestyle=_DASHES[method],
+            marker=_MARKERS[method],
+            markersize=5,
+            label=LABELS[method],
+        )
+        ax.set_xticks(numbers, [str(number) for number in numbers])
+    if bound is not None:
+        ax.axhline(bound, color="0.3", linewidth=1.0, linestyle=":")
+    ax.set_xlabel(xlabel)
+    ax.set_ylabel(ylabel)
+    _show_zero(ax)
     return ax
 
 

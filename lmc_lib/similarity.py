@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 
-def angular_cka(first: Float[Tensor, "examples units"], second: Float[Tensor, "examples others"]) -> float:
+def angular_cka(first: Float[Tensor, "examples units"], second: Float[Tensor, "rows others"]) -> float:
     r"""The angle between two representations by linear centred kernel alignment, in radians.
 
     With centred representations :math:`X, Y` and their kernels :math:`K = XX^\top`, :math:`L = YY^\top`:

@@ -15,11 +15,12 @@ __all__ = [
     "given",
     "interpolate",
     "is_finite",
+    "masked",
     "norm",
 ]
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -104,6 +105,27 @@ def norm(state: State) -> float:
 def is_finite(state: State) -> bool:
     """Says whether no tensor of the state holds a NaN or an infinity."""
     return all(bool(value.isfinite().all()) for value in state.values())
+
+
+def masked(state: State, masks: Mapping[str, Tensor]) -> State:
+    """Sets to zero what masks leave out.
+
+    Args:
+        state: weights; unchanged.
+        masks: for some entries of the state a tensor of booleans of the same shape, True where a weight stays.
+
+    Raises:
+        ValueError: if the masks do not fit the state.
+    """
+    for name, mask in masks.items():
+        if name not in state:
+            raise ValueError(f"there is a mask for {name}, which is not in the state: it is another architecture's")
+        if mask.shape != state[name].shape or mask.dtype != torch.bool:
+            raise ValueError(
+                f"the mask of {name} holds {mask.dtype} of shape {tuple(mask.shape)}; it should hold booleans of shape "
+                f"{tuple(state[name].shape)}"
+            )
+    return state | {name: state[name].masked_fill(~mask.to(state[name].device), 0) for name, mask in masks.items()}
 
 
 def fingerprint(state: State) -> str:

@@ -1,7 +1,7 @@
-"""Runs canonical notebooks, all or those that are named, at their defaults from an empty store; stores their text outputs.
+"""Runs canonical notebooks at their defaults, from an empty store, and stores their text outputs.
 
-``make notebooks`` calls it. Images, timestamps and the outputs of cells tagged ``nbval-ignore-output`` are not stored,
-so that a second run changes no byte.
+``make notebooks`` calls it for all of them; arguments name some. Images, timestamps and the outputs of cells tagged
+``nbval-ignore-output`` are not stored, so that a second run changes no byte.
 """
 
 import os

@@ -138,6 +138,15 @@ def matrix_of(pairs, replicas):
     return matrix
 
 
+def array_of(sets, replicas):
+    """The symmetric array of values by set, one axis a member, with gaps elsewhere."""
+    array = np.full((replicas,) * len(next(iter(sets))), np.nan)
+    for members, value in sets.items():
+        for places in itertools.permutations(members):
+            array[places] = value
+    return array
+
+
 def exchangeable(generator, replicas):
     """Values of pairs around 1 that share the effects of their networks; the mean of all such values is 1."""
     networks = generator.standard_normal(replicas)
@@ -213,6 +222,50 @@ class TestEstimate:
         wide[kept] = values
         assert estimate(wide, rng=rng.numpy_stream(0)) == estimate(values, rng=rng.numpy_stream(0))
 
+    @pytest.mark.parametrize("size", [3, 4])
+    @pytest.mark.parametrize("statistic", ["median", "mean"])
+    def test_interval_over_larger_sets_is_that_of_all_resamples_counted_out(self, size, statistic):
+        # Five replicas have 3,125 resamples; the bounds on the drawn quantiles are those of the pairs above.
+        generator = rng.numpy_stream(2, "test", size)
+        networks = generator.standard_normal(5)
+        sets = {
+            each: networks[list(each)].sum() + generator.normal() for each in itertools.combinations(range(5), size)
+        }
+        function = getattr(statistics, statistic)
+        overall, everything = function(sets.values()), []
+        for drawn in itertools.product(range(5), repeat=5):
+            different = [
+                sets[tuple(sorted(each))] for each in itertools.permutations(drawn, size) if len(set(each)) == size
+            ]
+            everything.append(function(different) if different else overall)
+        values = array_of(sets, 5)
+        found = estimate(values, rng=rng.numpy_stream(0, "test"), statistic=statistic, resamples=4000)
+        for end, level in ((found.low, 2.5), (found.high, 97.5)):
+            low, high = np.percentile(everything, [level - 1, level + 1], method="nearest")
+            assert low - 1e-12 <= end <= high + 1e-12
+        assert found.value == pytest.approx(overall, abs=1e-14)
+        assert (found.pairs, found.replicas, found.size) == (len(sets), 5, size)
+
+    def test_what_the_statistic_is_over_has_its_name(self):
+        names = {2: "6 pairs of 4 networks", 3: "4 triples of 4 networks", 4: "15 sets of 4 of 6 networks"}
+        for size, name in names.items():
+            count = {2: 4, 3: 4, 4: 6}[size]
+            values = array_of(dict.fromkeys(itertools.combinations(range(count), size), 1.0), count)
+            assert estimate(values, rng=rng.numpy_stream(0)).count == name
+
+    def test_places_of_a_triple_with_one_replica_twice_do_not_count(self):
+        sets = {each: float(sum(each)) for each in itertools.combinations(range(5), 3)}
+        filled = np.where(np.isnan(array_of(sets, 5)), -100.0, array_of(sets, 5))
+        assert estimate(filled, rng=rng.numpy_stream(0)) == estimate(array_of(sets, 5), rng=rng.numpy_stream(0))
+
+    def test_fewer_than_four_replicas_are_refused_for_triples(self):
+        with pytest.raises(ValueError, match="over triples needs at least four replicas, got 3"):
+            estimate(array_of({(0, 1, 2): 1.0}, 5), rng=rng.numpy_stream(0))
+
+    def test_axes_of_different_length_are_refused(self):
+        with pytest.raises(ValueError, match=r"same replicas, got the shape \(3, 4\)"):
+            estimate(np.ones((3, 4)), rng=rng.numpy_stream(0))
+
     def test_an_unknown_statistic_is_refused(self):
         with pytest.raises(ValueError, match="unknown statistic 'mode'; there are median, mean"):
             estimate(exchangeable(rng.numpy_stream(0), 5), rng=rng.numpy_stream(0), statistic="mode")
@@ -278,6 +331,17 @@ class TestReport:
             "outcome": "failed",
             "estimate": {"value": 0.25, "low": 0.2, "high": 0.3, "pairs": 10, "replicas": 5},
         }
+
+    def test_estimates_over_triples_say_so(self):
+        triples = Estimate(0.25, 0.2, 0.3, pairs=10, replicas=5, size=3)
+        judged = judge(CLAIM, "three", evidence("met", "met", "met") | {"raw": triples})
+        bundle = conclude(CLAIM, [judged], judged, scale="quick", numbers={})._repr_mimebundle_()
+        (kind,) = (name for name in bundle if name.endswith("report+json"))
+        of_triples, of_pairs, _ = (each["estimate"] for each in bundle[kind]["settings"][0]["conditions"])
+        assert (of_triples["pairs"], of_triples["replicas"], of_triples["size"]) == (10, 5, 3)
+        assert of_pairs.keys() == {"value", "low", "high", "pairs", "replicas"}
+        for words in (bundle["text/plain"], bundle["text/html"]):
+            assert "10 triples of 5 networks" in words
 
     def test_json_round_trip(self, report):
         assert json.loads(json.dumps(report.as_json(), allow_nan=False)) == report.as_json()

@@ -1,6 +1,8 @@
 """Barriers: closed forms, the three conventions by hand, curves against a loop that loads every point into a module."""
 
 import copy
+import math
+from itertools import permutations
 
 import pytest
 import torch
@@ -12,7 +14,18 @@ from torch.nn import functional as F
 from torch.optim.swa_utils import update_bn
 
 from lmc_lib import models, norms, rng, state, symmetry
-from lmc_lib.connectivity import CONVENTIONS, Curve, Scores, barrier, curves, evaluate, pairwise_barriers
+from lmc_lib.connectivity import (
+    CONVENTIONS,
+    Curve,
+    Scores,
+    Simplex,
+    barrier,
+    barycentric,
+    curves,
+    evaluate,
+    pairwise_barriers,
+    simplex,
+)
 from lmc_lib.data import Split
 from lmc_lib.models import ModelSpec
 
@@ -365,3 +378,154 @@ def test_pairwise_barriers_are_those_of_the_curves(spec, quantity, random_weight
 def test_a_single_network_has_no_pairs(random_weights):
     model = models.mlp(128, 3, widths=(6,))
     assert pairwise_barriers(model, [random_weights(model)], split()).tolist() == [[0.0]]
+
+
+# -- simplices ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("corners", "resolution"), [(2, 2), (2, 7), (3, 1), (3, 10), (4, 3), (5, 5)])
+def test_barycentric_coordinates_are_all_and_each_once(corners, resolution):
+    weights = barycentric(corners, resolution)
+    assert weights.shape == (math.comb(resolution + corners - 1, corners - 1), corners)
+    numerators = (weights * resolution).round().int()
+    torch.testing.assert_close(weights, numerators.double() / resolution, rtol=0, atol=0)
+    assert (numerators >= 0).all()
+    assert (numerators.sum(1) == resolution).all()
+    assert numerators.tolist() == sorted(map(list, {tuple(row) for row in numerators.tolist()}), reverse=True)
+
+
+def bowl(corners, resolution, height, tilt):
+    """A simplex with the values ``h (1 - |w|^2) + tilt . w``, for the loss, and a tenth of them for the error."""
+    weights = barycentric(corners, resolution)
+    loss = height * (1 - weights.square().sum(1)) + weights @ values(*tilt)
+    return Simplex(weights, loss, loss / 10)
+
+
+@given(
+    height=st.floats(-3.0, 3.0),
+    tilt=st.lists(st.floats(0.0, 5.0), min_size=4, max_size=4),
+    corners=st.sampled_from([2, 3, 4]),
+)
+def test_quadratic_on_a_simplex_has_its_closed_form(height, tilt, corners):
+    # It is 0 at the corners but for the plane, and highest in the middle, which 12 steps reach for 2, 3 and 4 corners.
+    found = bowl(corners, 12, height, tilt[:corners])
+    assert found.corners().tolist() == pytest.approx(tilt[:corners], abs=ROUNDING)
+    assert found.barrier() == pytest.approx(max(height, 0.0) * (1 - 1 / corners), abs=ROUNDING)
+    assert found.barrier("error") == pytest.approx(found.barrier() / 10, abs=ROUNDING)
+    assert found.heights().tolist() == pytest.approx(
+        (height * (1 - found.weights.square().sum(1))).tolist(), abs=ROUNDING
+    )
+    # On an edge the others' weights are 0: h (1 - a^2 - (1 - a)^2) is highest in the middle, at h / 2.
+    assert found.edge(0, corners - 1).barrier() == pytest.approx(max(height, 0.0) / 2, abs=ROUNDING)
+
+
+def test_edges_of_a_simplex_run_from_start_to_end():
+    found = bowl(3, 4, 2.0, [1.0, 5.0, 3.0])
+    there, back = found.edge(1, 2), found.edge(2, 1)
+    assert there.alphas.tolist() == back.alphas.tolist() == [0.0, 0.25, 0.5, 0.75, 1.0]
+    assert there.loss.tolist() == back.loss.flip(0).tolist()
+    assert (there.at(0).loss, there.at(-1).loss) == (5.0, 3.0)
+
+
+@pytest.mark.parametrize("quantity", ["loss", "error"])
+@pytest.mark.parametrize("spec", NETWORKS[::2], ids=str)
+def test_edges_of_a_simplex_equal_the_curves(spec, quantity, random_weights):
+    model, states, examples, inputs = copies(spec, random_weights)
+    splits = {"test": examples, "half": examples[:15]}
+    found = simplex(model, states, splits, resolution=3, reset_inputs=inputs)
+    assert found.keys() == splits.keys()
+    for start, end in ((0, 1), (0, 2), (1, 2)):
+        lines = curves(model, states[start], states[end], splits, points=4, reset_inputs=inputs)
+        for name, line in lines.items():
+            edge = found[name].edge(start, end)
+            torch.testing.assert_close(edge.alphas, line.alphas, rtol=0, atol=1e-15)
+            torch.testing.assert_close(edge.loss, line.loss, rtol=1e-12, atol=0)
+            assert torch.equal(edge.error, line.error)
+            assert edge.barrier(quantity) <= found[name].barrier(quantity) + ROUNDING
+    assert found["test"].barrier(quantity) > 0.05
+
+
+def test_a_simplex_of_two_networks_is_a_line(random_weights):
+    model, examples = models.build(NETWORKS[0], (2, 8, 8), 3), {"test": split()}
+    start, end = random_weights(model, "start"), random_weights(model, "end")
+    line = curves(model, start, end, examples, points=5)["test"]
+    found = simplex(model, [start, end], examples, resolution=4)["test"]
+    assert found.weights.T.tolist() == [line.alphas.flip(0).tolist(), line.alphas.tolist()]
+    assert torch.equal(found.loss, line.loss)
+    assert found.barrier() == pytest.approx(line.barrier(), abs=ROUNDING)
+
+
+@pytest.mark.parametrize("spec", NETWORKS[::2], ids=str)
+def test_a_simplex_does_not_depend_on_the_names_of_its_corners(spec, random_weights):
+    model, states, examples, inputs = copies(spec, random_weights)
+    first = simplex(model, states, {"test": examples}, resolution=3, reset_inputs=inputs)["test"]
+    for order in permutations(range(3)):
+        renamed = [states[each] for each in order]
+        found = simplex(model, renamed, {"test": examples}, resolution=3, reset_inputs=inputs)["test"]
+        assert found.barrier() == pytest.approx(first.barrier(), rel=1e-10)
+        assert found.barrier("error") == first.barrier("error")
+        for weights, loss in zip(found.weights.tolist(), found.loss, strict=True):
+            original = [weights[order.index(corner)] for corner in range(3)]
+            (place,) = (first.weights == values(*original)).all(1).nonzero()
+            assert float(loss) == pytest.approx(float(first.loss[place]), rel=1e-10)
+
+
+@pytest.mark.parametrize("spec", NETWORKS, ids=str)
+def test_points_of_a_simplex_agree_with_a_module_for_each(spec, random_weights):
+    model, states, examples, inputs = copies(spec, random_weights)
+    found = simplex(model, states, {"test": examples}, resolution=2, reset_inputs=inputs)["test"]
+    for weights, loss, error in zip(found.weights.tolist(), found.loss, found.error, strict=True):
+        network = copy.deepcopy(model).double()
+        network.load_state_dict(state.combine(states, weights))
+        if inputs is not None:
+            update_bn([inputs], network)
+        assert (float(loss), float(error)) == pytest.approx(
+            naive_scores(model, network.state_dict(), examples), rel=ROUNDING
+        )
+
+
+def test_known_corners_are_reused_and_the_inside_is_computed(random_weights):
+    model, splits = models.mlp(128, 3, widths=(6,)), {"train": split(9, "train"), "test": split()}
+    states = [random_weights(model, seed) for seed in range(3)]
+    plain = simplex(model, states, splits, resolution=2)
+    known = {name: bowl(3, 4, 1.0, [7.0 + i, 8.0, 9.0]) for i, name in enumerate(splits)}
+    reused = simplex(model, states, splits, resolution=2, corners_of=known)
+    for name in splits:
+        inside = plain[name].weights.max(1).values < 1
+        assert torch.equal(reused[name].corners(), known[name].corners())
+        assert torch.equal(reused[name].corners("error"), known[name].corners("error"))
+        assert torch.equal(reused[name].loss[inside], plain[name].loss[inside])
+
+
+def test_a_simplex_leaves_its_arguments_alone(random_weights):
+    model = models.build(NETWORKS[2], (2, 8, 8), 3)
+    states, examples = [random_weights(model, seed) for seed in range(3)], split()
+    before = [state.fingerprint(each) for each in (model.state_dict(), *states, {"x": examples.inputs})]
+    simplex(model, states, {"test": examples}, resolution=2, reset_inputs=examples.inputs)
+    assert [state.fingerprint(each) for each in (model.state_dict(), *states, {"x": examples.inputs})] == before
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_a_simplex_needs_two_networks(count, random_weights):
+    model = models.mlp(128, 3, widths=(6,))
+    with pytest.raises(ValueError, match=f"at least two networks, got {count}"):
+        simplex(model, [random_weights(model)] * count, {"test": split()})
+
+
+@pytest.mark.parametrize("resolution", [-1, 0, 1])
+def test_a_simplex_needs_points_between_its_corners(resolution, random_weights):
+    model = models.mlp(128, 3, widths=(6,))
+    with pytest.raises(ValueError, match=f"resolution is at least 2, got {resolution}"):
+        simplex(model, [random_weights(model)] * 3, {"test": split()}, resolution=resolution)
+
+
+def test_a_simplex_refuses_what_a_line_refuses(random_weights):
+    model, other = (
+        models.build(NETWORKS[2], (2, 8, 8), 3),
+        models.build(ModelSpec("resnet", 5, 8, "batch"), (2, 8, 8), 3),
+    )
+    states = [random_weights(model), random_weights(model), random_weights(other)]
+    with pytest.raises(ValueError, match="pass reset_inputs"):
+        simplex(model, states[:2], {"test": split()})
+    with pytest.raises(ValueError, match=r"in one state and .* in the other"):
+        simplex(model, states, {"test": split()}, reset_inputs=split().inputs)

@@ -74,6 +74,57 @@ def test_methods_differ_in_colour_and_in_dashes(ax):
     assert {to_rgba(line.get_color()) for line in medians} <= palette
 
 
+# -- three networks ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def triangle():
+    """Weights and values on a triangle: a plane, so that contours are straight."""
+    weights = np.array([[i, j, 4 - i - j] for i in range(5) for j in range(5 - i)]) / 4
+    return weights, weights @ [1.0, 2.0, 4.0]
+
+
+def test_triangle_shows_its_points_inside_named_corners(ax, triangle):
+    assert plotting.triangle(ax, *triangle, ["A", "B", "C"], levels=np.linspace(1, 4, 7)) is ax
+    (dots,) = ax.lines
+    x, y = dots.get_data()
+    # The corner of each network, in the order of the columns: lower left, lower right, top.
+    for corner, place in enumerate([(0.0, 0.0), (1.0, 0.0), (0.5, 0.75**0.5)]):
+        (index,) = np.flatnonzero(triangle[0][:, corner] == 1)
+        assert (x[index], y[index]) == pytest.approx(place, abs=1e-15)
+    named = {text.get_text(): text.xy for text in ax.texts if text.get_text() in "ABC"}
+    assert named == {"A": (0.0, 0.0), "B": (1.0, 0.0), "C": (0.5, pytest.approx(0.75**0.5))}
+    assert ax.get_aspect() == 1.0
+
+
+def test_triangle_has_the_given_levels(ax, triangle):
+    levels = np.geomspace(0.5, 5, 9)
+    plotting.triangle(ax, *triangle, ["A", "B", "C"], levels=levels)
+    filled, lines = ax.collections[:2]
+    np.testing.assert_array_equal(filled.levels, levels)
+    np.testing.assert_array_equal(lines.levels, levels[::2])
+    # Each step between two levels has a colour of its own, also where levels are not evenly spaced.
+    colours = filled.cmap(filled.norm((levels[1:] + levels[:-1]) / 2))
+    assert len({tuple(colour) for colour in colours}) == len(levels) - 1
+
+
+@pytest.mark.parametrize("bound", [0.1, None])
+def test_compositions_are_drawn_from_one_permutation_on(ax, bound):
+    given = {method: draw(5, 3, name=method) for method in ("weights", "activations")}
+    assert plotting.compositions(ax, given, bound=bound, xlabel="permutations composed", ylabel="barrier") is ax
+    lines = [line for line in ax.lines if line not in across(ax)]
+    assert len(lines) == 12
+    for method in given:
+        *chains, median = (lines.pop(0) for _ in range(6))
+        np.testing.assert_array_equal([line.get_ydata() for line in chains], given[method])
+        np.testing.assert_array_equal(median.get_ydata(), np.median(given[method], axis=0))
+        assert median.get_label() == plotting.LABELS[method]
+        assert median.get_xdata().tolist() == [1, 2, 3]
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["1", "2", "3"]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("permutations composed", "barrier")
+    assert heights(ax) == [0.0, *([] if bound is None else [bound])]
+
+
 # -- barriers of pairs -------------------------------------------------------------------------------------------------
 
 

@@ -131,6 +131,30 @@ def test_cast_converts_floating_tensors_only():
     assert torch.equal(flat(converted), flat(draw("a")).float().double())
 
 
+def test_masked_weights_are_zero_and_the_others_as_they_were():
+    weights = {"a": torch.tensor([[1.0, -2.0]]), "b": torch.tensor([3.0])}
+    found = state.masked(weights, {"a": torch.tensor([[True, False]])})
+    assert found["a"].tolist() == [[1.0, 0.0]]
+    assert not bool(torch.signbit(found["a"]).any())
+    assert found["b"] is weights["b"]
+    assert weights["a"].tolist() == [[1.0, -2.0]]
+    # What is removed does not count, whatever it was.
+    assert state.is_finite(state.masked({"a": torch.tensor([float("nan")])}, {"a": torch.tensor([False])}))
+
+
+@pytest.mark.parametrize(
+    ("masks", "message"),
+    [
+        ({"c": torch.ones(1, dtype=torch.bool)}, "a mask for c, which is not in the state"),
+        ({"a": torch.ones(2, dtype=torch.bool)}, r"bool of shape \(2,\); it should hold booleans of shape \(1, 2\)"),
+        ({"a": torch.ones(1, 2)}, r"the mask of a holds torch\.float32"),
+    ],
+)
+def test_masks_that_do_not_fit_are_refused(masks, message):
+    with pytest.raises(ValueError, match=message):
+        state.masked({"a": torch.ones(1, 2), "b": torch.ones(1)}, masks)
+
+
 @pytest.mark.parametrize("name", ["weight", "bias", "num_batches_tracked"])
 def test_fingerprint_changes_with_one_bit(name):
     original, changed = draw("a"), draw("a")

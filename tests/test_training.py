@@ -149,6 +149,80 @@ for name in ("resnet-8-layer", "resnet-8-batch"):
 """
 
 
+def masks_of(start, *, share=0.6):
+    """Masks of the weights with more than one dimension that leave about this share, at random places."""
+    generator = rng.stream(0, "test", "masks")
+    return {
+        name: torch.rand(value.shape, generator=generator) < share for name, value in start.items() if value.dim() > 1
+    }
+
+
+class TestMasks:
+    @pytest.mark.parametrize("precision", PRECISIONS)
+    @pytest.mark.parametrize("options", OPTIMISERS)
+    def test_removed_weights_are_zero_at_the_start_and_after_every_step(self, mlp, split, options, precision):
+        masks = masks_of(mlp[1])
+        chosen = config(**options, precision=precision)
+        trajectory = train(*mlp, split, chosen, seed=3, save_at=range(10), masks=masks)
+        for kept in trajectory.states:
+            for name, mask in masks.items():
+                assert torch.equal(kept[name] == 0, ~mask)
+                assert not bool(
+                    torch.signbit(kept[name][~mask]).any()
+                )  # zero has no sign, so equal states have equal bits
+
+    @pytest.mark.parametrize("options", OPTIMISERS)
+    @pytest.mark.parametrize("precision", ["float32", "portable"])
+    def test_the_others_move_as_if_the_removed_ones_were_not_there(self, split, options, precision):
+        # The oracle: a narrower network. Masks that remove all weights from and to some units leave its training.
+        # The units that stay come first, so that sums have the same order.
+        wide, narrow = models.mlp(64, CLASSES, widths=(16,)), models.mlp(64, CLASSES, widths=(8,))
+        start = start_of(wide)
+        first, bias, second, last = start
+        small = {first: start[first][:8], bias: start[bias][:8], second: start[second][:, :8], last: start[last]}
+        masks = {name: torch.zeros_like(start[name], dtype=torch.bool) for name in (first, second)}
+        masks[first][:8], masks[second][:, :8] = True, True
+        chosen = config(**options, precision=precision)
+        expected = train(narrow, small, split, chosen, seed=3).final
+        found = train(wide, start, split, chosen, seed=3, masks=masks).final
+        # Another blocking of the sums: some roundings of float32; of float64, a gradient's grid step may flip.
+        tolerance = 1e-4 if precision == "float32" else 1e-5
+        parts = {first: found[first][:8], bias: found[bias][:8], second: found[second][:, :8], last: found[last]}
+        assert largest_difference(parts, expected) < tolerance
+
+    @pytest.mark.parametrize("precision", PRECISIONS)
+    def test_no_masks_and_masks_that_leave_everything_change_no_bit(self, mlp_batch, split, precision):
+        chosen = config(precision=precision)
+        plain = train(*mlp_batch, split, chosen, seed=3).final
+        for masks in ({}, masks_of(mlp_batch[1], share=2.0)):
+            found = train(*mlp_batch, split, chosen, seed=3, masks=masks).final
+            assert state.fingerprint(found) == state.fingerprint(plain)
+
+    def test_convolutions_stay_pruned_whatever_their_memory_format(self, split):
+        model = models.build(models.parse("vgg-11-batch", 4), (1, 8, 8), CLASSES)
+        masks = masks_of(start_of(model))
+        found = train(model, start_of(model), split, config(steps=3), seed=3, masks=masks).final
+        assert all(torch.equal(found[name] == 0, ~mask) for name, mask in masks.items())
+
+    def test_a_start_under_masks_and_a_masked_start_are_the_same(self, mlp, split):
+        masks = masks_of(mlp[1])
+        found, expected = (
+            train(mlp[0], start, split, config(), seed=3, masks=masks).final
+            for start in (mlp[1], state.masked(mlp[1], masks))
+        )
+        assert state.fingerprint(found) == state.fingerprint(expected)
+
+    def test_a_mask_that_fits_no_parameter_is_refused(self, mlp_batch, split):
+        model, start = mlp_batch
+        for masks, words in [
+            ({"other": torch.ones(2, dtype=torch.bool)}, "other, which is not in the state"),
+            ({"1.weight": torch.ones(2, dtype=torch.bool)}, r"shape \(2,\)"),
+            ({"2.running_mean": torch.ones(16, dtype=torch.bool)}, "2.running_mean, which is a buffer"),
+        ]:
+            with pytest.raises(ValueError, match=words):
+                train(model, start, split, config(), seed=3, masks=masks)
+
+
 class TestSchedules:
     @pytest.mark.parametrize("schedule", ["linear", "cosine"])
     def test_decay_runs_from_the_peak_through_its_half_to_zero(self, schedule):

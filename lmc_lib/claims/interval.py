@@ -2,29 +2,34 @@
 
 __all__ = ["Estimate", "estimate"]
 
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from numpy import ndarray
 from scipy.stats import bootstrap
 
 _STATISTICS: dict[str, Callable[..., Any]] = {"median": np.nanmedian, "mean": np.nanmean}
+_SETS = {2: "pairs", 3: "triples"}
+_WORDS = {3: "three", 4: "four"}
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A statistic over pairs with its 95 % interval.
+    """A statistic over pairs of networks, or over triples and larger sets, with its 95 % interval.
 
     Attributes:
         value: the statistic of all pairs.
         low: lower end of the interval.
         high: upper end of the interval.
-        pairs: number of pairs.
+        pairs: number of pairs, or of larger sets.
         replicas: number of independent networks that make them.
+        size: number of networks in each: 2 for pairs, 3 for triples.
     """
 
     value: float
@@ -32,6 +37,12 @@ class Estimate:
     high: float
     pairs: int
     replicas: int
+    size: int = 2
+
+    @property
+    def count(self) -> str:
+        """What the statistic is taken over, as ``"10 pairs of 5 networks"``."""
+        return f"{self.pairs} {_name(self.size)} of {self.replicas} networks"
 
     @property
     def triple(self) -> tuple[float, float, float]:
@@ -44,26 +55,29 @@ class Estimate:
 
 
 def estimate(
-    pairwise: Float[ndarray, "replicas replicas"],
+    values: Float[ndarray, "replicas *others"],
     *,
     rng: np.random.Generator,
     statistic: str = "median",
     resamples: int = 2000,
 ) -> Estimate:
-    """Estimates a statistic over pairs of replicas with a 95 % bootstrap interval that resamples replicas.
+    """Estimates a statistic over pairs or larger sets of replicas, with a 95 % bootstrap interval.
 
     Pairs that share a replica are not independent, so pairs must not be resampled: an interval from ten pairs of five
     networks would be too short. Replicas are drawn with replacement, and the statistic is taken over all pairs of
-    different replicas among the drawn ones (percentile method, ``scipy.stats.bootstrap``).
+    different replicas among the drawn ones (percentile method, ``scipy.stats.bootstrap``); likewise over triples. A
+    draw with too few different replicas counts with the statistic of all.
 
     Args:
-        pairwise: a symmetric matrix of values; NaN where there is none, as on the diagonal.
+        values: a symmetric array with one axis a member of a set: a matrix for pairs, three axes for triples; NaN where
+            there is no value. Where a replica stands twice, what is given does not count.
         rng: source of the resamples.
         statistic: ``"median"`` or ``"mean"``.
         resamples: number of resamples.
 
     Raises:
-        ValueError: if the statistic is unknown or there are fewer than three replicas with values.
+        ValueError: if the statistic is unknown, the axes differ in length, or there are not more replicas with values
+            than a set has.
 
     Example:
         >>> values = np.array([[np.nan, 1, 2], [1, np.nan, 3], [2, 3, np.nan]])
@@ -72,23 +86,38 @@ def estimate(
     """
     if statistic not in _STATISTICS:
         raise ValueError(f"unknown statistic {statistic!r}; there are {', '.join(_STATISTICS)}")
+    size = values.ndim
+    if len(set(values.shape)) != 1:
+        raise ValueError(f"all axes stand for the same replicas, got the shape {values.shape}")
     function = _STATISTICS[statistic]
-    used = ~np.isnan(pairwise).all(axis=1)
-    matrix = np.where(np.eye(len(pairwise), dtype=bool), np.nan, pairwise)[np.ix_(used, used)]
-    if len(matrix) < 3:
-        raise ValueError(f"an interval over pairs needs at least three replicas, got {len(matrix)}")
-    overall = float(function(matrix))
+    used = ~np.isnan(values).all(axis=tuple(range(1, size)))
+    of_sets = np.where(_repeated(values.shape), np.nan, values)[np.ix_(*[used] * size)]
+    if len(of_sets) <= size:
+        least = _WORDS.get(size + 1, str(size + 1))
+        raise ValueError(f"an interval over {_name(size)} needs at least {least} replicas, got {len(of_sets)}")
+    overall = float(function(of_sets))
 
-    def over_pairs(drawn: ndarray, axis: int = -1) -> ndarray:
+    def over_sets(drawn: ndarray, axis: int = -1) -> ndarray:
         drawn = np.moveaxis(drawn, axis, -1).astype(int)
-        values = matrix[drawn[..., :, None], drawn[..., None, :]].reshape(*drawn.shape[:-1], -1)
+        places = [np.expand_dims(drawn, [each - size for each in range(size) if each != own]) for own in range(size)]
+        chosen = of_sets[tuple(places)].reshape(*drawn.shape[:-1], -1)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # a draw of one replica only has no pair
-            result = np.asarray(function(values, axis=-1))
+            warnings.simplefilter("ignore", RuntimeWarning)  # a draw of too few different replicas has no set
+            result = np.asarray(function(chosen, axis=-1))
         return np.where(np.isnan(result), overall, result)
 
     interval = bootstrap(
-        (np.arange(len(matrix)),), over_pairs, n_resamples=resamples, method="percentile", rng=rng, vectorized=True
+        (np.arange(len(of_sets)),), over_sets, n_resamples=resamples, method="percentile", rng=rng, vectorized=True
     ).confidence_interval
-    pairs = int((~np.isnan(matrix)).sum()) // 2
-    return Estimate(overall, float(interval.low), float(interval.high), pairs, len(matrix))
+    count = int((~np.isnan(of_sets)).sum()) // math.factorial(size)
+    return Estimate(overall, float(interval.low), float(interval.high), count, len(of_sets), size)
+
+
+def _repeated(shape: tuple[int, ...]) -> Bool[ndarray, "..."]:
+    """Where an array over sets has the same replica twice."""
+    places = np.indices(shape)
+    return np.array([a == b for a, b in combinations(places, 2)]).any(axis=0)
+
+
+def _name(size: int) -> str:
+    return _SETS.get(size, f"sets of {size}")

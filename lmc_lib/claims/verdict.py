@@ -117,8 +117,7 @@ def _outcome(condition: Condition, estimate: Estimate) -> str:
 
 def _sentence(judgement: Judgement) -> str:
     facts = "; ".join(f"{condition.text}: {value} {outcome}" for condition, value, outcome in judgement.conditions)
-    n = judgement.conditions[0][1]
-    return f"{judgement.setting}: {judgement.verdict} ({facts}; {n.pairs} pairs of {n.replicas} networks)"
+    return f"{judgement.setting}: {judgement.verdict} ({facts}; {judgement.conditions[0][1].count})"
 
 
 def _judgement_json(judgement: Judgement) -> dict[str, Any]:
@@ -130,11 +129,17 @@ def _judgement_json(judgement: Judgement) -> dict[str, Any]:
                 "condition": condition.text,
                 "quantity": condition.quantity,
                 "outcome": outcome,
-                "estimate": {k: round(v, 6) if isinstance(v, float) else v for k, v in asdict(value).items()},
+                "estimate": _estimate_json(value),
             }
             for condition, value, outcome in judgement.conditions
         ],
     }
+
+
+def _estimate_json(estimate: Estimate) -> dict[str, Any]:
+    """All that the estimate holds; that it is over pairs is understood."""
+    fields = {name: round(each, 6) if isinstance(each, float) else each for name, each in asdict(estimate).items()}
+    return {name: each for name, each in fields.items() if name != "size" or each != 2}
 
 
 def _box(report: Report) -> str:
@@ -145,10 +150,9 @@ def _box(report: Report) -> str:
             f"<li>{html.escape(condition.text)}: {value} ({outcome})</li>"
             for condition, value, outcome in judgement.conditions
         )
-        n = judgement.conditions[0][1]
         rows.append(
             f"<p><strong>{role}{html.escape(judgement.setting)}: {judgement.verdict}</strong>, "
-            f"{n.pairs} pairs of {n.replicas} networks</p><ul>{facts}</ul>"
+            f"{judgement.conditions[0][1].count}</p><ul>{facts}</ul>"
         )
     kind = report.verdict.split(" at ")[0].replace(" ", "-")
     title = f'<p class="verdict-title">Verdict at {html.escape(report.scale)} scale: {report.verdict}</p>'

@@ -1,13 +1,44 @@
 """The compositions that notebooks share: train these replicas, measure these pairs, through the store."""
 
 __all__ = [
-    "METHODS", "Measurements", "Origin", "PairSpec", "Planned", "RunSpec", "Spec", "Trajectories", "TrajectoryPairSpec",
-    "architecture", "evidence", "fill", "listed", "measure", "measure_trajectories", "obtain", "obtain_pair",
-    "obtain_run", "origin", "pairs", "replicas", "trajectory_evidence", "trajectory_pairs",
+    "METHODS", "SEARCHES", "SIMPLEX_METHODS", "ChainSpec", "Chains", "FeatureSpec", "Matchings", "MatchingsSpec",
+    "Measurements", "Origin", "PairSpec", "Planned", "PrunedPairSpec", "PrunedPairs", "PrunedSpec", "RunSpec",
+    "SimplexSpec", "Simplices", "Spec", "Trajectories", "TrajectoryPairSpec", "TransportSpec", "Transports",
+    "architecture", "chains", "evidence", "fill", "limit_evidence", "limit_pairs", "listed", "measure",
+    "measure_chains", "measure_limits", "measure_pruned", "measure_simplices", "measure_trajectories",
+    "measure_transports", "obtain", "obtain_pair", "obtain_run", "obtain_sequence", "origin", "pairs",
+    "pruned_evidence", "pruned_pairs", "replicas", "simplices", "simplices_evidence", "trajectory_evidence",
+    "trajectory_pairs", "transports",
 ]  # fmt: skip
 
+from lmc_lib.experiments.chains import Chains, ChainSpec, chains, measure_chains
+from lmc_lib.experiments.limits import (
+    SEARCHES,
+    FeatureSpec,
+    Matchings,
+    MatchingsSpec,
+    limit_evidence,
+    limit_pairs,
+    measure_limits,
+)
 from lmc_lib.experiments.measurement import METHODS, Measurements, PairSpec, evidence, measure, obtain_pair, pairs
+from lmc_lib.experiments.pruned import PrunedSpec, obtain_sequence
+from lmc_lib.experiments.pruned_barriers import (
+    PrunedPairs,
+    PrunedPairSpec,
+    measure_pruned,
+    pruned_evidence,
+    pruned_pairs,
+)
 from lmc_lib.experiments.runs import RunSpec, architecture, obtain_run, replicas
+from lmc_lib.experiments.simplices import (
+    SIMPLEX_METHODS,
+    SimplexSpec,
+    Simplices,
+    measure_simplices,
+    simplices,
+    simplices_evidence,
+)
 from lmc_lib.experiments.sources import Origin, listed, origin
 from lmc_lib.experiments.spec import Spec, obtain
 from lmc_lib.experiments.sweep import Planned, fill
@@ -18,3 +49,4 @@ from lmc_lib.experiments.trajectories import (
     trajectory_evidence,
     trajectory_pairs,
 )
+from lmc_lib.experiments.transported import Transports, TransportSpec, measure_transports, transports

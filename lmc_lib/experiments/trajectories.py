@@ -124,13 +124,14 @@ class Trajectories:
         """Barriers, at every checkpoint, under the permutation that is matched to all of them at once."""
         return self._of(f"{method}, {JOINT}", split, quantity)
 
-    def mixed(self, method: str, side: str, split: str, quantity: str) -> Float[ndarray, "pairs steps groups"]:
+    def mixed(self, side: str, split: str, quantity: str) -> Float[ndarray, "pairs steps groups"]:
         """Barriers at the end, by the checkpoint of the early permutation and the number of groups that take it.
 
+        Both permutations are found by weight matching.
         ``side`` is ``"lower"`` if groups from the input on take the early permutation, ``"upper"`` if those from the
         output do; the others take the permutation of the end.
         """
-        return self._of(f"{method}, {side}", split, quantity)
+        return self._of(side, split, quantity)
 
     def agreement(self, method: str) -> Float[ndarray, "pairs steps steps"]:
         """The share of units that two checkpoints' permutations send to the same place."""
@@ -211,27 +212,34 @@ def _measure(spec: TrajectoryPairSpec, target: list[State], source: list[State])
         reset_examples=spec.reset_examples,
     )
     lines = _Lines(here, target, source, spec.points)
-    count = len(target)
-    barriers = {"none": _columns([lines.barriers(symmetry.identity(here.permutations), used) for used in range(count)])}
-    agreement = {}
-    for method in _METHODS:
-        stream = (spec.seed, "trajectory", method, spec.target.init_seed, spec.source.init_seed)
-        found = [
-            here.match(method, *ends, generator=rng.stream(*stream, step))
-            for step, ends in enumerate(zip(target, source, strict=True))
-        ]
-        joint = here.match(method, target, source, generator=rng.stream(*stream, JOINT))
-        barriers[method] = _columns([_columns([lines.barriers(each, used) for used in range(count)]) for each in found])
-        barriers[f"{method}, {JOINT}"] = _columns([lines.barriers(joint, used) for used in range(count)])
-        for side in ("lower", "upper"):
-            barriers[f"{method}, {side}"] = _columns(
-                [
-                    _columns([lines.barriers(each, count - 1) for each in _mixtures(early, found[-1], side)])
-                    for early in found
-                ]
-            )
-        agreement[method] = [[round(_agreement(a, b), DIGITS) for b in found] for a in found]
+    found = {method: _matchings(spec, method, here, target, source) for method in _METHODS}
+    barriers = {"none": lines.along(symmetry.identity(here.permutations))}
+    for method, (*single, joint) in found.items():
+        barriers[method] = _columns([lines.along(each) for each in single])
+        barriers[f"{method}, {JOINT}"] = lines.along(joint)
+    *by_weights, last, _ = found["weights"]
+    for side in ("lower", "upper"):
+        mixtures = [_mixtures(early, last, side) for early in (*by_weights, last)]
+        barriers[side] = _columns(
+            [_columns([lines.barriers(each, len(target) - 1) for each in row]) for row in mixtures]
+        )
+    agreement = {
+        method: [[round(_agreement(a, b), DIGITS) for b in single] for a in single]
+        for method, (*single, _) in found.items()
+    }
     return {"groups": list(here.permutations.groups), "barriers": barriers, "agreement": agreement}
+
+
+def _matchings(
+    spec: TrajectoryPairSpec, method: str, here: Setting, target: list[State], source: list[State]
+) -> list[Permutation]:
+    """The permutations of every checkpoint, and at the end that of all checkpoints at once."""
+    stream = (spec.seed, "trajectory", method, spec.target.init_seed, spec.source.init_seed)
+    single = [
+        here.match(method, *ends, generator=rng.stream(*stream, step))
+        for step, ends in enumerate(zip(target, source, strict=True))
+    ]
+    return [*single, here.match(method, target, source, generator=rng.stream(*stream, JOINT))]
 
 
 class _Lines:
@@ -240,6 +248,10 @@ class _Lines:
     def __init__(self, here: Setting, target: list[State], source: list[State], points: int) -> None:
         self.here, self.target, self.source, self.points = here, target, source, points
         self.ends: dict[int, dict[str, Curve]] = {}
+
+    def along(self, permutation: Permutation) -> dict[str, list[float]]:
+        """The barriers at every checkpoint under one permutation."""
+        return _columns([self.barriers(permutation, used) for used in range(len(self.target))])
 
     def barriers(self, permutation: Permutation, used: int) -> dict[str, float]:
         """The barriers at one checkpoint under a permutation."""

@@ -5,7 +5,7 @@ __all__ = ["Diverged", "Trajectory", "train"]
 import contextlib
 import copy
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +15,7 @@ from torch.nn import functional as F  # noqa: N812 -- the usual name
 from lmc_lib import rng
 from lmc_lib.data import Split, augment, batch_order
 from lmc_lib.models import memory_format
-from lmc_lib.state import State, cast, clone
+from lmc_lib.state import State, cast, clone, masked
 from lmc_lib.training.config import TrainConfig, learning_rate
 from lmc_lib.training.portable import PortableAdamW, PortableSGD, round_statistics
 
@@ -67,6 +67,7 @@ def train(
     seed: int,
     start_step: int = 0,
     save_at: Collection[int] = (),
+    masks: Mapping[str, Tensor] | None = None,
 ) -> Trajectory:
     """Trains a network from a state; the same arguments give the same weights.
 
@@ -81,10 +82,13 @@ def train(
         seed: stream of batch order and augmentation.
         start_step: number of updates that ``state`` has behind it.
         save_at: steps after which to keep a checkpoint; the last step is always kept.
+        masks: for some parameters a tensor of booleans; where one is False, the weight is zero at the start and after
+            every update.
 
     Raises:
         Diverged: if the loss is not finite.
-        ValueError: if a checkpoint lies outside the training, or a batch does not fit into the data.
+        ValueError: if a checkpoint lies outside the training, a batch does not fit into the data, or a mask does not
+            fit a parameter.
     """
     if not 0 <= start_step <= config.steps:
         raise ValueError(f"cannot start behind step {start_step} of a training of {config.steps} steps")
@@ -92,8 +96,9 @@ def train(
         raise ValueError(
             f"cannot keep a checkpoint at step {outside[0]}: the training runs from {start_step} to {config.steps}"
         )
-    network, device = _prepare(model, state, config)
-    optimiser = _Optimiser(network, config)
+    masks = masks or {}
+    network, device = _prepare(model, masked(state, masks), config)
+    optimiser = _Optimiser(network, config, masks)
     inputs, labels = split.inputs.to(device, _dtype(config)), split.labels.to(device)
     per_epoch = len(split) // config.batch_size
     kept = {start_step: _snapshot(network)} if start_step in save_at or start_step == config.steps else {}
@@ -132,10 +137,11 @@ def _prepare(model: nn.Module, state: State, config: TrainConfig) -> tuple[nn.Mo
 
 
 class _Optimiser:
-    """One update at a given rate, by torch's optimisers or by the portable ones."""
+    """One update at a given rate, by torch's optimisers or by the portable ones, that leaves pruned weights at zero."""
 
-    def __init__(self, network: nn.Module, config: TrainConfig) -> None:
+    def __init__(self, network: nn.Module, config: TrainConfig, masks: Mapping[str, Tensor]) -> None:
         self.network = network
+        self.pruned = _pruned(network, masks)
         parameters = list(network.parameters())
         decay, bits = config.weight_decay, config.grid_bits
         self.portable: PortableSGD | PortableAdamW | None = None
@@ -154,11 +160,23 @@ class _Optimiser:
         if self.portable is not None:
             self.portable.step(lr)
             round_statistics(self.network)
-            return
-        for group in self.optimiser.param_groups:
-            group["lr"] = lr
-        self.optimiser.step()
-        self.optimiser.zero_grad(set_to_none=True)
+        else:
+            for group in self.optimiser.param_groups:
+                group["lr"] = lr
+            self.optimiser.step()
+            self.optimiser.zero_grad(set_to_none=True)
+        # Every optimiser here updates each weight by its own gradient alone, so to put one back disturbs no other.
+        with torch.no_grad():
+            for parameter, gone in self.pruned:
+                parameter.masked_fill_(gone, 0.0)
+
+
+def _pruned(network: nn.Module, masks: Mapping[str, Tensor]) -> list[tuple[nn.Parameter, Tensor]]:
+    """The parameters that have a mask, each with the places of its removed weights."""
+    parameters = dict(network.named_parameters(remove_duplicate=False))
+    if strange := sorted(masks.keys() - parameters.keys()):
+        raise ValueError(f"there is a mask for {strange[0]}, which is a buffer and not trained")
+    return [(parameters[name], ~mask.to(parameters[name].device)) for name, mask in masks.items()]
 
 
 def _loss(network: nn.Module, inputs: Tensor, labels: Tensor, config: TrainConfig) -> Tensor:

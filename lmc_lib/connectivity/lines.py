@@ -1,8 +1,7 @@
 """Loss and error along straight lines in weight space, and the barriers on them."""
 
-__all__ = ["CONVENTIONS", "Curve", "Scores", "barrier", "curves", "evaluate", "pairwise_barriers"]
+__all__ = ["CONVENTIONS", "Curve", "barrier", "curves", "pairwise_barriers"]
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,20 +9,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lmc_lib import norms
+from lmc_lib.connectivity.evaluation import Points, Scores
 from lmc_lib.data import Split
-from lmc_lib.models import memory_format
-from lmc_lib.state import State, apply, interpolate
+from lmc_lib.state import State
 
 CONVENTIONS = ("chord", "endpoint_mean", "at_maximum")
-
-
-@dataclass(frozen=True)
-class Scores:
-    """Mean cross-entropy in nats and error as a share of the examples."""
-
-    loss: float
-    error: float
 
 
 @dataclass(frozen=True)
@@ -41,18 +31,6 @@ class Curve:
     def barrier(self, quantity: str = "loss", *, convention: str = "chord") -> float:
         """The barrier in ``"loss"`` or ``"error"``; see :func:`barrier`."""
         return barrier(getattr(self, quantity), self.alphas, convention=convention)
-
-
-def evaluate(model: nn.Module, state: State, split: Split, *, batch_size: int = 1024) -> Scores:
-    """Evaluates weights on a split, in evaluation mode; the sum over examples runs in float64.
-
-    Args:
-        model: the architecture; unchanged.
-        state: weights; their dtype is that of the forward pass.
-        split: the examples.
-        batch_size: examples a batch; it bounds the memory.
-    """
-    return _evaluate(copy.deepcopy(model).eval(), state, split, batch_size)
 
 
 def curves(
@@ -86,28 +64,21 @@ def curves(
     """
     if points < 3:
         raise ValueError(f"a barrier needs a point between the two ends: points is at least 3, got {points}")
-    if reset_inputs is None and norms.has_statistics(model):
-        raise ValueError("the network keeps BatchNorm statistics: pass reset_inputs to re-estimate them on the line")
-    network = copy.deepcopy(model).eval()
     alphas = torch.linspace(0.0, 1.0, points, dtype=torch.float64)
-    scores: dict[str, list[Scores]] = {name: [] for name in splits}
-    for index, alpha in enumerate(alphas.tolist()):
-        if ends_of is not None and index in (0, points - 1):
-            for name in splits:
-                scores[name].append(ends_of[name].at(-1 if index else 0))
-            continue
-        state = interpolate(start, end, alpha)
-        if reset_inputs is not None:
-            state = norms.reset(model, state, reset_inputs)
-        for name, split in splits.items():
-            scores[name].append(_evaluate(network, state, split, 1024))
+    line = Points(model, [start, end], splits, reset_inputs)
+    scores = [
+        {name: each.at(-1 if index else 0) for name, each in ends_of.items()}
+        if ends_of is not None and index in (0, points - 1)
+        else line.scores([1.0 - alpha, alpha])
+        for index, alpha in enumerate(alphas.tolist())
+    ]
     return {
         name: Curve(
             alphas,
-            torch.tensor([each.loss for each in values], dtype=torch.float64),
-            torch.tensor([each.error for each in values], dtype=torch.float64),
+            torch.tensor([each[name].loss for each in scores], dtype=torch.float64),
+            torch.tensor([each[name].error for each in scores], dtype=torch.float64),
         )
-        for name, values in scores.items()
+        for name in splits
     }
 
 
@@ -165,17 +136,3 @@ def pairwise_barriers(
             line = curves(model, start, states[j], {"": split}, points=points, reset_inputs=reset_inputs)[""]
             matrix[i, j] = matrix[j, i] = line.barrier(quantity)
     return matrix
-
-
-def _evaluate(network: nn.Module, state: State, split: Split, batch_size: int) -> Scores:
-    dtype = next(value.dtype for value in state.values() if value.is_floating_point())
-    order = memory_format(network) if split.inputs.dim() == 4 else torch.contiguous_format
-    loss = error = 0.0
-    with torch.no_grad():
-        for first in range(0, len(split), batch_size):
-            batch = split[first : first + batch_size]
-            inputs = batch.inputs.to(next(iter(state.values())).device, dtype).contiguous(memory_format=order)
-            logits = apply(network, state, inputs).double().cpu()
-            loss += float(nn.functional.cross_entropy(logits, batch.labels, reduction="sum"))
-            error += float((logits.argmax(1) != batch.labels).sum())
-    return Scores(loss / len(split), error / len(split))

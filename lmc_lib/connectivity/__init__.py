@@ -1,0 +1,10 @@
+"""Loss and error along straight lines and on simplices in weight space, and the barriers on them."""
+
+__all__ = [
+    "CONVENTIONS", "Curve", "Scores", "Simplex", "barrier", "barycentric", "curves", "evaluate", "pairwise_barriers",
+    "simplex",
+]  # fmt: skip
+
+from lmc_lib.connectivity.evaluation import Scores, evaluate
+from lmc_lib.connectivity.lines import CONVENTIONS, Curve, barrier, curves, pairwise_barriers
+from lmc_lib.connectivity.simplices import Simplex, barycentric, simplex
