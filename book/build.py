@@ -65,7 +65,7 @@ def main() -> int:
         print(f"the book is not built: {error}", file=sys.stderr)
         return 1
     for claim in results:
-        for scale in SCALES:
+        for scale in scales_of(claim):
             write_page(claim, scale)
         write_thumbnail(PAGES / f"{claim}.ipynb", GENERATED / f"{claim}.png")
     (GENERATED / "dashboard.md").write_text(dashboard(results))
@@ -91,7 +91,7 @@ def run_all(names: Sequence[str]) -> dict[str, dict[str, dict[str, Any]]]:
     """
     pool = ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn"))
     try:
-        futures = {(claim, scale): pool.submit(run, claim, scale) for claim in names for scale in SCALES}
+        futures = {(claim, scale): pool.submit(run, claim, scale) for claim in names for scale in scales_of(claim)}
         guides = [pool.submit(run_guide, path) for path in sorted((cli.NOTEBOOKS / "guides").glob("*.ipynb"))]
         for future in as_completed(futures.values()):
             report(future.result())
@@ -99,7 +99,12 @@ def run_all(names: Sequence[str]) -> dict[str, dict[str, dict[str, Any]]]:
             guide.result()
     finally:
         pool.shutdown(cancel_futures=True)
-    return {claim: {scale: futures[claim, scale].result() for scale in SCALES} for claim in names}
+    return {claim: {scale: futures[claim, scale].result() for scale in scales_of(claim)} for claim in names}
+
+
+def scales_of(claim: str) -> list[str]:
+    """The scales at which a claim has pages, first that of its own name; the laptop page needs shipped records."""
+    return [scale for scale in SCALES if scale == "quick" or (cli.RECORDS / f"{claim}-{scale}.json").exists()]
 
 
 def run(claim: str, scale: str) -> dict[str, Any]:
@@ -143,13 +148,13 @@ def write_page(claim: str, scale: str) -> None:
     shutil.copy(GENERATED / scale / f"{claim}.json", PAGES / f"{claim}-{scale}.json")
     columns = _CURVES if of_pairs else _VALUES
     notebook = with_downloads(notebook, f"{claim}-{scale}", f"{columns}; {len(table) - 1:,} rows")
-    page = notebook if scale == "laptop" else as_quick_page(notebook, claim)
+    page = notebook if page_of(claim, scale) == claim else as_quick_page(notebook, claim)
     nbformat.write(page, PAGES / f"{page_of(claim, scale)}.ipynb")
 
 
 def page_of(claim: str, scale: str) -> str:
-    """The name of a page: the laptop page has that of its claim."""
-    return claim if scale == "laptop" else f"{claim}-{scale}"
+    """The name of a page: the first of a claim has the claim's name."""
+    return claim if scale == scales_of(claim)[0] else f"{claim}-{scale}"
 
 
 def measurements(notebook: nbformat.NotebookNode) -> list[Entry]:
@@ -258,7 +263,7 @@ def write_thumbnail(page: Path, image: Path) -> None:
 
 def dashboard(results: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
     """The cards of the claims and a table of verdicts for each, as Markdown."""
-    cards = [_card(claims.load(claim_id), scales["laptop"]) for claim_id, scales in results.items()]
+    cards = [_card(claims.load(claim_id), next(iter(scales.values()))) for claim_id, scales in results.items()]
     tables = [_table(claims.load(claim_id), scales) for claim_id, scales in results.items()]
     columns = "1 1 1 2" if len(cards) > 1 else "1"
     return "\n".join([f"::::{{grid}} {columns}", *cards, "::::", "", "## Verdicts", "", *tables])

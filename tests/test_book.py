@@ -33,6 +33,11 @@ def load_build():
     return load(ROOT / "book" / "build.py")
 
 
+def pages():
+    """Claim and scale of every page."""
+    return [(claim, scale) for claim in claims.load_all() for scale in load_build().scales_of(claim)]
+
+
 def copy_of_repository(folder):
     ignored = shutil.ignore_patterns(
         ".venv", "_build", ".git", "results", "claims.egg-info", ".mypy_cache", ".hypothesis"
@@ -54,7 +59,7 @@ def book(tmp_path_factory):
     build = run_build(copy, tmp_path_factory.mktemp("store"))
     assert build.returncode == 0, build.stdout + build.stderr
     scales = re.findall(r"^\S+ at (\w+) scale: [a-z ]+ \(\d+ s\)$", build.stdout, re.MULTILINE)
-    assert sorted(scales) == sorted(["laptop", "quick"] * len(claims.load_all()))
+    assert sorted(scales) == sorted(scale for _, scale in pages())
     return copy
 
 
@@ -62,9 +67,10 @@ def book(tmp_path_factory):
 def test_every_claim_has_a_page_for_each_scale(book):
     site = book / "_build" / "html"
     for claim in claims.load_all():
-        for page in (f"{claim}.html", f"{claim}-quick.html"):
-            text = (site / "book" / "claims" / page).read_text()
-            assert "verdict-title" in text
+        assert f"{claim}.html" in {f"{load_build().page_of(*page)}.html" for page in pages()}
+    for page in pages():
+        text = (site / "book" / "claims" / f"{load_build().page_of(*page)}.html").read_text()
+        assert "verdict-title" in text
     for page in ("index", "methods", "glossary", "deviations", "reproduce", "reference"):
         assert (site / "book" / f"{page}.html").exists()
     assert (site / "index.html").exists()
@@ -107,8 +113,7 @@ def test_figures_of_the_claim_pages_have_alternative_text(book):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scale", ["laptop", "quick"])
-@pytest.mark.parametrize("claim", claims.load_all())
+@pytest.mark.parametrize(("claim", "scale"), pages(), ids="-".join)
 def test_every_claim_page_offers_its_report_and_its_curves(book, claim, scale):
     page = book / "_build" / "html" / "book" / "claims" / f"{load_build().page_of(claim, scale)}.html"
     links = re.findall(r'<a class="reference download[^>]+href="([^"]+)"', page.read_text())
