@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 from numpy import ndarray
-from scipy.stats import bootstrap
 
 _STATISTICS: dict[str, Callable[..., Any]] = {"median": np.nanmedian, "mean": np.nanmean}
 _SETS = {2: "pairs", 3: "triples"}
@@ -106,6 +105,9 @@ def estimate(
             result = np.asarray(function(chosen, axis=-1))
         return np.where(np.isnan(result), overall, result)
 
+    # Slow to load, and of no use to the workers that train and measure.
+    from scipy.stats import bootstrap  # noqa: PLC0415
+
     interval = bootstrap(
         (np.arange(len(of_sets)),), over_sets, n_resamples=resamples, method="percentile", rng=rng, vectorized=True
     ).confidence_interval
@@ -116,7 +118,7 @@ def estimate(
 def _repeated(shape: tuple[int, ...]) -> Bool[ndarray, "..."]:
     """Where an array over sets has the same replica twice."""
     places = np.indices(shape)
-    return np.array([a == b for a, b in combinations(places, 2)]).any(axis=0)
+    return np.asarray(np.any([a == b for a, b in combinations(places, 2)], axis=0))
 
 
 def _name(size: int) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Protocol, runtime_checkable
 
 import torch
-from scipy.optimize import linear_sum_assignment
+from numpy import ndarray
 from torch import Generator, Tensor
 
 from lmc_lib.symmetry import Permutation, PermutationSpec, identity
@@ -112,8 +112,16 @@ def assign(gain: Tensor) -> Tensor:
     grid = math.ldexp(_GRID, math.frexp(scale)[1])
     costs = -(gain.double() / grid).round()
     flat = costs.reshape(-1, *gain.shape[-2:]).numpy()
-    rows = [torch.from_numpy(lap.lapjvr(each)[2] if lap else linear_sum_assignment(each)[1]) for each in flat]
-    return torch.stack(rows).long().reshape(gain.shape[:-1])
+    return torch.stack([torch.from_numpy(_solve(each)) for each in flat]).long().reshape(gain.shape[:-1])
+
+
+def _solve(costs: ndarray) -> ndarray:
+    if lap is not None:
+        columns: ndarray = lap.lapjvr(costs)[2]
+        return columns
+    from scipy.optimize import linear_sum_assignment  # noqa: PLC0415 -- slow to load, and hardly ever needed
+
+    return linear_sum_assignment(costs)[1]
 
 
 def _improve(problem: Problem, permutation: Permutation, group: str, spec: PermutationSpec) -> bool:
