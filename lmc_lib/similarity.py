@@ -38,8 +38,8 @@ def angular_cka(first: Float[Tensor, "examples units"], second: Float[Tensor, "r
 def _kernel(representation: Tensor) -> Tensor:
     """The centred kernel, of norm 1."""
     centred = representation.double() - representation.double().mean(0)
-    kernel = centred @ centred.T
+    kernel: Tensor = centred @ centred.T
     norm = kernel.norm()
     if not float(norm) > 0.0:
         raise ValueError("a representation that is the same for all examples has no angle to another")
-    return kernel / norm
+    return kernel.div(norm)

@@ -2,9 +2,10 @@
 
 __all__ = ["ORDERS", "Problem", "assign", "coordinate_ascent"]
 
+import contextlib
 import math
 from collections.abc import Callable, Iterator
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from numpy import ndarray
@@ -12,10 +13,9 @@ from torch import Generator, Tensor
 
 from lmc_lib.symmetry import Permutation, PermutationSpec, identity
 
-try:
+lap: Any = None
+with contextlib.suppress(ImportError):  # no wheel for this platform: scipy finds the same gain, 3 to 8 times slower
     import lap
-except ImportError:  # no wheel for this platform: scipy finds assignments of the same gain, 3 to 8 times slower
-    lap = None
 
 ORDERS = ("random", "forward", "backward")
 
@@ -116,12 +116,14 @@ def assign(gain: Tensor) -> Tensor:
 
 
 def _solve(costs: ndarray) -> ndarray:
+    columns: ndarray
     if lap is not None:
-        columns: ndarray = lap.lapjvr(costs)[2]
-        return columns
-    from scipy.optimize import linear_sum_assignment  # noqa: PLC0415 -- slow to load, and hardly ever needed
+        columns = lap.lapjvr(costs)[2]
+    else:
+        from scipy.optimize import linear_sum_assignment  # noqa: PLC0415 -- slow to load, and hardly ever needed
 
-    return linear_sum_assignment(costs)[1]
+        columns = linear_sum_assignment(costs)[1]
+    return columns
 
 
 def _improve(problem: Problem, permutation: Permutation, group: str, spec: PermutationSpec) -> bool:

@@ -211,8 +211,8 @@ class _Weights:
         self._gains: dict[str, Tensor] = {}
         self._counted: dict[str, set[str]] = {group: set() for group in self.members}
         self.sharing: dict[str, list[tuple[str, Member]]] = {}
-        for group, members in self.members.items():
-            for member in members:
+        for group, each in self.members.items():
+            for member in each:
                 self.sharing.setdefault(member.name, []).append((group, member))
 
     def gain(self, group: str, *, but: Collection[str] = ()) -> Tensor:
