@@ -15,6 +15,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -183,6 +184,9 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("status", parents=[common], help="what is stored and what is missing").set_defaults(
         action=_status_command
     )
+    sharing = commands.add_parser("shared", help="which networks and measurements several claims need")
+    sharing.add_argument("--profile", default="quick", help="quick (default), laptop or paper")
+    sharing.set_defaults(action=_shared_command)
     return parser
 
 
@@ -231,6 +235,21 @@ def _status_command(options: argparse.Namespace) -> None:
     sys.stdout.write(
         f"to compute: {remaining / 60:.1f} core-minutes" + (f" and {unknown} of unknown cost\n" if unknown else "\n")
     )
+
+
+def _shared_command(options: argparse.Namespace) -> None:
+    users: dict[str, list[str]] = {}
+    found: dict[str, dict[str, Any]] = {}
+    for claim in claims.load_all():
+        for row in plan(claim, profile=options.profile):
+            users.setdefault(row["fingerprint"], []).append(claim)
+            found[row["fingerprint"]] = row
+    groups = Counter((row["label"], row["noun"], tuple(users[key])) for key, row in found.items())
+    for (label, noun, names), count in groups.items():
+        if len(names) > 1:
+            sys.stdout.write(f"{label:<36} {count:>4} {noun:<18} {', '.join(names)}\n")
+    shared = sum(len(names) > 1 for names in users.values())
+    sys.stdout.write(f"{shared} of {len(found)} results serve several claims; the store computes them once\n")
 
 
 def _keep_records(claim: str, profile: str, overrides: Sequence[str], result: Mapping[str, Any]) -> None:

@@ -394,3 +394,19 @@ class TestWeakConnectivity:
         assert lines
         assert all(" 0 stored" in line and line.endswith("time unknown") for line in lines)
         assert re.fullmatch(r"to compute: 0\.0 core-minutes and \d+ of unknown cost", total)
+
+
+def test_results_that_several_claims_need_are_listed_with_their_claims(monkeypatch, capsys):
+    def row(key, label, noun):
+        return {"fingerprint": key, "label": label, "noun": noun}
+
+    plans = {
+        "one": [row("a", "MLP", "networks"), row("b", "MLP", "networks"), row("c", "MLP", "pairs")],
+        "two": [row("a", "MLP", "networks"), row("b", "MLP", "networks"), row("d", "VGG", "networks")],
+    }
+    monkeypatch.setattr(cli.claims, "load_all", lambda: plans)
+    monkeypatch.setattr(cli, "plan", lambda claim, profile: plans[claim] if profile == "laptop" else [])
+    assert cli.main(["shared", "--profile", "laptop"]) == 0
+    first, last = capsys.readouterr().out.splitlines()
+    assert first.split() == ["MLP", "2", "networks", "one,", "two"]
+    assert last == "2 of 4 results serve several claims; the store computes them once"
