@@ -8,8 +8,8 @@ examples, in one thread, by three programs in turn:
   with as many new estimates of the statistics where there is BatchNorm: what no implementation undercuts;
 - *rebuilt*: what one writes first: at each point a new module, its mixed weights loaded, its statistics re-estimated.
 
-Times are the smallest of several rounds, in which the three take turns, so that what else the machine does hits all
-alike.
+Times are CPU seconds of the one thread, the smallest of several rounds in which the three take turns: what else the
+machine does hits all alike.
 """
 
 import argparse
@@ -115,9 +115,9 @@ def _times(programs: dict[str, Callable[[], Tensor]], rounds: int) -> tuple[dict
     results = {name: program() for name, program in programs.items()}  # a first time, which loads code
     for _ in range(rounds):
         for name, program in programs.items():
-            started = time.perf_counter()
+            started = time.process_time()
             results[name] = program()
-            seconds[name].append(time.perf_counter() - started)
+            seconds[name].append(time.process_time() - started)
     return {name: min(each) for name, each in seconds.items()}, results
 
 

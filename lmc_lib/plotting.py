@@ -237,9 +237,9 @@ def triangle(
     lines = ax.tricontour(x, y, values, levels=levels[::2], colors="white", linewidths=0.6)
     ax.clabel(lines, fontsize=7.5, fmt="%.2g")
     ax.plot(x, y, ".", color="black", markersize=2, alpha=0.5)
-    for name, (left, low), shift in zip(corners, places, [(0, -6), (0, -6), (0, 6)], strict=True):
-        below = "top" if shift[1] < 0 else "bottom"
-        ax.annotate(name, (left, low), shift, textcoords="offset points", ha="center", va=below)
+    sides = [((0, -6), "center"), ((0, -6), "center"), ((7, 0), "left")]  # beside the top, where a title is near
+    for name, place, (shift, side) in zip(corners, places, sides, strict=True):
+        ax.annotate(name, (place[0], place[1]), shift, textcoords="offset points", ha=side, va="top")
     ax.set_aspect("equal")
     ax.set_axis_off()
     return ax

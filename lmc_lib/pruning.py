@@ -74,7 +74,7 @@ def magnitude_masks(state: State, masks: Masks, share: float) -> Masks:
     """Removes the smallest of the weights that are left, over all layers at once.
 
     Of :math:`n` weights that are left, ``round(share * n)`` with the smallest magnitude go. Among equal ones, those go
-    first that stand first in the state.
+    first that stand first, in the order of the layers' names and then within a layer.
 
     Args:
         state: trained weights.
@@ -94,7 +94,7 @@ def magnitude_masks(state: State, masks: Masks, share: float) -> Masks:
     if not 0.0 < share < 1.0:
         raise ValueError(f"the share to prune lies between 0 and 1, not {share}")
     masked(state, masks)  # raises if they do not fit
-    names = list(masks)
+    names = sorted(masks)  # the order in which a dictionary was filled carries no meaning
     left = torch.cat([masks[name].reshape(-1) for name in names])
     sizes = torch.cat([state[name].detach().abs().reshape(-1) for name in names])[left]
     if not bool(sizes.isfinite().all()):
@@ -102,7 +102,7 @@ def magnitude_masks(state: State, masks: Masks, share: float) -> Masks:
     # A stable sort, so that the mask does not depend on how equal magnitudes come to lie.
     smallest = sizes.sort(stable=True).indices[: round(share * len(sizes))]
     left[left.nonzero().squeeze(1)[smallest]] = False
-    parts = left.split([masks[name].numel() for name in names])
+    parts = torch.split(left, [masks[name].numel() for name in names])
     pruned = {name: part.reshape(masks[name].shape).clone() for name, part in zip(names, parts, strict=True)}
     for name, mask in pruned.items():
         if not bool(mask.any()):
@@ -124,9 +124,9 @@ def overlap(masks: Masks, others: Masks) -> float:
 def shuffled(masks: Masks, *, generator: Generator) -> Masks:
     """Masks that leave as many weights of each layer, at random places: the null baseline of a mask."""
     drawn = {}
-    for name, mask in masks.items():
-        order = torch.randperm(mask.numel(), generator=generator).to(mask.device)
-        drawn[name] = mask.reshape(-1)[order].reshape(mask.shape)
+    for name in sorted(masks):  # so that the same generator gives the same masks in whatever order they are given
+        order = torch.randperm(masks[name].numel(), generator=generator).to(masks[name].device)
+        drawn[name] = masks[name].reshape(-1)[order].reshape(masks[name].shape)
     return drawn
 
 

@@ -164,6 +164,27 @@ def test_bound_is_a_line_across_with_its_word(ax, bound):
     assert [word.xy[1] for word in words] == ([] if bound is None else [bound])
 
 
+# -- along a sequence --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("steps", "options"), [([0, 10, 300], {}), (["100", "64", "41"], {"xlabel": "weights left (%)"})]
+)
+def test_every_pair_and_the_median_are_drawn_along_a_sequence(ax, steps, options):
+    given = {name: draw(4, 3, name=name) for name in ("no permutation", "one permutation")}
+    assert plotting.along_steps(ax, steps, given, bound=0.1, ylabel="barrier in test error", **options) is ax
+    lines = [line for line in ax.lines if line not in across(ax)]
+    for name, values in given.items():
+        *pairs, median = (lines.pop(0) for _ in range(5))
+        np.testing.assert_array_equal([line.get_ydata() for line in pairs], values)
+        np.testing.assert_array_equal(median.get_ydata(), np.median(values, axis=0))
+        assert median.get_label() == name
+    assert [label.get_text() for label in ax.get_xticklabels()] == list(map(str, steps))
+    assert ax.get_xlabel() == options.get("xlabel", "checkpoint (updates)")
+    assert ax.get_ylabel() == "barrier in test error"
+    assert heights(ax) == [0.0, 0.1]
+
+
 # -- barriers against width --------------------------------------------------------------------------------------------
 
 

@@ -9,7 +9,7 @@ import torch
 
 from lmc_lib import claims, connectivity, experiments, matching, models, norms, pruning, rng, state, symmetry, training
 from lmc_lib.data import DataSpec
-from lmc_lib.experiments import PrunedPairs, PrunedPairSpec, PrunedSpec, TransportSpec
+from lmc_lib.experiments import PrunedPairs, PrunedPairSpec, PrunedSpec, RunSpec, TransportSpec, transported
 from lmc_lib.experiments.pruned import obtain_level, sequence
 from lmc_lib.experiments.pruned_barriers import FOUND, MATCHINGS, _measure, as_matrix
 from lmc_lib.experiments.transported import MASKS
@@ -107,6 +107,27 @@ class TestSequences:
             PrunedSpec(runs()[0], 2, 0.4, 2),
         ]
         assert len(set(map(fingerprint, [spec, *others]))) == 5
+
+    def test_addresses_and_defaults_stay(self):
+        # As in test_store: what is stored has its address from here.
+        a, b = (
+            RunSpec(ModelSpec("mlp", 16, 2), DataSpec("digits"), TrainConfig(steps=300, lr=0.05), seed, save_at=(10,))
+            for seed in (3, 4)
+        )
+        assert fingerprint(PrunedSpec(a, 10, 0.2, 3)) == "f7249245ee645193385f"
+        assert fingerprint(PrunedPairSpec(a, b, 10, 0.2, 3)) == "3909c5c5468734a634ad"
+        assert fingerprint(TransportSpec(a, b, 10, 0.2, 3)) == "e84962bba5f37ad6932b"
+        common = {
+            "train_examples": None,
+            "test_examples": None,
+            "matching_examples": 1024,
+            "reset_examples": 1024,
+            "seed": 0,
+        }
+        for spec, own in ((PrunedPairSpec, {"points": 11}), (TransportSpec, {"matching": "activations"})):
+            fields = dataclasses.fields(spec)
+            found = {each.name: each.default for each in fields if each.default is not dataclasses.MISSING}
+            assert found == common | own
 
     def test_a_rewind_step_without_a_checkpoint_is_refused(self):
         with pytest.raises(ValueError, match=r"go back to step 3.*it keeps \(2,\)"):
@@ -319,6 +340,21 @@ class TestTransports:
         assert values["overlap"]["unpermuted"] == 1.0
         assert values["overlap"]["random"] < 0.9
 
+    def test_between_permuted_copies_the_permuted_mask_is_the_own_one(self, shared, monkeypatch):
+        # The direction of the transport, in the case in which the answer is known.
+        a, b = runs(2, norm="batch")
+        spec = experiments.runs.groups(a.model, a.data, torch.float64)
+        hidden = symmetry.random(spec, generator=rng.stream(0, "hidden"))
+        dense, level = experiments.obtain_run(shared, a), obtain_level(shared, PrunedSpec(a, 2, 0.4, 2))
+        moved = training.Trajectory(dense.steps, tuple(symmetry.permute(each, hidden, spec) for each in dense.states))
+        masks = symmetry.permute(level.masks, hidden, spec, partial=True)
+        copy = pruning.Level(2, masks, symmetry.permute(level.state, hidden, spec))
+        monkeypatch.setattr(transported, "obtain_run", lambda _, run: dense if run == a else moved)
+        monkeypatch.setattr(transported, "obtain_level", lambda _, found: level if found.run == a else copy)
+        overlap = TransportSpec(a, b, **self.OPTIONS).compute(shared).values["overlap"]
+        assert overlap["permuted"] == 1.0
+        assert max(overlap["unpermuted"], overlap["random"]) < 0.9
+
     def test_all_masks_are_scored_for_every_pair(self, shared):
         found = experiments.measure_transports(shared, runs(), **self.OPTIONS)
         assert found.density == pytest.approx(0.36, abs=0.002)
@@ -327,6 +363,10 @@ class TestTransports:
         assert (found.overlap("own") == 1).all()
 
     def test_a_training_that_diverged_is_left_out(self, store):
+        mixed = [dataclasses.replace(runs(train=DIVERGING)[0], init_seed=9), *runs(2)]
+        for order, diverged in ((mixed, (0,)), (mixed[::-1], (2,))):
+            found = experiments.measure_transports(store, order, **self.OPTIONS)
+            assert (found.diverged, len(found.values)) == (diverged, 1)
         with pytest.raises(Diverged):
             experiments.measure_transports(store, runs(2, train=DIVERGING), **self.OPTIONS)
 

@@ -77,7 +77,7 @@ class TestMasks:
         for level in range(3):
             weights = draw(level, name=name, width=4)
             masks = magnitude_masks(weights, masks, share)
-            scores = {pair: weights[key] for key, pair in zip(masks, pruned, strict=True)}
+            scores = {(modules[key], "weight"): weights[key] for key in masks}
             prune.global_unstructured(pruned, prune.L1Unstructured, importance_scores=scores, amount=share)
             assert all(torch.equal(mask, modules[key].weight_mask.bool()) for key, mask in masks.items())
 
@@ -122,6 +122,17 @@ class TestMasks:
         weights = {"a": torch.tensor([[1.0, -1.0], [1.0, 1.0]]), "b": torch.tensor([[-1.0, 1.0, 1.0, 1.0]])}
         masks = magnitude_masks(weights, full_masks(weights), 0.375)
         assert [masks[name].flatten().int().tolist() for name in weights] == [[0, 0, 0, 1], [1, 1, 1, 1]]
+
+    def test_the_order_of_the_layers_in_a_dictionary_makes_no_difference(self):
+        # What is read from the store has another order than what was computed.
+        weights = {"a": torch.ones(2, 2), "b": torch.ones(3, 2), "c": torch.ones(2, 2)}
+        back = dict(reversed(weights.items()))
+        masks = magnitude_masks(weights, full_masks(weights), 0.2)
+        assert same(masks, magnitude_masks(back, full_masks(back), 0.2))
+        first, second = (
+            pruning.shuffled(each, generator=rng.stream(0, "mask")) for each in (masks, dict(reversed(masks.items())))
+        )
+        assert same(first, second)
 
     def test_a_weight_that_became_zero_is_not_one_that_was_removed(self):
         weights = {"a": torch.tensor([[0.0, 3.0, 2.0, 1.0]])}

@@ -3,8 +3,9 @@
 __all__ = ["Points", "Scores", "evaluate"]
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,10 @@ class Scores:
     error: float
 
 
+# Entries begin at multiples of so many numbers, 64 bytes or more: as aligned as tensors of their own.
+_ALIGNED = 32
+
+
 def evaluate(model: nn.Module, state: State, split: Split, *, batch_size: int = 1024) -> Scores:
     """Evaluates weights on a split, in evaluation mode; the sum over examples runs in float64.
 
@@ -33,12 +38,15 @@ def evaluate(model: nn.Module, state: State, split: Split, *, batch_size: int = 
         batch_size: examples a batch; it bounds the memory.
     """
     network = copy.deepcopy(model).eval()
-    _install(network, state)
-    return _score(network, state, split, batch_size)
+    _install(network, {name: value.detach().clone() for name, value in given(network, state).items()})
+    return _score(network, _batches(network, state, split, batch_size))
 
 
 class Points:
     """Evaluates points between networks in one module, whose weights are overwritten from point to point.
+
+    It keeps the weights once more, and a copy of the examples if they are not yet in the dtype, in the order of memory
+    and on the device that the network wants.
 
     Args:
         model: the architecture; unchanged.
@@ -56,51 +64,73 @@ class Points:
     ) -> None:
         if reset_inputs is None and norms.has_statistics(model):
             raise ValueError("the network keeps BatchNorm statistics: pass reset_inputs to re-estimate them on the way")
-        self.states, self.splits = states, splits
-        like = next(value for value in states[0].values() if value.is_floating_point())
-        self.reset_inputs = None if reset_inputs is None else reset_inputs.to(like.device, like.dtype)
         self.network = copy.deepcopy(model).eval()
-        start = combine(states, [1.0] + [0.0] * (len(states) - 1))
-        self.places = {
-            name: place for name, place in _install(self.network, start).items() if place.is_floating_point()
-        }
+        middle = given(self.network, combine(states, [1.0 / len(states)] * len(states)))
+        floating = {name: value for name, value in middle.items() if value.is_floating_point()}
+        self.parts = [
+            _Part([name for name in floating if floating[name].dtype == dtype], states)
+            for dtype in {value.dtype for value in floating.values()}
+        ]
+        _install(self.network, {**middle, **{name: view for part in self.parts for name, view in part.views.items()}})
+        like = next(iter(floating.values()))
+        self.reset_inputs = None if reset_inputs is None else reset_inputs.to(like.device, like.dtype)
+        self.batches = {name: list(_batches(self.network, floating, split, 1024)) for name, split in splits.items()}
 
     def scores(self, weights: Sequence[float]) -> dict[str, Scores]:
-        """The scores of the weighted sum of the networks, on every split; bit for bit those of ``combine``."""
-        first, *others = self.states
-        with torch.no_grad():
-            for name, place in self.places.items():
-                torch.mul(first[name], weights[0], out=place)
-                for weight, state in zip(weights[1:], others, strict=True):
-                    place.add_(weight * state[name])
+        """The scores of the weighted sum of the networks, on every split."""
+        for part in self.parts:
+            part.move(weights)
         if self.reset_inputs is not None:
             norms.reset_(self.network, self.reset_inputs)
-        return {name: _score(self.network, first, split, 1024) for name, split in self.splits.items()}
+        return {name: _score(self.network, batches) for name, batches in self.batches.items()}
 
 
-def _install(network: nn.Module, state: State) -> State:
-    """Puts copies of these weights into a network, each in the dtype and on the device it has; returns the copies."""
-    places = {}
-    for name, value in given(network, state).items():
+class _Part:
+    """Entries of one dtype, those of each network in a row of a matrix, so that one product mixes all of them."""
+
+    def __init__(self, names: Sequence[str], states: Sequence[State]) -> None:
+        first = states[0]
+        sizes = [-(-first[name].numel() // _ALIGNED) * _ALIGNED for name in names]
+        self.rows = torch.zeros(len(states), sum(sizes), dtype=first[names[0]].dtype, device=first[names[0]].device)
+        self.point = torch.zeros_like(self.rows[0])
+        self.views: State = {}
+        for name, place in zip(names, accumulate(sizes, initial=0), strict=False):
+            stretch = slice(place, place + first[name].numel())
+            for row, state in zip(self.rows, states, strict=True):
+                row[stretch] = state[name].detach().reshape(-1)
+            self.views[name] = self.point[stretch].view(first[name].shape)
+
+    def move(self, weights: Sequence[float]) -> None:
+        """Makes the views those of the weighted sum of the networks."""
+        torch.mv(self.rows.T, self.rows.new_tensor(weights), out=self.point)
+
+
+def _install(network: nn.Module, state: State) -> None:
+    """Makes a network hold these tensors, which it shares and does not copy."""
+    for name, value in state.items():
         path, _, entry = name.rpartition(".")
         module = network.get_submodule(path)
-        places[name] = value.detach().clone()
-        # A parameter shares the memory of its copy, so that it follows what is written there.
         wrapped = isinstance(getattr(module, entry), nn.Parameter)
-        setattr(module, entry, nn.Parameter(places[name], requires_grad=False) if wrapped else places[name])
-    return places
+        setattr(module, entry, nn.Parameter(value, requires_grad=False) if wrapped else value)
 
 
-def _score(network: nn.Module, like: State, split: Split, batch_size: int) -> Scores:
-    """Evaluates a network that holds its weights, on the device and in the dtype of ``like``."""
+def _batches(network: nn.Module, like: State, split: Split, batch_size: int) -> Iterator[Split]:
+    """The examples in batches, on the device, in the dtype and in the order of memory that a network wants."""
     place = next(value for value in like.values() if value.is_floating_point())
     order = memory_format(network) if split.inputs.dim() == 4 else torch.contiguous_format
+    for first in range(0, len(split), batch_size):
+        batch = split[first : first + batch_size]
+        yield Split(batch.inputs.to(place.device, place.dtype).contiguous(memory_format=order), batch.labels)
+
+
+def _score(network: nn.Module, batches: Iterable[Split]) -> Scores:
+    """Evaluates a network that holds its weights."""
     loss = error = 0.0
+    count = 0
     with torch.no_grad():
-        for first in range(0, len(split), batch_size):
-            batch = split[first : first + batch_size]
-            inputs = batch.inputs.to(place.device, place.dtype).contiguous(memory_format=order)
-            logits = network(inputs).double().cpu()
+        for batch in batches:
+            logits = network(batch.inputs).double().cpu()
             loss += float(nn.functional.cross_entropy(logits, batch.labels, reduction="sum"))
             error += float((logits.argmax(1) != batch.labels).sum())
-    return Scores(loss / len(split), error / len(split))
+            count += len(batch)
+    return Scores(loss / count, error / count)

@@ -86,7 +86,8 @@ class PrunedPairSpec:
     @property
     def needs(self) -> tuple[Spec, ...]:
         """The networks of both sequences."""
-        return tuple(each for run in (self.target, self.source) for each in (run, *sequence(run, **self._options)))
+        pruned = [level for run in (self.target, self.source) for level in sequence(run, **self._options)]
+        return self.target, self.source, *pruned
 
     def compute(self, store: Store) -> Result:
         """Matches the networks at every level and measures the barrier of each permutation."""

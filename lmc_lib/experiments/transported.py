@@ -78,16 +78,20 @@ class TransportSpec:
             reset_examples=self.reset_examples,
         )
         states: dict[str, State] = {}
+        side = 0
         try:
+            obtain_level(store, self._pruned(self.target))
+            side = 1
             masks = self._masks(store, here)
             rewound = obtain_run(store, self.source).at(self.rewind)
             train = trainer(self.source, self.rewind)
             for name, each in masks.items():
-                # Under its own mask the network is already there.
-                own = obtain_level(store, self._pruned(self.source)).state if name == "own" else None
-                states[name] = own or train(rewound, each)
+                if name == "own":  # this training is in the store
+                    states[name] = obtain_level(store, self._pruned(self.source)).state
+                else:
+                    states[name] = train(rewound, each)
         except Diverged as error:
-            return Result({"diverged": [1], "step": error.step, "loss": str(error.loss)})
+            return Result({"diverged": [side], "step": error.step, "loss": str(error.loss)})
         return Result(
             {
                 "density": round(pruning.density(masks["permuted"]), DIGITS),
@@ -101,8 +105,8 @@ class TransportSpec:
 
     def _masks(self, store: Store, here: Setting) -> dict[str, Masks]:
         path = (self.seed, self.target.init_seed, self.source.init_seed)
-        dense = [_moved(obtain_run(store, run).final, run) for run in (self.target, self.source)]
-        permutation = match_level(here, self.matching, 0, *dense, path)
+        target, source = (_moved(obtain_run(store, run).final, run) for run in (self.target, self.source))
+        permutation = match_level(here, self.matching, 0, target, source, path)
         given, own = (obtain_level(store, self._pruned(run)).masks for run in (self.target, self.source))
         # The permutation brings the source's units to the target's places; the mask goes the other way.
         back = symmetry.inverse(permutation, here.permutations)
