@@ -70,7 +70,7 @@ def test_chance_is_what_random_permutations_agree_on(store, found):
     spec = experiments.limit_pairs(RUNS[:2], **OPTIONS)[0]
     here = limits._setting(spec.target, 9, 9, 9, 9)
     drawn = [symmetry.random(here.permutations, generator=rng.stream(0, index)) for index in range(2000)]
-    shares = [limits._agreement(a, b) for a, b in zip(drawn[::2], drawn[1::2], strict=True)]
+    shares = [symmetry.agreement(a, b) for a, b in zip(drawn[::2], drawn[1::2], strict=True)]
     # A thousand draws of mean 1/6: the standard error is about 0.0035.
     assert np.mean(shares) == pytest.approx(found.chance(), abs=0.015)
     assert found.chance() == pytest.approx(2 / 12)

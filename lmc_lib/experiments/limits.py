@@ -18,9 +18,10 @@ from torch import Tensor
 from lmc_lib import matching, rng, symmetry
 from lmc_lib.claims import Estimate, estimate
 from lmc_lib.connectivity import Curve
+from lmc_lib.experiments.collecting import as_matrix, collect, line_barriers
 from lmc_lib.experiments.runs import RunSpec, device, obtain_run
-from lmc_lib.experiments.setting import DIGITS, Setting, setting
-from lmc_lib.experiments.spec import Spec, obtain
+from lmc_lib.experiments.setting import DIGITS, Setting, rounded, setting
+from lmc_lib.experiments.spec import Spec
 from lmc_lib.similarity import angular_cka
 from lmc_lib.state import State
 from lmc_lib.store import Result, Store
@@ -39,7 +40,6 @@ SEARCHES = {
     "activations, inner product": "activations, by inner product",
     "random": "a random permutation",
 }
-_QUANTITIES = [(split, quantity) for split in ("train", "test") for quantity in ("loss", "error")]
 
 
 @dataclass(frozen=True)
@@ -127,8 +127,7 @@ class FeatureSpec:
         here = _setting(self.run, self.examples, self.examples, self.examples, self.examples)
         features = [_features(here, each, here.inputs("test")) for each in trajectory.states]
         angles = {
-            node: [float(f"{angular_cka(each[node], last):.{DIGITS}g}") for each in features]
-            for node, last in features[-1].items()
+            node: [rounded(angular_cka(each[node], last)) for each in features] for node, last in features[-1].items()
         }
         return Result({"steps": list(trajectory.steps), "angles": angles})
 
@@ -174,10 +173,7 @@ class Matchings:
 
     def pairwise(self, values: Float[ndarray, " pairs"]) -> Float[ndarray, "count count"]:
         """One value a pair as a symmetric matrix, NaN on the diagonal and for missing pairs."""
-        matrix = np.full((self.count, self.count), np.nan)
-        for (i, j), value in zip(self.values, values, strict=True):
-            matrix[i, j] = matrix[j, i] = value
-        return matrix
+        return as_matrix(self.count, list(self.values), values)
 
 
 def limit_pairs(runs: Sequence[RunSpec], **options: Any) -> list[MatchingsSpec]:
@@ -187,15 +183,8 @@ def limit_pairs(runs: Sequence[RunSpec], **options: Any) -> list[MatchingsSpec]:
 
 def measure_limits(store: Store, runs: Sequence[RunSpec], **options: Any) -> Matchings:
     """Collects the measurements of all pairs of ``runs``; call ``fill`` before to compute them in parallel."""
-    places = list(combinations(range(len(runs)), 2))
-    specs = limit_pairs(runs, **options)
-    records = {place: obtain(store, spec).values for place, spec in zip(places, specs, strict=True)}
-    sound = {place: record for place, record in records.items() if "diverged" not in record}
-    if not sound:
-        record = next(iter(records.values()))
-        raise Diverged(record["step"], float(record["loss"]))
-    diverged = {place[side] for place, each in records.items() for side in each.get("diverged", ())}
-    return Matchings(len(runs), sound, tuple(sorted(diverged)))
+    specs = zip(combinations(range(len(runs)), 2), limit_pairs(runs, **options), strict=True)
+    return Matchings(len(runs), *collect(store, dict(specs)))
 
 
 def limit_evidence(found: Matchings, first: str, second: str, *, seed: int) -> dict[str, Estimate]:
@@ -230,8 +219,8 @@ def _measure(spec: MatchingsSpec, target: State, source: State) -> dict[str, Any
     )
     found = _searches(spec, here, target, source)
     plain = here.line(target, source, spec.points)
-    barriers = {"none": _barriers(plain)} | {
-        name: _barriers(_line(spec, here, target, source, each, plain)) for name, each in found.items()
+    barriers = {"none": line_barriers(plain)} | {
+        name: line_barriers(_line(spec, here, target, source, each, plain)) for name, each in found.items()
     }
     sizes = _sizes(here, target)
     pairs = [("weights", "activations"), ("weights", "weights, cosine"), ("activations", "activations, other examples")]
@@ -239,14 +228,14 @@ def _measure(spec: MatchingsSpec, target: State, source: State) -> dict[str, Any
     for count in spec.samples:
         few = _by_activations(here, target, source, here.matching_inputs[:count], spec, f"samples {count}")
         samples[str(count)] = {
-            "agreement": _rounded(_agreement(few, found["activations"])),
-            "barrier": _barriers(_line(spec, here, target, source, few, plain))["test error"],
+            "agreement": _share(symmetry.agreement(few, found["activations"])),
+            "barrier": line_barriers(_line(spec, here, target, source, few, plain))["test error"],
         }
     return {
         "barriers": barriers,
-        "agreement": [[_rounded(_agreement(a, b)) for b in found.values()] for a in found.values()],
-        "fixed_points": {name: _rounded(symmetry.fixed_points(each)) for name, each in found.items()},
-        "chance": _rounded(len(_places(here)) / here.permutations.units),
+        "agreement": [[_share(symmetry.agreement(a, b)) for b in found.values()] for a in found.values()],
+        "fixed_points": {name: _share(symmetry.fixed_points(each)) for name, each in found.items()},
+        "chance": _share(len(_places(here)) / here.permutations.units),
         "by_size": {f"{a} | {b}": _by_size(found[a], found[b], sizes, spec.bins) for a, b in pairs},
         "samples": samples,
     }
@@ -298,16 +287,6 @@ def _line(
     return here.line(target, moved, spec.points, ends_of=plain)
 
 
-def _barriers(lines: dict[str, Curve]) -> dict[str, float]:
-    return {
-        f"{split} {quantity}": float(f"{lines[split].barrier(quantity):.{DIGITS}g}") for split, quantity in _QUANTITIES
-    }
-
-
-def _agreement(first: Permutation, second: Permutation) -> float:
-    return float(torch.cat([(first[name] == second[name]).reshape(-1) for name in first]).double().mean())
-
-
 def _places(here: Setting) -> list[int]:
     """One number for each set of units that are exchanged with each other: each has one fixed point by chance."""
     return [0 for group in here.permutations.groups.values() for _ in range(int(np.prod(group.blocks)))]
@@ -332,7 +311,7 @@ def _by_size(first: Permutation, second: Permutation, sizes: dict[str, Tensor], 
         shares.append(torch.stack([part.sum() for part in same.tensor_split(bins)]))
     counts = [torch.tensor([len(part) for part in s.reshape(-1).tensor_split(bins)]) for s in sizes.values()]
     found: list[float] = (torch.stack(shares).sum(0) / torch.stack(counts).sum(0).clamp(min=1)).tolist()
-    return [_rounded(each) for each in found]
+    return [_share(each) for each in found]
 
 
 def _features(here: Setting, state: State, inputs: Tensor) -> dict[str, Tensor]:
@@ -343,5 +322,5 @@ def _features(here: Setting, state: State, inputs: Tensor) -> dict[str, Tensor]:
     return {tap.node: seen[tap.node].flatten(1) for tap in here.permutations.taps}
 
 
-def _rounded(value: float) -> float:
+def _share(value: float) -> float:
     return round(value, DIGITS)

@@ -5,8 +5,6 @@ __all__ = [
     "MATCHINGS",
     "PrunedPairSpec",
     "PrunedPairs",
-    "as_matrix",
-    "collect",
     "match_level",
     "measure_pruned",
     "pruned_evidence",
@@ -25,10 +23,11 @@ from numpy import ndarray
 from lmc_lib import pruning, rng, symmetry
 from lmc_lib.claims import Estimate, estimate
 from lmc_lib.connectivity import Curve
+from lmc_lib.experiments.collecting import QUANTITIES, as_matrix, collect, columns, line_barriers
 from lmc_lib.experiments.pruned import obtain_sequence, sequence
 from lmc_lib.experiments.runs import RunSpec, device
-from lmc_lib.experiments.setting import DIGITS, Setting, setting
-from lmc_lib.experiments.spec import Spec, obtain
+from lmc_lib.experiments.setting import DIGITS, Setting, rounded, setting
+from lmc_lib.experiments.spec import Spec
 from lmc_lib.state import State
 from lmc_lib.store import Result, Store
 from lmc_lib.symmetry import Permutation
@@ -38,8 +37,6 @@ MATCHINGS = ("weights", "activations")
 
 # Where a permutation is found: at level 0, at the level at which it is used, or at the last.
 FOUND = ("dense", "rematched", "sparsest")
-
-_QUANTITIES = [(split, quantity) for split in ("train", "test") for quantity in ("loss", "error")]
 
 
 @dataclass(frozen=True)
@@ -168,7 +165,8 @@ def pruned_pairs(runs: Sequence[RunSpec], **options: Any) -> list[PrunedPairSpec
 
 def measure_pruned(store: Store, runs: Sequence[RunSpec], **options: Any) -> PrunedPairs:
     """Collects the measurements of all pairs of sequences; call ``fill`` before to compute them in parallel."""
-    sound, diverged = collect(store, pruned_pairs(runs, **options), len(runs))
+    specs = zip(combinations(range(len(runs)), 2), pruned_pairs(runs, **options), strict=True)
+    sound, diverged = collect(store, dict(specs))
     return PrunedPairs(len(runs), tuple(next(iter(sound.values()))["densities"]), sound, diverged)
 
 
@@ -203,33 +201,6 @@ def pruned_evidence(found: PrunedPairs, bound: float, *, seed: int, renumbered: 
     }
 
 
-def collect(
-    store: Store, specs: Sequence[Spec], count: int
-) -> tuple[dict[tuple[int, int], dict[str, Any]], tuple[int, ...]]:
-    """Collects what was measured on all pairs of ``count`` networks: sound results by pair, and who diverged.
-
-    Raises:
-        Diverged: if no pair is sound.
-    """
-    pairs = combinations(range(count), 2)
-    records = {pair: obtain(store, spec).values for pair, spec in zip(pairs, specs, strict=True)}
-    sound = {pair: record for pair, record in records.items() if "diverged" not in record}
-    if not sound:
-        record = next(iter(records.values()))
-        raise Diverged(record["step"], float(record["loss"]))
-    return sound, tuple(sorted({pair[side] for pair, each in records.items() for side in each.get("diverged", ())}))
-
-
-def as_matrix(
-    count: int, pairs: Sequence[tuple[int, int]], values: Float[ndarray, " pairs"]
-) -> Float[ndarray, "count count"]:
-    """One value a pair as a symmetric matrix, NaN on the diagonal and for missing pairs."""
-    matrix = np.full((count, count), np.nan)
-    for (i, j), value in zip(pairs, values, strict=True):
-        matrix[i, j] = matrix[j, i] = value
-    return matrix
-
-
 def match_level(
     here: Setting, matching: str, level: int, target: State, source: State, path: tuple[int, ...]
 ) -> Permutation:
@@ -261,10 +232,10 @@ def _measure(spec: PrunedPairSpec, target: list[State], source: list[State]) -> 
             symmetry.compose(kept, _renumbering(here, level, path), here.permutations)
         )
     return {
-        "barriers": {line: _columns(rows) for line, rows in _columns(found).items()},
-        "ends": _columns([each.scores() for each in lines]),
+        "barriers": {line: columns(rows) for line, rows in columns(found).items()},
+        "ends": columns([each.scores() for each in lines]),
         "agreement": {
-            matching: [round(_agreement(permutations[0], each), DIGITS) for each in permutations]
+            matching: [round(symmetry.agreement(permutations[0], each), DIGITS) for each in permutations]
             for matching, permutations in matched.items()
         },
     }
@@ -298,30 +269,17 @@ class _Lines:
     def barriers(self, permutation: Permutation) -> dict[str, float]:
         """The barriers under a permutation, by split and quantity."""
         lines = self._line(permutation)
-        return {f"{split} {quantity}": _short(lines[split].barrier(quantity)) for split, quantity in _QUANTITIES}
+        return line_barriers(lines)
 
     def scores(self) -> dict[str, list[float]]:
         """Loss and error of the two networks; for after a line was evaluated."""
         assert self.known is not None
         return {
-            f"{split} {quantity}": [_short(getattr(self.known[split].at(end), quantity)) for end in (0, -1)]
-            for split, quantity in _QUANTITIES
+            f"{split} {quantity}": [rounded(getattr(self.known[split].at(end), quantity)) for end in (0, -1)]
+            for split, quantity in QUANTITIES
         }
 
     def _line(self, permutation: Permutation) -> dict[str, Curve]:
         moved = symmetry.permute(self.source, permutation, self.here.permutations)
         self.known = self.here.line(self.target, moved, self.points, ends_of=self.known)
         return self.known
-
-
-def _short(value: float) -> float:
-    return float(f"{value:.{DIGITS}g}")
-
-
-def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    return {name: [row[name] for row in rows] for name in rows[0]}
-
-
-def _agreement(first: Permutation, second: Permutation) -> float:
-    same = sum(int((first[name] == second[name]).sum()) for name in first)
-    return same / sum(each.numel() for each in first.values())

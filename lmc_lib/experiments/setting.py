@@ -1,6 +1,6 @@
 """What a measurement needs besides weights: the architecture, its groups and the data, as one value."""
 
-__all__ = ["DIGITS", "Setting", "digits", "setting"]
+__all__ = ["DIGITS", "Setting", "digits", "rounded", "setting"]
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -105,4 +105,9 @@ def setting(
 
 def digits(values: Tensor) -> list[float]:
     """A vector as numbers of the digits that are stored."""
-    return [float(f"{value:.{DIGITS}g}") for value in values.tolist()]
+    return [rounded(value) for value in values.tolist()]
+
+
+def rounded(value: float) -> float:
+    """A number with the digits that are stored."""
+    return float(f"{value:.{DIGITS}g}")

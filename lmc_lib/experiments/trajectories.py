@@ -21,9 +21,10 @@ from numpy import ndarray
 from lmc_lib import rng, symmetry
 from lmc_lib.claims import Estimate, estimate
 from lmc_lib.connectivity import Curve
+from lmc_lib.experiments.collecting import as_matrix, collect, columns, line_barriers
 from lmc_lib.experiments.runs import RunSpec, device, obtain_run
 from lmc_lib.experiments.setting import DIGITS, Setting, setting
-from lmc_lib.experiments.spec import Spec, obtain
+from lmc_lib.experiments.spec import Spec
 from lmc_lib.state import State
 from lmc_lib.store import Result, Store
 from lmc_lib.symmetry import Permutation
@@ -33,7 +34,6 @@ from lmc_lib.training import Diverged
 JOINT = "joint"
 
 _METHODS = ("weights", "activations")
-_QUANTITIES = [(split, quantity) for split in ("train", "test") for quantity in ("loss", "error")]
 
 
 @dataclass(frozen=True)
@@ -150,10 +150,7 @@ class Trajectories:
 
     def pairwise(self, values: Float[ndarray, " pairs"]) -> Float[ndarray, "count count"]:
         """One value a pair as a symmetric matrix, NaN on the diagonal and for missing pairs."""
-        matrix = np.full((self.count, self.count), np.nan)
-        for (i, j), value in zip(self.values, values, strict=True):
-            matrix[i, j] = matrix[j, i] = value
-        return matrix
+        return as_matrix(self.count, list(self.values), values)
 
     def _of(self, method: str, split: str, quantity: str) -> ndarray:
         return np.array([each["barriers"][method][f"{split} {quantity}"] for each in self.values.values()])
@@ -166,21 +163,10 @@ def trajectory_pairs(runs: Sequence[RunSpec], **options: Any) -> list[Trajectory
 
 def measure_trajectories(store: Store, runs: Sequence[RunSpec], **options: Any) -> Trajectories:
     """Collects the measurements of all pairs of ``runs``; call ``fill`` before to compute them in parallel."""
-    places = list(combinations(range(len(runs)), 2))
-    specs = trajectory_pairs(runs, **options)
-    records = {place: obtain(store, spec).values for place, spec in zip(places, specs, strict=True)}
-    sound = {place: record for place, record in records.items() if "diverged" not in record}
-    if not sound:
-        record = next(iter(records.values()))
-        raise Diverged(record["step"], float(record["loss"]))
+    specs = zip(combinations(range(len(runs)), 2), trajectory_pairs(runs, **options), strict=True)
+    sound, diverged = collect(store, dict(specs))
     first = next(iter(sound.values()))
-    return Trajectories(
-        count=len(runs),
-        steps=tuple(first["steps"]),
-        groups=tuple(first["groups"]),
-        values=sound,
-        diverged=tuple(sorted({place[side] for place, each in records.items() for side in each.get("diverged", ())})),
-    )
+    return Trajectories(len(runs), tuple(first["steps"]), tuple(first["groups"]), sound, diverged)
 
 
 def trajectory_evidence(found: Trajectories, *, at: int = -1, seed: int) -> dict[str, Estimate]:
@@ -215,16 +201,14 @@ def _measure(spec: TrajectoryPairSpec, target: list[State], source: list[State])
     found = {method: _matchings(spec, method, here, target, source) for method in _METHODS}
     barriers = {"none": lines.along(symmetry.identity(here.permutations))}
     for method, (*single, joint) in found.items():
-        barriers[method] = _columns([lines.along(each) for each in single])
+        barriers[method] = columns([lines.along(each) for each in single])
         barriers[f"{method}, {JOINT}"] = lines.along(joint)
     *by_weights, last, _ = found["weights"]
     for side in ("lower", "upper"):
         mixtures = [_mixtures(early, last, side) for early in (*by_weights, last)]
-        barriers[side] = _columns(
-            [_columns([lines.barriers(each, len(target) - 1) for each in row]) for row in mixtures]
-        )
+        barriers[side] = columns([columns([lines.barriers(each, len(target) - 1) for each in row]) for row in mixtures])
     agreement = {
-        method: [[round(_agreement(a, b), DIGITS) for b in single] for a in single]
+        method: [[round(symmetry.agreement(a, b), DIGITS) for b in single] for a in single]
         for method, (*single, _) in found.items()
     }
     return {"groups": list(here.permutations.groups), "barriers": barriers, "agreement": agreement}
@@ -251,21 +235,14 @@ class _Lines:
 
     def along(self, permutation: Permutation) -> dict[str, list[float]]:
         """The barriers at every checkpoint under one permutation."""
-        return _columns([self.barriers(permutation, used) for used in range(len(self.target))])
+        return columns([self.barriers(permutation, used) for used in range(len(self.target))])
 
     def barriers(self, permutation: Permutation, used: int) -> dict[str, float]:
         """The barriers at one checkpoint under a permutation."""
         moved = symmetry.permute(self.source[used], permutation, self.here.permutations)
         lines = self.here.line(self.target[used], moved, self.points, ends_of=self.ends.get(used))
         self.ends.setdefault(used, lines)
-        return {
-            f"{split} {quantity}": float(f"{lines[split].barrier(quantity):.{DIGITS}g}")
-            for split, quantity in _QUANTITIES
-        }
-
-
-def _columns(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
-    return {name: [row[name] for row in rows] for name in rows[0]}
+        return line_barriers(lines)
 
 
 def _mixtures(early: Permutation, late: Permutation, side: str) -> list[Permutation]:
@@ -275,8 +252,3 @@ def _mixtures(early: Permutation, late: Permutation, side: str) -> list[Permutat
     return [
         {name: (early if name in ordered[:count] else late)[name] for name in names} for count in range(len(names) + 1)
     ]
-
-
-def _agreement(first: Permutation, second: Permutation) -> float:
-    same = sum(int((first[name] == second[name]).sum()) for name in first)
-    return same / sum(each.numel() for each in first.values())

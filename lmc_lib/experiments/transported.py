@@ -12,8 +12,9 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from lmc_lib import connectivity, norms, pruning, rng, symmetry
+from lmc_lib.experiments.collecting import as_matrix, collect
 from lmc_lib.experiments.pruned import PrunedSpec, obtain_level, trainer
-from lmc_lib.experiments.pruned_barriers import as_matrix, collect, match_level
+from lmc_lib.experiments.pruned_barriers import match_level
 from lmc_lib.experiments.runs import RunSpec, device, obtain_run
 from lmc_lib.experiments.setting import DIGITS, Setting, setting
 from lmc_lib.experiments.spec import Spec
@@ -155,7 +156,8 @@ def transports(runs: Sequence[RunSpec], **options: Any) -> list[TransportSpec]:
 
 def measure_transports(store: Store, runs: Sequence[RunSpec], **options: Any) -> Transports:
     """Collects what was measured on all pairs; call ``fill`` before to compute it in parallel."""
-    sound, diverged = collect(store, transports(runs, **options), len(runs))
+    specs = zip(combinations(range(len(runs)), 2), transports(runs, **options), strict=True)
+    sound, diverged = collect(store, dict(specs))
     return Transports(len(runs), next(iter(sound.values()))["density"], sound, diverged)
 
 

@@ -7,6 +7,7 @@ __all__ = [
     "PermutationSpec",
     "SymmetryError",
     "Tap",
+    "agreement",
     "check",
     "compose",
     "fixed_points",
@@ -208,6 +209,12 @@ def fixed_points(permutation: Permutation) -> float:
     """The share of units that stay in place, over all groups; inside a block that moves, of places in the block."""
     fixed = sum(int((indices == torch.arange(indices.shape[-1])).sum()) for indices in permutation.values())
     return fixed / sum(indices.numel() for indices in permutation.values())
+
+
+def agreement(first: Permutation, second: Permutation) -> float:
+    """The share of units that two permutations send to the same place, over all groups."""
+    same = sum(int((indices == second[name]).sum()) for name, indices in first.items())
+    return same / sum(indices.numel() for indices in first.values())
 
 
 def permute(state: State, permutation: Permutation, spec: PermutationSpec, *, partial: bool = False) -> State:

@@ -1,0 +1,62 @@
+"""From stored measurements of sets of replicas to arrays; what the kinds of measurement have in common."""
+
+__all__ = ["QUANTITIES", "as_matrix", "collect", "columns", "line_barriers"]
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
+from lmc_lib.connectivity import Curve
+from lmc_lib.experiments.setting import rounded
+from lmc_lib.experiments.spec import Spec, obtain
+from lmc_lib.store import Store
+from lmc_lib.training import Diverged
+
+QUANTITIES = [(split, quantity) for split in ("train", "test") for quantity in ("loss", "error")]
+
+_Places = TypeVar("_Places", bound=tuple[int, ...])
+
+
+def collect(store: Store, specs: Mapping[_Places, Spec]) -> tuple[dict[_Places, dict[str, Any]], tuple[int, ...]]:
+    """Obtains measurements of sets of replicas.
+
+    Args:
+        store: where they are, or go.
+        specs: what is measured, by the indices of its replicas.
+
+    Returns:
+        The sound measurements by indices, and the indices of replicas whose training left the finite numbers.
+
+    Raises:
+        Diverged: if no measurement is sound.
+    """
+    records = {places: obtain(store, spec).values for places, spec in specs.items()}
+    sound = {places: record for places, record in records.items() if "diverged" not in record}
+    if not sound:
+        record = next(iter(records.values()))
+        raise Diverged(record["step"], float(record["loss"]))
+    diverged = {places[side] for places, record in records.items() for side in record.get("diverged", ())}
+    return sound, tuple(sorted(diverged))
+
+
+def as_matrix(
+    count: int, pairs: Sequence[tuple[int, int]], values: Float[ndarray, " pairs"]
+) -> Float[ndarray, "count count"]:
+    """One value a pair as a symmetric matrix, NaN on the diagonal and for missing pairs."""
+    matrix = np.full((count, count), np.nan)
+    for (i, j), value in zip(pairs, values, strict=True):
+        matrix[i, j] = matrix[j, i] = value
+    return matrix
+
+
+def line_barriers(lines: Mapping[str, Curve]) -> dict[str, float]:
+    """The barriers on the lines of several splits, by split and quantity."""
+    return {f"{split} {quantity}": rounded(lines[split].barrier(quantity)) for split, quantity in QUANTITIES}
+
+
+def columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """A list of equal dictionaries as a dictionary of lists."""
+    return {name: [row[name] for row in rows] for name in rows[0]}
