@@ -210,7 +210,7 @@ def simplices_evidence(
     Args:
         found: the measurements of one architecture by width, all of the same seeds.
         bound: the largest barrier of a connected set.
-        method: how the networks were aligned; see :meth:`Simplices.of_sets`.
+        method: how the networks were aligned; see ``Simplices.of_sets``.
         seed: stream of the bootstrap.
 
     Returns:
