@@ -41,9 +41,10 @@ _TRAINING: dict[str, Any] = {
     for field in dataclasses.fields(TrainConfig)
 } | {"milestones": [0]}  # an empty default would not tell the type of its elements
 
-# Without it a kernel warns on stderr, each time, that its words to this process are not encrypted. Warnings of a
+# Without it a kernel says on stderr, each time, that its words to this process are not encrypted, and at times that it
+# is interrupted as it ends. Errors of a notebook are exceptions all the same. Warnings of a
 # notebook's own code are part of its outputs and stay.
-KERNEL = ("--IPKernelApp.log_level=ERROR",)
+KERNEL = ("--IPKernelApp.log_level=CRITICAL",)
 
 
 class Refused(ValueError):

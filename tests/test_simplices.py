@@ -61,15 +61,15 @@ def matched(here, states, method, target, source):
 
 class TestSpecs:
     def test_every_triple_stands_once_with_the_earliest_first(self):
-        members = [tuple(map(RUNS.index, each.networks)) for each in experiments.simplices(RUNS)]
+        members = [tuple(map(RUNS.index, each.networks)) for each in experiments.simplex_specs(RUNS)]
         assert members == [(0, 1, 2), (0, 1, 3), (0, 2, 3), (1, 2, 3)]
-        assert len(experiments.simplices(RUNS, 4)) == 1
+        assert len(experiments.simplex_specs(RUNS, 4)) == 1
 
     def test_chains_start_at_every_network_and_go_around(self):
-        members = [tuple(map(RUNS.index, each.networks)) for each in experiments.chains(RUNS, 3)]
+        members = [tuple(map(RUNS.index, each.networks)) for each in experiments.chain_specs(RUNS, 3)]
         assert members == [(0, 1, 2), (1, 2, 3), (2, 3, 0), (3, 0, 1)]
 
-    @pytest.mark.parametrize("spec", [experiments.simplices(RUNS)[0], experiments.chains(RUNS)[0]])
+    @pytest.mark.parametrize("spec", [experiments.simplex_specs(RUNS)[0], experiments.chain_specs(RUNS)[0]])
     def test_specs_need_their_networks_and_are_addressed_by_them(self, spec):
         assert spec.needs == spec.networks
         assert spec.label == RUNS[0].label
@@ -91,7 +91,7 @@ class TestSpecs:
 
     def test_a_chain_is_no_longer_than_the_networks(self):
         with pytest.raises(ValueError, match="a chain of 4 networks needs as many replicas, got 3"):
-            experiments.chains(RUNS[:3])
+            experiments.chain_specs(RUNS[:3])
 
 
 class TestSimplices:

@@ -4,14 +4,14 @@ __all__ = [
     "METHODS", "SEARCHES", "SIMPLEX_METHODS", "ChainSpec", "Chains", "FeatureSpec", "Matchings", "MatchingsSpec",
     "Measurements", "Origin", "PairSpec", "Planned", "PrunedPairSpec", "PrunedPairs", "PrunedSpec", "RunSpec",
     "SimplexSpec", "Simplices", "Spec", "Trajectories", "TrajectoryPairSpec", "TransportSpec", "Transports",
-    "architecture", "chains", "evidence", "fill", "limit_evidence", "limit_pairs", "listed", "measure",
+    "architecture", "chain_specs", "evidence", "fill", "limit_evidence", "limit_pairs", "listed", "measure",
     "measure_chains", "measure_limits", "measure_pruned", "measure_simplices", "measure_trajectories",
     "measure_transports", "obtain", "obtain_pair", "obtain_run", "obtain_sequence", "origin", "pairs",
-    "pruned_evidence", "pruned_pairs", "replicas", "simplices", "simplices_evidence", "trajectory_evidence",
+    "pruned_evidence", "pruned_pairs", "replicas", "simplex_specs", "simplices_evidence", "trajectory_evidence",
     "trajectory_pairs", "transports",
 ]  # fmt: skip
 
-from lmc_lib.experiments.chains import Chains, ChainSpec, chains, measure_chains
+from lmc_lib.experiments.chains import Chains, ChainSpec, chain_specs, measure_chains
 from lmc_lib.experiments.limits import (
     SEARCHES,
     FeatureSpec,
@@ -36,7 +36,7 @@ from lmc_lib.experiments.simplices import (
     SimplexSpec,
     Simplices,
     measure_simplices,
-    simplices,
+    simplex_specs,
     simplices_evidence,
 )
 from lmc_lib.experiments.sources import Origin, listed, origin

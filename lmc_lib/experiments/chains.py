@@ -1,6 +1,6 @@
 """Permutations matched pair by pair, composed along chains of networks and around cycles."""
 
-__all__ = ["ChainSpec", "Chains", "chains", "measure_chains"]
+__all__ = ["ChainSpec", "Chains", "chain_specs", "measure_chains"]
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -101,7 +101,7 @@ class Chains:
         return np.array([each["fixed_points"][method] for each in self.values.values()])
 
 
-def chains(runs: Sequence[RunSpec], length: int = 4, **options: Any) -> list[ChainSpec]:
+def chain_specs(runs: Sequence[RunSpec], length: int = 4, **options: Any) -> list[ChainSpec]:
     """Lists one chain from each replica on, in the order of the list and around its end.
 
     So every replica stands once at every place. ``options`` are those of the spec.
@@ -114,7 +114,7 @@ def chains(runs: Sequence[RunSpec], length: int = 4, **options: Any) -> list[Cha
 
 def measure_chains(store: Store, runs: Sequence[RunSpec], length: int = 4, **options: Any) -> Chains:
     """Collects the measurements of the chains of ``runs``; call ``fill`` before to compute them in parallel."""
-    specs = zip(_places(len(runs), length), chains(runs, length, **options), strict=True)
+    specs = zip(_places(len(runs), length), chain_specs(runs, length, **options), strict=True)
     records = {places: obtain(store, spec).values for places, spec in specs}
     sound = {places: record for places, record in records.items() if "diverged" not in record}
     if not sound:

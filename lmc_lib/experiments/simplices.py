@@ -6,7 +6,7 @@ __all__ = [
     "SimplexSpec",
     "Simplices",
     "measure_simplices",
-    "simplices",
+    "simplex_specs",
     "simplices_evidence",
 ]
 
@@ -179,7 +179,7 @@ class Simplices:
         return np.concatenate(found)
 
 
-def simplices(runs: Sequence[RunSpec], size: int = 3, **options: Any) -> list[SimplexSpec]:
+def simplex_specs(runs: Sequence[RunSpec], size: int = 3, **options: Any) -> list[SimplexSpec]:
     """Lists all sets of so many replicas, the earliest as the one that stays; ``options`` are those of the spec."""
     return [SimplexSpec(members, **options) for members in combinations(runs, size)]
 
@@ -187,7 +187,7 @@ def simplices(runs: Sequence[RunSpec], size: int = 3, **options: Any) -> list[Si
 def measure_simplices(store: Store, runs: Sequence[RunSpec], size: int = 3, **options: Any) -> Simplices:
     """Collects the measurements of all sets of ``runs``; call ``fill`` before to compute them in parallel."""
     places = list(combinations(range(len(runs)), size))
-    specs = simplices(runs, size, **options)
+    specs = simplex_specs(runs, size, **options)
     records = {place: obtain(store, spec).values for place, spec in zip(places, specs, strict=True)}
     sound = {place: record for place, record in records.items() if "diverged" not in record}
     if not sound:
