@@ -241,6 +241,10 @@ class TestRun:
         assert executed == {}
 
 
+def _network():
+    return Result({"steps": [3]})
+
+
 class TestRecords:
     """``lmc run --records``: the measurements behind a page, kept without the networks."""
 
@@ -250,7 +254,10 @@ class TestRecords:
         result = REPORT | {"control": {"setting": "narrow", "verdict": "not supported"}, "provenance": {"seconds": 1.0}}
 
         def keep(*keys):
-            rows = [{"fingerprint": key, "type": "PairSpec", "stored": True} for key in keys]
+            network = Store(toy / "store").get_or_compute(claims.Condition("a", "network", 1.0, True, ""), _network)
+            # What a measurement needs is stored too, but has no place in the records.
+            rows = [{"fingerprint": network.fingerprint, "stored": True, "asked": False}]
+            rows += [{"fingerprint": key, "stored": True, "asked": True} for key in keys]
             monkeypatch.setenv("LMC_STORE", str(toy / "store"))
             monkeypatch.setattr(cli, "run", lambda *args, **options: result)
             monkeypatch.setattr(cli, "plan", lambda *args, **options: rows)
