@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -38,24 +39,46 @@ def test_each_record_says_where_it_comes_from(content):
         assert "/" not in origin["machine"]
 
 
-def test_headline_numbers_follow_from_the_records(content):
-    """Each number of the report, recomputed from the curves with the definition of the barrier alone."""
-    curves = {}
-    for record in content["records"].values():
+def of_type(records, kind):
+    return [record["values"] for record in records.values() if record["spec"]["type"] == kind]
+
+
+def weak_connectivity(records, name):
+    """The barriers of pairs, recomputed from the curves with the definition of the barrier alone."""
+    setting, score, method = name.rsplit(", ", 2)
+    split, quantity = score.split()
+    for record in records.values():
         model = record["spec"]["target"]["model"]
-        name = "-".join([model["family"], str(model["depth"]), *([model["norm"]] if "norm" in model else [])])
-        curves.setdefault(f"{name}, width {model['width']}", []).append(record["values"])
+        network = "-".join([model["family"], str(model["depth"]), *([model["norm"]] if "norm" in model else [])])
+        if f"{network}, width {model['width']}" == setting:
+            line = np.array(record["values"]["curves"][method][split][quantity])
+            alphas = np.array(record["values"]["alphas"])
+            yield (line - (1 - alphas) * line[0] - alphas * line[-1]).max()
+
+
+def simultaneous_training(records, name):
+    """The barrier at one checkpoint under another's permutation, of the matching that was better where it was found."""
+    found, used = map(int, re.search(r"found at (\d+), used at (\d+)$", name).groups())
+    for values in of_type(records, "TrajectoryPairSpec"):
+        row, column = values["steps"].index(found), values["steps"].index(used)
+        at_home = {name: values["barriers"][name]["train loss"][row][row] for name in ("weights", "activations")}
+        yield values["barriers"][min(at_home, key=at_home.get)]["test error"][row][column]
+
+
+def matching_limits(records, name):
+    """The barriers of pairs under one of the searches; its name may hold commas too."""
+    score, search = re.search(r"((?:train|test) (?:loss|error)), (.+)$", name).groups()
+    for values in of_type(records, "MatchingsSpec"):
+        yield values["barriers"][search][score]
+
+
+def test_headline_numbers_follow_from_the_records(content):
+    of_claim = globals()[content["report"]["claim"].replace("-", "_")]
     numbers = content["report"]["numbers"]
     assert numbers
     for name, number in numbers.items():
-        setting, score, method = name.rsplit(", ", 2)
-        split, quantity = score.split()
-        heights = []
-        for values in curves[setting]:
-            line = np.array(values["curves"][method][split][quantity])
-            alphas = np.array(values["alphas"])
-            heights.append((line - (1 - alphas) * line[0] - alphas * line[-1]).max())
-        assert number == pytest.approx(np.median(heights), abs=1e-6)  # numbers are rounded to six decimals
+        # Numbers are rounded to six decimals.
+        assert number == pytest.approx(np.median(list(of_claim(content["records"], name))), abs=1e-6), name
 
 
 @pytest.mark.slow
