@@ -24,6 +24,7 @@ def angular_cka(first: Float[Tensor, "examples units"], second: Float[Tensor, "r
         ValueError: if the numbers of examples differ, or a representation is the same for all examples.
 
     Example:
+        >>> import torch
         >>> x = torch.tensor([[0.0, 1.0], [2.0, 0.0], [1.0, 5.0]], dtype=torch.float64)
         >>> angular_cka(x, 3.0 * x.flip(1))
         0.0
