@@ -169,10 +169,16 @@ def test_dropout_is_off():
         nn.Dropout(),
         nn.utils.skip_init(nn.Linear, 6, 5),
     )
+    # The same names of entries, and nothing dropped.
+    without = nn.Sequential(*[nn.Identity() if isinstance(each, nn.Dropout) else each for each in model])
     spec = symmetry.permutation_spec(model, torch.zeros(1, *SHAPE))
     target, source = (models.initialise(model, generator=stream(f"dropout {index}")) for index in range(2))
     x, labels = examples(20)
-    matching.straight_through(model.train(), spec, target, source, x, labels, generator=stream(), steps=3)
+    found, expected = (
+        matching.straight_through(mode, spec, target, source, x, labels, generator=stream(), steps=3)
+        for mode in (model.train(), without)
+    )
+    assert equal(found, expected)
 
 
 def test_arguments_stay(random_weights):
@@ -216,6 +222,7 @@ def test_further_names_of_a_layer_that_is_used_twice_need_no_gradient():
     x, labels = examples(40)
     found = matching.straight_through(model, spec, target, source, x, labels, generator=stream(), steps=5)
     symmetry.check(spec, source, found)
+    assert set(found) == set(spec.groups)
 
 
 @pytest.mark.parametrize(

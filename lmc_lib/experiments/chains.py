@@ -11,13 +11,13 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from lmc_lib import rng, symmetry
-from lmc_lib.experiments.runs import RunSpec, device, obtain_run
+from lmc_lib.experiments.collecting import collect, measured, on_device
+from lmc_lib.experiments.runs import RunSpec, obtain_run
 from lmc_lib.experiments.setting import DIGITS, Setting, setting
-from lmc_lib.experiments.spec import Spec, obtain
+from lmc_lib.experiments.spec import Spec
 from lmc_lib.state import State
 from lmc_lib.store import Result, Store
 from lmc_lib.symmetry import Permutation
-from lmc_lib.training import Diverged
 
 _MATCHERS = ("weights", "activations")
 _QUANTITIES = [(split, quantity) for split in ("train", "test") for quantity in ("loss", "error")]
@@ -66,14 +66,11 @@ class ChainSpec:
 
     def compute(self, store: Store) -> Result:
         """Matches neighbours, and measures what their permutations do when they are composed."""
-        states: list[State] = []
-        for place, run in enumerate(self.networks):
-            try:
-                final = obtain_run(store, run).final
-            except Diverged as error:
-                return Result({"diverged": [place], "step": error.step, "loss": str(error.loss)})
-            states.append({name: value.to(device(run.train)) for name, value in final.items()})
-        return Result(_measure(self, states))
+        return measured(
+            self.networks,
+            lambda run: on_device(obtain_run(store, run).final, run),
+            lambda *states: _measure(self, list(states)),
+        )
 
 
 @dataclass(frozen=True)
@@ -115,15 +112,7 @@ def chain_specs(runs: Sequence[RunSpec], length: int = 4, **options: Any) -> lis
 def measure_chains(store: Store, runs: Sequence[RunSpec], length: int = 4, **options: Any) -> Chains:
     """Collects the measurements of the chains of ``runs``; call ``fill`` before to compute them in parallel."""
     specs = zip(_places(len(runs), length), chain_specs(runs, length, **options), strict=True)
-    records = {places: obtain(store, spec).values for places, spec in specs}
-    sound = {places: record for places, record in records.items() if "diverged" not in record}
-    if not sound:
-        record = next(iter(records.values()))
-        raise Diverged(record["step"], float(record["loss"]))
-    return Chains(
-        values=sound,
-        diverged=tuple(sorted({place[side] for place, each in records.items() for side in each.get("diverged", ())})),
-    )
+    return Chains(*collect(store, dict(specs)))
 
 
 def _places(count: int, length: int) -> list[tuple[int, ...]]:

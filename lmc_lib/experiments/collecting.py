@@ -1,8 +1,8 @@
 """From stored measurements of sets of replicas to arrays; what the kinds of measurement have in common."""
 
-__all__ = ["QUANTITIES", "as_matrix", "collect", "columns", "line_barriers"]
+__all__ = ["QUANTITIES", "as_matrix", "collect", "columns", "line_barriers", "measured", "on_device"]
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -10,14 +10,17 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from lmc_lib.connectivity import Curve
+from lmc_lib.experiments.runs import RunSpec, device
 from lmc_lib.experiments.setting import rounded
 from lmc_lib.experiments.spec import Spec, obtain
-from lmc_lib.store import Store
+from lmc_lib.state import State
+from lmc_lib.store import Result, Store
 from lmc_lib.training import Diverged
 
 QUANTITIES = [(split, quantity) for split in ("train", "test") for quantity in ("loss", "error")]
 
 _Places = TypeVar("_Places", bound=tuple[int, ...])
+_Found = TypeVar("_Found")
 
 
 def collect(store: Store, specs: Mapping[_Places, Spec]) -> tuple[dict[_Places, dict[str, Any]], tuple[int, ...]]:
@@ -40,6 +43,31 @@ def collect(store: Store, specs: Mapping[_Places, Spec]) -> tuple[dict[_Places, 
         raise Diverged(record["step"], float(record["loss"]))
     diverged = {places[side] for places, record in records.items() for side in record.get("diverged", ())}
     return sound, tuple(sorted(diverged))
+
+
+def measured(
+    runs: Sequence[RunSpec], get: Callable[[RunSpec], _Found], measure: Callable[..., dict[str, Any]]
+) -> Result:
+    """Measures what is found of several networks; where a training left the finite numbers, the result says whose.
+
+    Args:
+        runs: the networks.
+        get: what is measured of each.
+        measure: takes what was found of each network, in their order.
+    """
+    found = []
+    for place, run in enumerate(runs):
+        try:
+            found.append(get(run))
+        except Diverged as error:
+            return Result({"diverged": [place], "step": error.step, "loss": str(error.loss)})
+    return Result(measure(*found))
+
+
+def on_device(state: State, run: RunSpec) -> State:
+    """The weights of a run where it is trained and measured."""
+    where = device(run.train)
+    return {name: value.to(where) for name, value in state.items()}
 
 
 def as_matrix(

@@ -18,8 +18,8 @@ from torch import Tensor
 from lmc_lib import matching, rng, symmetry
 from lmc_lib.claims import Estimate, estimate
 from lmc_lib.connectivity import Curve
-from lmc_lib.experiments.collecting import as_matrix, collect, line_barriers
-from lmc_lib.experiments.runs import RunSpec, device, obtain_run
+from lmc_lib.experiments.collecting import as_matrix, collect, line_barriers, measured, on_device
+from lmc_lib.experiments.runs import RunSpec, obtain_run
 from lmc_lib.experiments.setting import DIGITS, Setting, rounded, setting
 from lmc_lib.experiments.spec import Spec
 from lmc_lib.similarity import angular_cka
@@ -84,14 +84,11 @@ class MatchingsSpec:
 
     def compute(self, store: Store) -> Result:
         """Matches the two networks in many ways and compares the permutations and the barriers."""
-        ends: list[State] = []
-        for side, run in enumerate((self.target, self.source)):
-            try:
-                final = obtain_run(store, run).final
-            except Diverged as error:
-                return Result({"diverged": [side], "step": error.step, "loss": str(error.loss)})
-            ends.append({name: value.to(device(run.train)) for name, value in final.items()})
-        return Result(_measure(self, *ends))
+        return measured(
+            (self.target, self.source),
+            lambda run: on_device(obtain_run(store, run).final, run),
+            lambda target, source: _measure(self, target, source),
+        )
 
 
 @dataclass(frozen=True)

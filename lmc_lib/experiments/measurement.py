@@ -15,13 +15,13 @@ from numpy import ndarray
 from lmc_lib import connectivity, rng, state, symmetry
 from lmc_lib.claims import Estimate, estimate
 from lmc_lib.connectivity import Curve
-from lmc_lib.experiments.runs import RunSpec, device, obtain_run
+from lmc_lib.experiments.collecting import collect, measured, on_device
+from lmc_lib.experiments.runs import RunSpec, obtain_run
 from lmc_lib.experiments.setting import DIGITS, Setting, digits, setting
 from lmc_lib.experiments.spec import Spec, obtain
 from lmc_lib.state import State
 from lmc_lib.store import Result, Store
 from lmc_lib.symmetry import Permutation
-from lmc_lib.training import Diverged
 
 METHODS = ("none", "random", "weights", "activations")
 
@@ -71,7 +71,11 @@ class PairSpec:
 
     def compute(self, store: Store) -> Result:
         """Aligns the two networks in several ways and evaluates the lines between them."""
-        return _measure(store, self)
+        return measured(
+            (self.target, self.source),
+            lambda run: on_device(obtain_run(store, run).final, run),
+            lambda target, source: _measure(self, target, source),
+        )
 
 
 @dataclass(frozen=True)
@@ -154,19 +158,14 @@ def obtain_pair(store: Store, spec: PairSpec) -> dict[str, Any]:
 
 def measure(store: Store, runs: Sequence[RunSpec], **options: Any) -> Measurements:
     """Collects the measurements of all pairs of ``runs``; call ``fill`` before to compute them in parallel."""
-    records = {
-        (i, j): obtain_pair(store, PairSpec(runs[i], runs[j], **options)) for i, j in combinations(range(len(runs)), 2)
-    }
-    sound = {pair: record for pair, record in records.items() if "diverged" not in record}
-    if not sound:
-        raise Diverged(*_first_divergence(records))
-    diverged = {pair[side] for pair, record in records.items() for side in record.get("diverged", ())}
+    specs = zip(combinations(range(len(runs)), 2), pairs(runs, **options), strict=True)
+    sound, diverged = collect(store, dict(specs))
     return Measurements(
         count=len(runs),
         alphas=np.array(next(iter(sound.values()))["alphas"]),
         values={pair: record["curves"] for pair, record in sound.items()},
         fixed_points={pair: record["fixed_points"] for pair, record in sound.items()},
-        diverged=tuple(sorted(diverged)),
+        diverged=diverged,
     )
 
 
@@ -190,19 +189,7 @@ def evidence(found: Measurements, bound: float, *, seed: int) -> dict[str, Estim
     }
 
 
-def _first_divergence(records: dict[tuple[int, int], dict[str, Any]]) -> tuple[int, float]:
-    record = next(iter(records.values()))
-    return record["step"], float(record["loss"])
-
-
-def _measure(store: Store, spec: PairSpec) -> Result:
-    ends: list[State] = []
-    for side, run in enumerate((spec.target, spec.source)):
-        try:
-            ends.append({name: value.to(device(run.train)) for name, value in obtain_run(store, run).final.items()})
-        except Diverged as error:
-            return Result({"diverged": [side], "step": error.step, "loss": str(error.loss)})
-    target, source = ends
+def _measure(spec: PairSpec, target: State, source: State) -> dict[str, Any]:
     here = setting(
         spec.target,
         train_examples=spec.train_examples,
@@ -222,7 +209,7 @@ def _measure(store: Store, spec: PairSpec) -> Result:
         values["fixed_points"][method] = round(symmetry.fixed_points(permutation), DIGITS)
         values["distance"][method] = float(f"{state.distance(target, moved):.{DIGITS}g}")
         values["alphas"] = digits(lines["train"].alphas)
-    return Result(values)
+    return values
 
 
 def _permutation(method: str, spec: PairSpec, here: Setting, target: State, source: State) -> Permutation:

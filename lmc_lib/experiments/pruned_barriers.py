@@ -23,15 +23,14 @@ from numpy import ndarray
 from lmc_lib import pruning, rng, symmetry
 from lmc_lib.claims import Estimate, estimate
 from lmc_lib.connectivity import Curve
-from lmc_lib.experiments.collecting import QUANTITIES, as_matrix, collect, columns, line_barriers
+from lmc_lib.experiments.collecting import QUANTITIES, as_matrix, collect, columns, line_barriers, measured, on_device
 from lmc_lib.experiments.pruned import obtain_sequence, sequence
-from lmc_lib.experiments.runs import RunSpec, device
+from lmc_lib.experiments.runs import RunSpec
 from lmc_lib.experiments.setting import DIGITS, Setting, rounded, setting
 from lmc_lib.experiments.spec import Spec
 from lmc_lib.state import State
 from lmc_lib.store import Result, Store
 from lmc_lib.symmetry import Permutation
-from lmc_lib.training import Diverged
 
 MATCHINGS = ("weights", "activations")
 
@@ -88,17 +87,18 @@ class PrunedPairSpec:
 
     def compute(self, store: Store) -> Result:
         """Matches the networks at every level and measures the barrier of each permutation."""
-        sequences: list[list[State]] = []
-        densities: list[float] = []
-        for side, run in enumerate((self.target, self.source)):
-            try:
-                levels = obtain_sequence(store, run, **self._options)
-            except Diverged as error:
-                return Result({"diverged": [side], "step": error.step, "loss": str(error.loss)})
-            densities = [round(pruning.density(level.masks), DIGITS) for level in levels]
-            where = device(run.train)
-            sequences.append([{name: value.to(where) for name, value in level.state.items()} for level in levels])
-        return Result({"densities": densities, **_measure(self, *sequences)})
+        return measured(
+            (self.target, self.source),
+            lambda run: obtain_sequence(store, run, **self._options),
+            lambda target, source: {
+                "densities": [round(pruning.density(level.masks), DIGITS) for level in source],
+                **_measure(
+                    self,
+                    [on_device(level.state, self.target) for level in target],
+                    [on_device(level.state, self.source) for level in source],
+                ),
+            },
+        )
 
     @property
     def _options(self) -> dict[str, Any]:

@@ -23,13 +23,13 @@ from numpy import ndarray
 from lmc_lib import connectivity, matching, rng, symmetry
 from lmc_lib.claims import Estimate, estimate
 from lmc_lib.connectivity import Simplex
-from lmc_lib.experiments.runs import RunSpec, device, obtain_run
+from lmc_lib.experiments.collecting import collect, measured, on_device
+from lmc_lib.experiments.runs import RunSpec, obtain_run
 from lmc_lib.experiments.setting import DIGITS, Setting, digits, setting
-from lmc_lib.experiments.spec import Spec, obtain
+from lmc_lib.experiments.spec import Spec
 from lmc_lib.state import State
 from lmc_lib.store import Result, Store
 from lmc_lib.symmetry import Permutation
-from lmc_lib.training import Diverged
 
 _MATCHERS = ("weights", "activations")
 
@@ -90,14 +90,11 @@ class SimplexSpec:
 
     def compute(self, store: Store) -> Result:
         """Aligns the networks in several ways and evaluates the simplices that they span."""
-        states: list[State] = []
-        for place, run in enumerate(self.networks):
-            try:
-                final = obtain_run(store, run).final
-            except Diverged as error:
-                return Result({"diverged": [place], "step": error.step, "loss": str(error.loss)})
-            states.append({name: value.to(device(run.train)) for name, value in final.items()})
-        return Result(_measure(self, states))
+        return measured(
+            self.networks,
+            lambda run: on_device(obtain_run(store, run).final, run),
+            lambda *states: _measure(self, list(states)),
+        )
 
 
 @dataclass(frozen=True)
@@ -188,18 +185,8 @@ def measure_simplices(store: Store, runs: Sequence[RunSpec], size: int = 3, **op
     """Collects the measurements of all sets of ``runs``; call ``fill`` before to compute them in parallel."""
     places = list(combinations(range(len(runs)), size))
     specs = simplex_specs(runs, size, **options)
-    records = {place: obtain(store, spec).values for place, spec in zip(places, specs, strict=True)}
-    sound = {place: record for place, record in records.items() if "diverged" not in record}
-    if not sound:
-        record = next(iter(records.values()))
-        raise Diverged(record["step"], float(record["loss"]))
-    return Simplices(
-        count=len(runs),
-        size=size,
-        resolution=specs[0].resolution,
-        values=sound,
-        diverged=tuple(sorted({place[side] for place, each in records.items() for side in each.get("diverged", ())})),
-    )
+    sound, diverged = collect(store, dict(zip(places, specs, strict=True)))
+    return Simplices(len(runs), size, specs[0].resolution, sound, diverged)
 
 
 def simplices_evidence(

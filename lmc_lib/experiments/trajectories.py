@@ -21,14 +21,13 @@ from numpy import ndarray
 from lmc_lib import rng, symmetry
 from lmc_lib.claims import Estimate, estimate
 from lmc_lib.connectivity import Curve
-from lmc_lib.experiments.collecting import as_matrix, collect, columns, line_barriers
-from lmc_lib.experiments.runs import RunSpec, device, obtain_run
+from lmc_lib.experiments.collecting import as_matrix, collect, columns, line_barriers, measured, on_device
+from lmc_lib.experiments.runs import RunSpec, obtain_run
 from lmc_lib.experiments.setting import DIGITS, Setting, setting
 from lmc_lib.experiments.spec import Spec
 from lmc_lib.state import State
 from lmc_lib.store import Result, Store
 from lmc_lib.symmetry import Permutation
-from lmc_lib.training import Diverged
 
 # The permutation that is matched to all checkpoints at once.
 JOINT = "joint"
@@ -81,17 +80,15 @@ class TrajectoryPairSpec:
 
     def compute(self, store: Store) -> Result:
         """Matches the networks at every checkpoint and measures the barrier of each permutation at every other."""
-        trajectories = []
-        for side, run in enumerate((self.target, self.source)):
-            try:
-                trajectory = obtain_run(store, run)
-            except Diverged as error:
-                return Result({"diverged": [side], "step": error.step, "loss": str(error.loss)})
-            trajectories.append(
-                [{name: value.to(device(run.train)) for name, value in each.items()} for each in trajectory.states]
-            )
-            steps = list(trajectory.steps)
-        return Result({"steps": steps, **_measure(self, *trajectories)})
+        return measured(
+            (self.target, self.source),
+            lambda run: [on_device(state, run) for state in obtain_run(store, run).states],
+            lambda target, source: {"steps": self._steps, **_measure(self, target, source)},
+        )
+
+    @property
+    def _steps(self) -> list[int]:
+        return sorted({*self.target.save_at, self.target.train.steps})
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from lmc_lib import connectivity, norms, pruning, rng, symmetry
-from lmc_lib.experiments.collecting import as_matrix, collect
+from lmc_lib.experiments.collecting import as_matrix, collect, on_device
 from lmc_lib.experiments.pruned import PrunedSpec, obtain_level, trainer
 from lmc_lib.experiments.pruned_barriers import match_level
-from lmc_lib.experiments.runs import RunSpec, device, obtain_run
+from lmc_lib.experiments.runs import RunSpec, obtain_run
 from lmc_lib.experiments.setting import DIGITS, Setting, setting
 from lmc_lib.experiments.spec import Spec
 from lmc_lib.pruning import Masks
@@ -106,7 +106,7 @@ class TransportSpec:
 
     def _masks(self, store: Store, here: Setting) -> dict[str, Masks]:
         path = (self.seed, self.target.init_seed, self.source.init_seed)
-        target, source = (_moved(obtain_run(store, run).final, run) for run in (self.target, self.source))
+        target, source = (on_device(obtain_run(store, run).final, run) for run in (self.target, self.source))
         permutation = match_level(here, self.matching, 0, target, source, path)
         given, own = (obtain_level(store, self._pruned(run)).masks for run in (self.target, self.source))
         # The permutation brings the source's units to the target's places; the mask goes the other way.
@@ -161,13 +161,8 @@ def measure_transports(store: Store, runs: Sequence[RunSpec], **options: Any) ->
     return Transports(len(runs), next(iter(sound.values()))["density"], sound, diverged)
 
 
-def _moved(state: State, run: RunSpec) -> State:
-    where = device(run.train)
-    return {name: value.to(where) for name, value in state.items()}
-
-
 def _scores(here: Setting, run: RunSpec, state: State) -> dict[str, dict[str, float]]:
-    state = _moved(state, run)
+    state = on_device(state, run)
     if here.reset_inputs is not None:
         state = norms.reset(here.model, state, here.reset_inputs)
     scores = {name: connectivity.evaluate(here.model, state, split) for name, split in here.splits.items()}
