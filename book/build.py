@@ -43,6 +43,17 @@ _CURVES = (
 _VALUES = (
     "every number that was measured, `quantity` being its place in the measurement and `seeds` those of its networks"
 )
+# Ratios of the benchmark of matching, the networks by how their names begin, and the largest ratio that was hoped for.
+_HOPES = (
+    ("sweep, ours / rebasin", ("MLP",), 0.2),
+    ("sweep, ours / rebasin", ("ResNet-20 x1",), 0.04),
+    ("sweep, ours / rebasin", ("ResNet-20 x4",), 0.125),
+    ("sweep, ours / rebasin", ("VGG-16", "ResNet-50"), 1.0),
+    ("total, ours / rebasin", ("MLP", "VGG-16", "ResNet-50"), 1.0),
+    ("total, ours / rebasin", ("ResNet-20 x1", "ResNet-20 x4"), 1.0),
+    ("ours / floor", ("MLP", "ResNet-20 x4", "VGG-16", "ResNet-50"), 1.5),
+    ("ours / floor", ("ResNet-20 x1",), 1.5),
+)
 _BADGES = {
     "supported": "success",
     "not supported": "danger",
@@ -339,7 +350,19 @@ def speed_tables(result: Mapping[str, Any]) -> str:
         barriers.append(f"| {label} | {' | '.join(f'{medians[each]:.3f}' for each in quantities)} |")
     counts = trained["ours <= rebasin"]
     barriers.append(f"| pairs in which ours is no higher | {' | '.join(str(counts[each]) for each in quantities)} |")
-    return "\n".join([":::{div} wide", *lines, ":::", "", ":::{div} wide", *barriers, ":::", ""])
+    tables = [lines, barriers, _hopes(result["networks"])]
+    return "\n".join(line for table in tables for line in [":::{div} wide", *table, ":::", ""])
+
+
+def _hopes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What was hoped for and what was reached, as rows of a table: the range over precisions, norms and threads."""
+    lines = ["| what | hoped for | reached |", "|---|---:|---:|"]
+    for what, networks, hoped in _HOPES:
+        mine = [row for row in rows if row["network"].startswith(networks)]
+        found = [row["ratios"][what] for row in mine if what in row["ratios"]]
+        names = " and ".join(name.removesuffix(",") for name in networks)
+        lines.append(f"| {what}: {names} | {hoped:g} | {min(found):.2f} to {max(found):.2f} |")
+    return lines
 
 
 def _speed(row: Mapping[str, Any]) -> list[str]:

@@ -244,3 +244,15 @@ def test_the_table_of_values_holds_every_number_with_its_networks():
         ["f00", "mlp-3-layer", 8, "0 2", "steps / 1", 9],
         ["f00", "mlp-3-layer", 8, "0 2", "barriers / none / loss / 0", 0.5],
     ]
+
+
+def test_the_tables_of_speed_are_those_of_the_benchmark():
+    result = json.loads((ROOT / "book" / "speed.json").read_text())
+    table = load_build().speed_tables(result)
+    assert [line.split(" | ")[0][2:] for line in table.splitlines() if line.startswith("| MLP")] == [
+        row["network"] for row in result["networks"] if row["network"].startswith("MLP")
+    ]
+    ratios = [row["ratios"]["sweep, ours / rebasin"] for row in result["networks"] if "x4" in row["network"]]
+    assert f"| sweep, ours / rebasin: ResNet-20 x4 | 0.125 | {min(ratios):.2f} to {max(ratios):.2f} |" in table
+    for side, medians in result["trained"]["medians"].items():
+        assert f"{medians['test error']:.3f} |" in table, side
