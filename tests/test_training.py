@@ -433,3 +433,26 @@ class TestConfig:
     @pytest.mark.parametrize("options", [{"warmup": 10}, {"steps": 0}, {"lr": 0.0}, {"batch_size": 1}])
     def test_the_limits_themselves_are_accepted(self, options):
         assert TrainConfig(**{"steps": 10} | options)
+
+
+@pytest.mark.parametrize("precision", ["float32", "portable"])
+@pytest.mark.parametrize("options", OPTIMISERS)
+def test_a_training_taken_up_with_its_memory_gives_the_same_bits(mlp_batch, split, options, precision):
+    model, start = mlp_batch
+    here = config(**options, precision=precision)
+    whole = train(model, start, split, here, seed=3, save_at=[0, 5])
+    for step in (0, 5):
+        taken_up = train(model, whole.at(step), split, here, seed=3, start_step=step, memory=whole.memory(step))
+        assert state.fingerprint(taken_up.final) == state.fingerprint(whole.final)
+    if options.get("momentum") != 0.0:
+        afresh = train(model, whole.at(5), split, here, seed=3, start_step=5)
+        assert state.fingerprint(afresh.final) != state.fingerprint(whole.final)
+
+
+@pytest.mark.parametrize("precision", ["float32", "portable"])
+def test_the_memory_of_another_optimiser_is_refused(mlp, split, precision):
+    model, start = mlp
+    sgd, adamw = (config(optimiser=each, precision=precision) for each in ("sgd", "adamw"))
+    memory = train(model, start, split, sgd, seed=3, save_at=[2]).memory(2)
+    with pytest.raises(ValueError, match=r"momentum_buffer.*exp_avg.*another optimiser"):
+        train(model, start, split, adamw, seed=3, start_step=2, memory=memory)

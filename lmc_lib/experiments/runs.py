@@ -1,19 +1,23 @@
 """Training runs as values: what defines a replica, and how to obtain its trajectory."""
 
-__all__ = ["RunSpec", "architecture", "dataset", "device", "groups", "obtain_run", "replicas"]
+__all__ = [
+    "RunSpec", "architecture", "dataset", "device", "groups", "obtain_run", "replicas", "trained", "trajectory_of",
+]  # fmt: skip
 
 import functools
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lmc_lib import data, models, rng, symmetry, training
 from lmc_lib.data import Dataset, DataSpec
 from lmc_lib.experiments.spec import Spec, obtain
 from lmc_lib.models import ModelSpec
-from lmc_lib.store import Result, Store
+from lmc_lib.state import State
+from lmc_lib.store import Entry, Result, Store
 from lmc_lib.symmetry import PermutationSpec
 from lmc_lib.training import Diverged, TrainConfig, Trajectory
 
@@ -29,6 +33,8 @@ class RunSpec:
         init_seed: stream of the initial weights.
         order_seed: stream of the batch order and augmentation.
         save_at: steps after which a checkpoint is kept, besides the last.
+        spawn_at: steps after which a checkpoint and what the optimiser remembers are kept, so that children can start
+            there.
     """
 
     VERSION: ClassVar[int] = 1
@@ -40,6 +46,7 @@ class RunSpec:
     init_seed: int = 0
     order_seed: int = 0
     save_at: tuple[int, ...] = ()
+    spawn_at: tuple[int, ...] = ()
 
     @property
     def label(self) -> str:
@@ -56,23 +63,17 @@ class RunSpec:
         model = architecture(self)
         start = models.initialise(model, generator=rng.stream(self.init_seed, "initial weights"))
         where = device(self.train)
-        try:
-            trajectory = training.train(
+        return trained(
+            lambda: training.train(
                 model,
                 {name: value.to(where) for name, value in start.items()},
                 dataset(self.data).train,
                 self.train,
                 seed=self.order_seed,
-                save_at=self.save_at,
-            )
-        except Diverged as error:
-            return Result({"diverged": {"step": error.step, "loss": str(error.loss)}})
-        tensors = {
-            f"{step}/{name}": value.cpu()
-            for step, state in zip(trajectory.steps, trajectory.states, strict=True)
-            for name, value in state.items()
-        }
-        return Result({"steps": list(trajectory.steps)}, tensors)
+                save_at={*self.save_at, *self.spawn_at},
+            ),
+            remember=self.spawn_at,
+        )
 
 
 def replicas(
@@ -96,15 +97,49 @@ def obtain_run(store: Store, spec: RunSpec) -> Trajectory:
     Raises:
         Diverged: if the training left the finite numbers, now or when it was first run.
     """
-    entry = obtain(store, spec)
+    return trajectory_of(obtain(store, spec))
+
+
+def trained(train: Callable[[], Trajectory], *, remember: Collection[int] = ()) -> Result:
+    """Makes a training a result for the store; that it left the finite numbers is a result too.
+
+    Args:
+        train: the training.
+        remember: the steps at which what the optimiser remembers is kept too.
+    """
+    try:
+        trajectory = train()
+    except Diverged as error:
+        return Result({"diverged": {"step": error.step, "loss": str(error.loss)}})
+    tensors = {
+        f"{step}/{name}": value.cpu()
+        for step, state in zip(trajectory.steps, trajectory.states, strict=True)
+        for name, value in state.items()
+    }
+    tensors |= {
+        f"memory/{step}/{name}": value.cpu() for step in remember for name, value in trajectory.memory(step).items()
+    }
+    return Result({"steps": list(trajectory.steps)}, tensors)
+
+
+def trajectory_of(entry: Entry) -> Trajectory:
+    """Reads a stored training.
+
+    Raises:
+        Diverged: if it left the finite numbers.
+    """
     if "diverged" in entry.values:
         raise Diverged(entry.values["diverged"]["step"], float(entry.values["diverged"]["loss"]))
     steps = tuple(entry.values["steps"])
-    states = tuple(
-        {name.partition("/")[2]: value for name, value in entry.tensors.items() if name.startswith(f"{step}/")}
-        for step in steps
+    return Trajectory(
+        steps,
+        tuple(_under(f"{step}/", entry.tensors) for step in steps),
+        tuple(_under(f"memory/{step}/", entry.tensors) for step in steps),
     )
-    return Trajectory(steps, states)
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> State:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def architecture(spec: RunSpec) -> nn.Module:

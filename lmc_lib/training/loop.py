@@ -4,8 +4,9 @@ __all__ = ["Diverged", "Trajectory", "train"]
 
 import contextlib
 import copy
+import itertools
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -37,10 +38,15 @@ class Diverged(ArithmeticError):
 
 @dataclass(frozen=True)
 class Trajectory:
-    """Weights along a training: ``states[i]`` holds after ``steps[i]`` updates."""
+    """Weights along a training: ``states[i]`` holds after ``steps[i]`` updates.
+
+    ``memories[i]`` is what the optimiser remembers there: its running averages of gradients, as a state whose names
+    begin with that of the average, and empty where that is not known.
+    """
 
     steps: tuple[int, ...]
     states: tuple[State, ...]
+    memories: tuple[State, ...] = ()
 
     @property
     def final(self) -> State:
@@ -53,9 +59,20 @@ class Trajectory:
         Raises:
             KeyError: if no checkpoint was kept there.
         """
+        return self.states[self._place(step)]
+
+    def memory(self, step: int) -> State:
+        """What the optimiser remembers after ``step`` updates.
+
+        Raises:
+            KeyError: if no checkpoint was kept there.
+        """
+        return self.memories[self._place(step)]
+
+    def _place(self, step: int) -> int:
         if step not in self.steps:
             raise KeyError(f"no checkpoint at step {step}; there are {', '.join(map(str, self.steps))}")
-        return self.states[self.steps.index(step)]
+        return self.steps.index(step)
 
 
 def train(
@@ -67,12 +84,14 @@ def train(
     seed: int,
     start_step: int = 0,
     save_at: Collection[int] = (),
+    memory: State | None = None,
     masks: Mapping[str, Tensor] | None = None,
 ) -> Trajectory:
     """Trains a network from a state; the same arguments give the same weights.
 
     The batch of every step follows from ``seed`` and the step alone, so that a training resumed at ``start_step``
-    sees the batches that the whole one would have seen. The optimiser starts without momentum.
+    sees the batches that the whole one would have seen. With the ``memory`` of that step it gives the same bits as the
+    whole one; without, the optimiser starts afresh.
 
     Args:
         model: the architecture; unchanged.
@@ -82,13 +101,14 @@ def train(
         seed: stream of batch order and augmentation.
         start_step: number of updates that ``state`` has behind it.
         save_at: steps after which to keep a checkpoint; the last step is always kept.
+        memory: what the optimiser remembers at ``start_step``, from the trajectory that it continues.
         masks: for some parameters a tensor of booleans; where one is False, the weight is zero at the start and after
             every update.
 
     Raises:
         Diverged: if the loss is not finite.
-        ValueError: if a checkpoint lies outside the training, a batch does not fit into the data, or a mask does not
-            fit a parameter.
+        ValueError: if a checkpoint lies outside the training, a batch does not fit into the data, a mask does not fit
+            a parameter, or the memory is another optimiser's.
     """
     if not 0 <= start_step <= config.steps:
         raise ValueError(f"cannot start behind step {start_step} of a training of {config.steps} steps")
@@ -99,28 +119,36 @@ def train(
     masks = masks or {}
     network, device = _prepare(model, masked(state, masks), config)
     optimiser = _Optimiser(network, config, masks)
+    optimiser.recall(memory or {}, start_step)
     inputs, labels = split.inputs.to(device, _dtype(config)), split.labels.to(device)
-    per_epoch = len(split) // config.batch_size
-    kept = {start_step: _snapshot(network)} if start_step in save_at or start_step == config.steps else {}
-    order = batch_order(
-        len(split), config.batch_size, generator=rng.stream(seed, "order", start_step // max(per_epoch, 1))
-    )
-    for step in range(start_step, config.steps):
-        epoch, index = divmod(step, per_epoch)
-        if index == 0:
-            order = batch_order(len(split), config.batch_size, generator=rng.stream(seed, "order", epoch))
-        rows = order[index].to(device)
-        batch = inputs[rows]
+    kept = {}
+    if start_step in save_at or start_step == config.steps:
+        kept[start_step] = _snapshot(network), optimiser.memory()
+    for step, rows in _batches(len(split), config, start_step, seed):
+        batch = inputs[rows.to(device)]
         if config.augment:
             batch = augment(batch, generator=rng.stream(seed, "augmentation", step))
-        loss = _loss(network, batch, labels[rows], config)
+        loss = _loss(network, batch, labels[rows.to(device)], config)
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step(learning_rate(config, step))
         if step % _CHECK_EVERY == 0 or step + 1 == config.steps or step + 1 in save_at:
             _check(step, loss.detach())
         if step + 1 in save_at or step + 1 == config.steps:
-            kept[step + 1] = _snapshot(network)
-    return Trajectory(tuple(kept), tuple(kept.values()))
+            kept[step + 1] = _snapshot(network), optimiser.memory()
+    return Trajectory(tuple(kept), *(tuple(each) for each in zip(*kept.values(), strict=True)))
+
+
+def _batches(examples: int, config: TrainConfig, start_step: int, seed: int) -> Iterator[tuple[int, Tensor]]:
+    """The steps that are left, each with the examples of its batch; every epoch has an order of its own."""
+    per_epoch = examples // config.batch_size
+    for epoch in itertools.count(start_step // max(per_epoch, 1)):
+        order = batch_order(examples, config.batch_size, generator=rng.stream(seed, "order", epoch))
+        for index, rows in enumerate(order):
+            step = epoch * per_epoch + index
+            if step >= config.steps:
+                return
+            if step >= start_step:
+                yield step, rows
 
 
 def _dtype(config: TrainConfig) -> torch.dtype:
@@ -142,8 +170,10 @@ class _Optimiser:
     def __init__(self, network: nn.Module, config: TrainConfig, masks: Mapping[str, Tensor]) -> None:
         self.network = network
         self.pruned = _pruned(network, masks)
-        parameters = list(network.parameters())
+        self.parameters = dict(network.named_parameters())
+        parameters = list(self.parameters.values())
         decay, bits = config.weight_decay, config.grid_bits
+        self.kinds = ("exp_avg", "exp_avg_sq") if config.optimiser == "adamw" else ("momentum_buffer",)
         self.portable: PortableSGD | PortableAdamW | None = None
         if config.precision == "portable" and config.optimiser == "sgd":
             self.portable = PortableSGD(parameters, momentum=config.momentum, weight_decay=decay, bits=bits)
@@ -169,6 +199,40 @@ class _Optimiser:
         with torch.no_grad():
             for parameter, gone in self.pruned:
                 parameter.masked_fill_(gone, 0.0)
+
+    def memory(self) -> State:
+        """The running averages of gradients; torch's optimisers have none before the first update."""
+        return {
+            f"{kind}/{name}": average.clone(memory_format=torch.contiguous_format)
+            for kind, name, average in self._averages()
+        }
+
+    def recall(self, memory: State, step: int) -> None:
+        """Takes over the running averages of a training after ``step`` updates."""
+        if not memory:
+            return
+        if isinstance(self.portable, PortableAdamW):
+            self.portable.count = step
+        elif self.portable is None:
+            for parameter in self.parameters.values():
+                averages = {kind: torch.zeros_like(parameter) for kind in self.kinds}
+                self.optimiser.state[parameter] = {"step": torch.tensor(float(step)), **averages}
+        found = {f"{kind}/{name}": average for kind, name, average in self._averages()}
+        if found.keys() != memory.keys():
+            raise ValueError(
+                f"the optimiser's memory has entries like {min(memory)!r}, where {min(found)!r} and others are needed: "
+                "it is another optimiser's or another architecture's"
+            )
+        for name, average in found.items():
+            average.copy_(memory[name])
+
+    def _averages(self) -> Iterator[tuple[str, str, Tensor]]:
+        for place, (name, parameter) in enumerate(self.parameters.items()):
+            for kind in self.kinds:
+                if self.portable is not None:
+                    yield kind, name, self.portable.averages[kind][place]
+                elif (average := self.optimiser.state[parameter].get(kind)) is not None:
+                    yield kind, name, average
 
 
 def _pruned(network: nn.Module, masks: Mapping[str, Tensor]) -> list[tuple[nn.Parameter, Tensor]]:

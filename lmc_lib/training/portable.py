@@ -42,6 +42,11 @@ class PortableSGD:
         self.weight_decay = weight_decay
         self.bits = bits
 
+    @property
+    def averages(self) -> dict[str, list[Tensor]]:
+        """What it remembers of past gradients, under the names of ``torch.optim``; one tensor a parameter."""
+        return {"momentum_buffer": self.velocity}
+
     @torch.no_grad()
     def step(self, lr: float) -> None:
         """Updates the parameters in place from their gradients, which are used up."""
@@ -63,6 +68,11 @@ class PortableAdamW:
         self.weight_decay = weight_decay
         self.bits = bits
         self.count = 0
+
+    @property
+    def averages(self) -> dict[str, list[Tensor]]:
+        """What it remembers of past gradients, under the names of ``torch.optim``; one tensor a parameter."""
+        return {"exp_avg": self.first, "exp_avg_sq": self.second}
 
     @torch.no_grad()
     def step(self, lr: float) -> None:
