@@ -1,0 +1,199 @@
+"""Perturbations of weights: a direction, a size relative to the initialisation, and which weights move."""
+
+__all__ = ["CONVENTIONS", "DIRECTIONS", "Perturbation", "Realised", "batch_direction", "gaussian_direction", "perturb"]
+
+import copy
+import math
+import re
+import warnings
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional as F  # noqa: N812 -- the usual name
+
+from lmc_lib.state import State
+
+DIRECTIONS = ("gaussian", "batch")
+CONVENTIONS = ("formula", "code")
+
+# Of what is added to float64 weights: hides the last bits in which norms differ between processors.
+_GRID_BITS = 50
+
+
+@dataclass(frozen=True)
+class Perturbation:
+    r"""What is added to the weights of a network.
+
+    With a direction :math:`\hat\epsilon`, a mask :math:`M` of the weights that move and the expected norm of the
+    initialisation :math:`s(M)^2 = \sum_l \tfrac{2}{n_l} m_l`, where layer :math:`l` has fan-in :math:`n_l` and
+    :math:`m_l` weights that move, the weights get :math:`\sigma\, \epsilon` with
+
+    - ``"formula"``: :math:`\epsilon = s(M)\, \hat\epsilon M / \lVert \hat\epsilon M \rVert`;
+    - ``"code"``: :math:`\epsilon = M \cdot s(1)\, \hat\epsilon / \lVert \hat\epsilon \rVert`, the mask after the
+      normalisation.
+
+    They agree if all weights of the layers move. Only matrices and filters count and move: biases and the weights of
+    normalisation layers stay (Altıntaş et al. 2025; the second form is that of their code).
+
+    Attributes:
+        size: :math:`\sigma`; 1 is as large as the initialisation.
+        direction: ``"gaussian"``, drawn like the initialisation, or ``"batch"``, the gradient of the mean loss on one
+            random batch.
+        weights: how many weights move, chosen at random: a share (float), a number (int), or all (None).
+        layers: regular expression that the names of the layers contain; all layers if empty.
+        convention: ``"formula"`` or ``"code"``.
+    """
+
+    size: float
+    direction: str = "gaussian"
+    weights: float | int | None = None
+    layers: str = ""
+    convention: str = "formula"
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.size < math.inf:
+            raise ValueError(
+                f"the size of a perturbation is relative to the initialisation and at least 0: {self.size}"
+            )
+        for name, allowed in (("direction", DIRECTIONS), ("convention", CONVENTIONS)):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"unknown {name} {getattr(self, name)!r}; there are {', '.join(allowed)}")
+        if isinstance(self.weights, float) and not 0.0 < self.weights <= 1.0:
+            raise ValueError(f"the share of weights that move lies above 0 and at most at 1, got {self.weights}")
+        if isinstance(self.weights, int) and self.weights < 1:
+            raise ValueError(f"at least one weight moves, got {self.weights}")
+
+
+@dataclass(frozen=True)
+class Realised:
+    """A perturbed network and how far it really is from the one before: arithmetic of few digits swallows small steps.
+
+    Attributes:
+        state: the perturbed weights.
+        intended: the norm of what was to be added.
+        norm: the norm of what was added.
+        changed: the number of weights that are not what they were.
+        moved: the number of weights that were to move.
+    """
+
+    state: State
+    intended: float
+    norm: float
+    changed: int
+    moved: int
+
+
+def gaussian_direction(state: State, layers: str = "", *, generator: Generator) -> State:
+    r"""Draws a direction like the initialisation: :math:`N(0, 2/n)` for every weight of a layer with fan-in :math:`n`.
+
+    Draws are made in float64 and rounded to multiples of :math:`2^{-30}`, as :func:`lmc_lib.models.initialise` does.
+
+    Args:
+        state: weights, of which only the shapes count.
+        layers: regular expression of the layers.
+        generator: source of the draws.
+
+    Raises:
+        ValueError: if no layer has such a name.
+    """
+    direction = {}
+    for name in _perturbable(state, layers):
+        draw = torch.randn(state[name].shape, generator=generator, dtype=torch.float64)
+        draw = draw.mul_(_deviation(state[name])).mul_(2.0**30).round_().mul_(2.0**-30)
+        direction[name] = draw.to(state[name].device)
+    return direction
+
+
+def batch_direction(model: nn.Module, state: State, inputs: Tensor, labels: Tensor, layers: str = "") -> State:
+    """The gradient of the mean cross-entropy of a batch, in training mode, in the dtype of the weights.
+
+    Args:
+        model: the architecture; unchanged.
+        state: the weights; unchanged.
+        inputs: the batch.
+        labels: its classes.
+        layers: regular expression of the layers.
+
+    Raises:
+        ValueError: if the batch is empty, no layer has such a name, or the gradient is zero.
+    """
+    if len(inputs) == 0:
+        raise ValueError("the batch direction is a gradient on examples, and there are none")
+    value = next(value for value in state.values() if value.is_floating_point())
+    network = copy.deepcopy(model).to(value.device, value.dtype).train()
+    network.load_state_dict(state)
+    loss = F.cross_entropy(network(inputs.to(value.device, value.dtype)), labels.to(value.device))
+    parameters = {name: each for name, each in network.named_parameters() if name in _perturbable(state, layers)}
+    gradients = torch.autograd.grad(loss, list(parameters.values()))
+    direction = {name: each.double() for name, each in zip(parameters, gradients, strict=True)}
+    if not any(bool(each.any()) for each in direction.values()):
+        raise ValueError("the gradient on this batch is zero, so it gives no direction")
+    return direction
+
+
+def perturb(state: State, direction: State, perturbation: Perturbation, *, generator: Generator) -> Realised:
+    """Moves weights in a direction; see :class:`Perturbation` for how far.
+
+    Args:
+        state: the weights; unchanged.
+        direction: what ``gaussian_direction`` or ``batch_direction`` returned for the same layers.
+        perturbation: size, number of weights and convention.
+        generator: chooses the weights that move, if not all do.
+
+    Returns:
+        The perturbed weights in their dtype, and how far they really moved. Warns if none did although some should.
+
+    Raises:
+        ValueError: if more weights are to move than the layers have.
+    """
+    mask = _mask(direction, perturbation.weights, generator)
+    masked = {name: value * mask[name] for name, value in direction.items()}
+    expected, length = _expected_norm(direction, mask), _norm(masked)
+    if perturbation.convention == "code":
+        expected, length = _expected_norm(direction, None), _norm(direction)
+    scale = perturbation.size * expected / length
+    noise = {name: (value * scale * 2.0**_GRID_BITS).round() * 2.0**-_GRID_BITS for name, value in masked.items()}
+    moved = {name: (state[name].double() + value).to(state[name].dtype) for name, value in noise.items()}
+    added = {name: value.double() - state[name].double() for name, value in moved.items()}
+    changed = sum(int(value.count_nonzero()) for value in added.values())
+    if changed == 0 and perturbation.size > 0:
+        kind = str(next(iter(moved.values())).dtype).removeprefix("torch.")
+        warnings.warn(f"a perturbation of norm {_norm(noise):.3g} changes no weight in {kind}", stacklevel=2)
+    return Realised(state | moved, _norm(noise), _norm(added), changed, sum(int(each.sum()) for each in mask.values()))
+
+
+def _perturbable(state: State, layers: str) -> list[str]:
+    names = [name for name, value in state.items() if value.is_floating_point() and value.dim() > 1]
+    chosen = [name for name in names if re.search(layers, name)]
+    if not chosen:
+        raise ValueError(f"no layer matches {layers!r}; the ones that can be perturbed are {', '.join(names)}")
+    return chosen
+
+
+def _mask(direction: State, weights: float | int | None, generator: Generator) -> State:
+    """Ones where a weight moves."""
+    total = sum(value.numel() for value in direction.values())
+    count = total if weights is None else weights if isinstance(weights, int) else max(1, round(weights * total))
+    if count > total:
+        raise ValueError(f"{count} weights are to move, but these layers have {total}")
+    flat = torch.zeros(total, dtype=torch.float64)
+    flat[torch.randperm(total, generator=generator)[:count] if count < total else slice(None)] = 1.0
+    parts = torch.split(flat, [value.numel() for value in direction.values()])
+    return {
+        name: part.view_as(value).to(value.device) for (name, value), part in zip(direction.items(), parts, strict=True)
+    }
+
+
+def _expected_norm(direction: State, mask: State | None) -> float:
+    """The root of the expected squared norm of the initial weights, of those in the mask alone if there is one."""
+    counts = {name: value.numel() if mask is None else float(mask[name].sum()) for name, value in direction.items()}
+    return math.sqrt(sum(_deviation(value) ** 2 * counts[name] for name, value in direction.items()))
+
+
+def _deviation(weight: Tensor) -> float:
+    return math.sqrt(2.0 / weight[0].numel())
+
+
+def _norm(values: State) -> float:
+    return math.sqrt(sum(float(value.square().sum()) for value in values.values()))
