@@ -1,6 +1,7 @@
 """The records that ship with the repository: sound, complete, and remade to within the chaos of training."""
 
 import hashlib
+import itertools
 import json
 import re
 from pathlib import Path
@@ -70,6 +71,57 @@ def matching_limits(records, name):
     score, search = re.search(r"((?:train|test) (?:loss|error)), (.+)$", name).groups()
     for values in of_type(records, "MatchingsSpec"):
         yield values["barriers"][search][score]
+
+
+def simultaneous_pruning(records, name):
+    """Barriers at a level under one of the permutations, or the scores under one of the masks."""
+    score, line, left = re.search(
+        r"((?:train|test) (?:loss|error)), ([a-z]+)(?: mask)?, ([\d.]+) % left$", name
+    ).groups()
+    if name.endswith("mask, " + left + " % left"):
+        split, quantity = score.split()
+        for values in of_type(records, "TransportSpec"):
+            if f"{100 * values['density']:.3g}" == left:
+                yield values["scores"][line][split][quantity]
+        return
+    for values in of_type(records, "PrunedPairSpec"):
+        barriers = values["barriers"]
+        level = [f"{100 * each:.3g}" for each in values["densities"]].index(left)
+        home = {"dense": 0, "sparsest": -1}.get(line, level)
+        if line not in barriers:
+            ways = [f"{matching}, {line}" for matching in ("weights", "activations")]
+            line = min(ways, key=lambda way: barriers[way]["train loss"][home])
+        yield barriers[line][score][level]
+
+
+def strong_connectivity(records, name):
+    """Barriers on simplices, or on their sides without the first network, by definition."""
+    network, width, part, split, quantity, method = re.search(
+        r"^(.+), width (\d+), (simplex|indirect) barrier, (train|test) (loss|error), (\w+)$", name
+    ).groups()
+    family = {"MLP, 3 hidden layers": "mlp", "ResNet-8": "resnet"}[network]
+    for record in records.values():
+        model = record["spec"].get("networks", [{}])[0].get("model", {})
+        if record["spec"]["type"] != "SimplexSpec" or len(record["spec"]["networks"]) != 3:
+            continue
+        if (model["family"], model["width"]) == (family, int(width)):
+            scores = record["values"]["scores"]
+            yield height(scores[best(scores) if method == "best" else method][split][quantity], part)
+
+
+def best(scores):
+    """Of the two matchings the one with the lower simplex barrier in train loss."""
+    return min(("weights", "activations"), key=lambda method: height(scores[method]["train"]["loss"], "simplex"))
+
+
+def height(values, part):
+    """The highest point of a triangle above the plane through its corners."""
+    resolution = round((2 * len(values) + 0.25) ** 0.5 - 1.5)
+    points = [w for w in itertools.product(range(resolution + 1), repeat=3) if sum(w) == resolution]
+    known = dict(zip(sorted(points, reverse=True), values, strict=True))
+    corners = [known[tuple(resolution * (place == corner) for place in range(3))] for corner in range(3)]
+    rows = known if part == "simplex" else [point for point in known if point[0] == 0]
+    return max(known[point] - np.dot(point, corners) / resolution for point in rows)
 
 
 def test_headline_numbers_follow_from_the_records(content):
