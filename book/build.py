@@ -59,6 +59,7 @@ _BADGES = {
     "not supported": "danger",
     "inconclusive": "warning",
     "not observable at this scale": "muted",
+    "mixed": "info",
 }
 
 
@@ -281,6 +282,8 @@ def dashboard(results: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
 
 
 def _table(claim: claims.Claim, scales: Mapping[str, Mapping[str, Any]]) -> str:
+    if claim.parts:
+        return _table_of_parts(claim, scales)
     conditions = [*claim.supported, *claim.observable]
     head = ["scale", "setting", "verdict", *(condition.label.removeprefix("the ") for condition in conditions), "n"]
     rows = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
@@ -288,9 +291,30 @@ def _table(claim: claims.Claim, scales: Mapping[str, Mapping[str, Any]]) -> str:
         page = f"[{scale}](claims/{page_of(claim.id, scale)}.ipynb)"
         control = result["control"] | {"setting": f"negative control: {result['control']['setting']}"}
         rows += [_row(page, setting, conditions) for setting in [*result["settings"], control]]
-    published = "; ".join(f"{each['what']}: {each['value']}" for each in claim.published[:2])
-    table = [":::{div} verdicts", *rows, ":::"]
-    return "\n".join([f"### {claim.title}", "", *table, "", f"Published: {published}.", ""])
+    return "\n".join([f"### {claim.title}", "", ":::{div} verdicts", *rows, ":::", "", _published(claim), ""])
+
+
+def _table_of_parts(claim: claims.Claim, scales: Mapping[str, Mapping[str, Any]]) -> str:
+    """One row a part and scale; parts have conditions of their own, so these stand in the rows."""
+    rows = ["| scale | claim | verdict | evidence | n |", "|---|---|---|---|---|"]
+    for scale, result in scales.items():
+        page = f"[{scale}](claims/{page_of(claim.id, scale)}.ipynb)"
+        control = result["control"] | {"setting": f"negative control: {result['control']['setting']}"}
+        for each in [*result["settings"], control]:
+            evidence = "; ".join(_evidence(condition) for condition in each["conditions"])
+            count = each["conditions"][0]["estimate"]["pairs"]
+            rows.append(f"| {page} | {each['setting']} | {badge(each['verdict'])} | {evidence} | {count} |")
+    return "\n".join([f"### {claim.title}", "", ":::{div} verdicts", *rows, ":::", "", _published(claim), ""])
+
+
+def _evidence(condition: Mapping[str, Any]) -> str:
+    value = condition["estimate"]
+    return f"{condition['condition']}: {value['value']:.3g} [{value['low']:.3g}, {value['high']:.3g}]"
+
+
+def _published(claim: claims.Claim) -> str:
+    values = "; ".join(f"{each['what']}: {each['value']}" for each in claim.published[:2])
+    return f"Published: {values}."
 
 
 def _row(page: str, setting: Mapping[str, Any], conditions: Sequence[claims.Condition]) -> str:

@@ -45,7 +45,8 @@ class ModelSpec:
     @property
     def label(self) -> str:
         """The network's usual name with its width, as on the axis of a figure."""
-        name = {"mlp": f"MLP, {self.depth} hidden layers", "vgg": f"VGG-{self.depth}", "resnet": f"ResNet-{self.depth}"}
+        layers = "hidden layer" if self.depth == 1 else "hidden layers"
+        name = {"mlp": f"MLP, {self.depth} {layers}", "vgg": f"VGG-{self.depth}", "resnet": f"ResNet-{self.depth}"}
         return f"{name[self.family]}, width {self.width}"
 
 

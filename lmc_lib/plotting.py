@@ -1,8 +1,8 @@
 """Figures of the book. Each function draws arrays on an ``Axes`` and returns it; nothing here computes a result."""
 
 __all__ = [
-    "LABELS", "STYLE", "along_steps", "barriers_against_width", "barriers_of_pairs", "compositions", "growth",
-    "interpolation_curves", "matrix", "triangle",
+    "LABELS", "STYLE", "along_steps", "barriers_against_width", "barriers_of_pairs", "compositions", "divergence",
+    "forest", "growth", "interpolation_curves", "matrix", "scatter", "triangle",
 ]  # fmt: skip
 
 from collections.abc import Mapping, Sequence
@@ -153,6 +153,7 @@ def along_steps(
     curves: Mapping[str, Float[ndarray, "pairs steps"]],
     *,
     bound: float | None = None,
+    floor: float | None = None,
     xlabel: str = "checkpoint (updates)",
     ylabel: str,
 ) -> Axes:
@@ -163,19 +164,107 @@ def along_steps(
         steps: the checkpoints of a training, in updates, or the levels of a pruning.
         curves: for each line, by its label, the barriers (or other scores) of every pair.
         bound: the largest barrier of a connected pair.
+        floor: if given, the axis is logarithmic and begins here; what lies below is drawn here.
         xlabel: what the steps are, with their unit.
         ylabel: the barrier with its unit.
     """
     places = np.arange(len(steps))
     for (label, values), colour, marker in zip(curves.items(), _SERIES, "osD^vX", strict=False):
-        ax.plot(places, values.T, color=colour, alpha=0.18, linewidth=0.8)
-        ax.plot(places, np.median(values, axis=0), color=colour, marker=marker, markersize=5, label=label)
+        shown = values if floor is None else np.maximum(values, floor)
+        ax.plot(places, shown.T, color=colour, alpha=0.18, linewidth=0.8)
+        ax.plot(places, np.nanmedian(shown, axis=0), color=colour, marker=marker, markersize=5, label=label)
     if bound is not None:
         ax.axhline(bound, color="0.3", linewidth=1.0, linestyle=":")
     ax.set_xticks(places, [str(step) for step in steps])
     ax.set_xlabel(xlabel)
     ax.set_ylabel(ylabel)
-    _show_zero(ax)
+    _show_zero(ax) if floor is None else _log_from(ax, floor)
+    return ax
+
+
+def divergence(
+    ax: Axes,
+    steps: Sequence[int],
+    distances: Mapping[str, Float[ndarray, "twins steps"]],
+    *,
+    xlabel: str = "updates since they parted",
+    ylabel: str = "distance of twins (Euclidean)",
+) -> Axes:
+    """Draws how twins part on logarithmic axes: the median distance, and each pair faintly.
+
+    Args:
+        ax: where to draw.
+        steps: updates since the parting; the first is 0 and drawn at one half.
+        distances: for each kind of twins, by its label, their distances at these steps.
+        xlabel: what the steps are.
+        ylabel: what the distances are.
+    """
+    places = np.maximum(np.asarray(steps, dtype=float), 0.5)
+    for (label, values), colour, marker in zip(distances.items(), _SERIES, "osD^vX", strict=False):
+        ax.plot(places, values.T, color=colour, alpha=0.18, linewidth=0.8)
+        ax.plot(places, np.nanmedian(values, axis=0), color=colour, marker=marker, markersize=4, label=label)
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    ax.set_xlabel(xlabel)
+    ax.set_ylabel(ylabel)
+    return ax
+
+
+def scatter(
+    ax: Axes,
+    points: Mapping[str, tuple[Float[ndarray, " twins"], Float[ndarray, " twins"]]],
+    *,
+    floor: float | None = None,
+    xlabel: str,
+    ylabel: str,
+) -> Axes:
+    """Draws one mark a pair of twins; kinds differ by colour and shape.
+
+    Args:
+        ax: where to draw.
+        points: for each kind, by its label, two values of every pair.
+        floor: if given, the vertical axis is logarithmic and begins here; what lies below is drawn here.
+        xlabel: the first value with its unit.
+        ylabel: the second value with its unit.
+    """
+    for (label, (x, y)), colour, marker in zip(points.items(), _SERIES, "osD^vX", strict=False):
+        shown = y if floor is None else np.maximum(y, floor)
+        ax.scatter(x, shown, color=colour, marker=marker, s=20, alpha=0.7, linewidths=0, label=label)
+    if floor is not None:
+        _log_from(ax, floor)
+    ax.set_xlabel(xlabel)
+    ax.set_ylabel(ylabel)
+    return ax
+
+
+def forest(
+    ax: Axes,
+    rows: Mapping[str, tuple[float, float, float]],
+    *,
+    reference: float = 1.0,
+    bounds: Mapping[str, float] | None = None,
+    xlabel: str,
+) -> Axes:
+    """Draws ratios with their intervals, one row each, from the top down, on a logarithmic axis.
+
+    Args:
+        ax: where to draw.
+        rows: by its label the ratio and the two ends of its interval.
+        reference: the ratio that means no difference.
+        bounds: for some rows the bound of a claim, as a cross-line.
+        xlabel: what the ratio is.
+    """
+    places = np.arange(len(rows))[::-1]
+    values, low, high = np.array(list(rows.values())).T
+    ax.errorbar(values, places, xerr=[values - low, high - values], fmt="o", color=_PALETTE[0], capsize=3, markersize=5)
+    for name, bound in (bounds or {}).items():
+        place = places[list(rows).index(name)]
+        ax.vlines(bound, place - 0.3, place + 0.3, color=_PALETTE[3], linewidth=2.0)
+    ax.axvline(reference, color="0.3", linewidth=1.0, linestyle=":")
+    ax.set_yticks(places, list(rows))
+    ax.set_xscale("log")
+    ax.set_xlabel(xlabel)
+    ax.grid(visible=False, axis="y")
     return ax
 
 
@@ -308,3 +397,10 @@ def growth(ax: Axes, sizes: Sequence[int], seconds: Mapping[str, Sequence[float]
 def _show_zero(ax: Axes) -> None:
     """Draws the zero line, so that heights can be compared; a fixed limit would stop shared axes from growing."""
     ax.axhline(0.0, color="0.75", linewidth=0.8, zorder=0)
+
+
+def _log_from(ax: Axes, floor: float) -> None:
+    """A logarithmic axis on which the floor is seen to be one."""
+    ax.set_yscale("log")
+    ax.set_ylim(bottom=0.7 * floor)
+    ax.axhline(floor, color="0.6", linewidth=0.8, linestyle="--", zorder=0)

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmc_lib import rng
+from lmc_lib import rng, similarity
 from lmc_lib.similarity import angular_cka
 
 
@@ -25,13 +25,51 @@ def test_is_the_arc_cosine_of_the_oracles_similarity(seed, units, others):
     assert angular_cka(x, y) == pytest.approx(math.acos(expected), abs=1e-7)
 
 
-@given(seed=st.integers(0, 2**40), scale=st.floats(1e-3, 1e3))
-def test_rotation_shift_and_scale_make_no_difference(seed, scale):
+@given(seed=st.integers(0, 2**40), units=st.integers(1, 40))
+def test_the_unbiased_flavour_is_that_of_the_oracle(seed, units):
+    generator = rng.stream(seed)
+    x = torch.randn(20, units, generator=generator, dtype=torch.float64)
+    y = x + torch.randn(20, units, generator=generator, dtype=torch.float64)
+    expected = float(ckatorch.cka_base(x, y, kernel="linear", unbiased=True))
+    assert angular_cka(x, y, flavour="song") == pytest.approx(math.acos(expected), abs=1e-7)
+
+
+@given(seed=st.integers(0, 2**40))
+def test_the_flavour_of_the_authors_centres_and_then_drops_the_diagonal(seed):
+    generator = rng.stream(seed)
+    kernels = []
+    representations = [torch.randn(9, 5, generator=generator, dtype=torch.float64) for _ in "ab"]
+    for each in representations:
+        centring = torch.eye(9, dtype=torch.float64) - 1 / 9
+        kernel = centring @ (each @ each.T) @ centring
+        kernels.append((kernel - torch.diag(kernel.diagonal())).flatten())
+    expected = float(torch.nn.functional.cosine_similarity(*kernels, dim=0))
+    assert angular_cka(*representations, flavour="lange") == pytest.approx(math.acos(expected), abs=1e-7)
+
+
+def test_unrelated_representations_are_at_right_angles_only_without_bias():
+    x, y = draw(40, 400, name="x"), draw(40, 400, name="y")
+    # The cosine scatters by the root of one over the number of pairs of examples, 0.036; three times that.
+    assert angular_cka(x, y, flavour="song") == pytest.approx(math.pi / 2, abs=0.11)
+    assert angular_cka(x, y) < 0.6
+
+
+@pytest.mark.parametrize("flavour", similarity.FLAVOURS)
+def test_rows_at_a_time_give_what_the_whole_kernel_gives(flavour, monkeypatch):
+    x, y = draw(30, 4, name="x"), draw(30, 6, name="y")
+    whole = angular_cka(x, y, flavour=flavour)
+    monkeypatch.setattr(similarity, "_ROWS", 7)
+    assert angular_cka(x, y, flavour=flavour) == pytest.approx(whole, abs=1e-12)
+
+
+@given(seed=st.integers(0, 2**40), scale=st.floats(1e-3, 1e3), flavour=st.sampled_from(similarity.FLAVOURS))
+def test_rotation_shift_and_scale_make_no_difference(seed, scale, flavour):
     generator = rng.stream(seed)
     x, y = (torch.randn(15, 6, generator=generator, dtype=torch.float64) for _ in "ab")
     rotation = torch.linalg.qr(torch.randn(6, 6, generator=generator, dtype=torch.float64)).Q
-    assert angular_cka(scale * x @ rotation + 3.0, y) == pytest.approx(angular_cka(x, y), abs=1e-9)
-    assert angular_cka(scale * x @ rotation + 3.0, x) == pytest.approx(0.0, abs=1e-9)
+    turned = scale * x @ rotation + 3.0
+    assert angular_cka(turned, y, flavour=flavour) == pytest.approx(angular_cka(x, y, flavour=flavour), abs=1e-9)
+    assert angular_cka(turned, x, flavour=flavour) == pytest.approx(0.0, abs=1e-9)
 
 
 @given(seed=st.integers(0, 2**40))
@@ -56,3 +94,7 @@ def test_bad_input_is_named():
         angular_cka(draw(4, 2, name="x"), draw(5, 2, name="y"))
     with pytest.raises(ValueError, match="the same for all examples"):
         angular_cka(torch.ones(4, 2, dtype=torch.float64), draw(4, 2, name="y"))
+    with pytest.raises(ValueError, match="unknown flavour 'biased'; there are gretton, lange, song"):
+        angular_cka(draw(4, 2, name="x"), draw(4, 2, name="y"), flavour="biased")
+    with pytest.raises(ValueError, match="'song' needs at least 4 examples, got 3"):
+        angular_cka(draw(3, 2, name="x"), draw(3, 2, name="y"), flavour="song")

@@ -39,7 +39,10 @@ class Condition:
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim of a paper with everything that was decided about it before the runs."""
+    """A claim of a paper with everything that was decided about it before the runs.
+
+    A claim has conditions, or parts that are claims themselves and are judged one by one.
+    """
 
     id: str
     title: str
@@ -51,25 +54,45 @@ class Claim:
     observable: tuple[Condition, ...]
     supported: tuple[Condition, ...]
     control: str
+    parts: tuple["Claim", ...] = ()
+
+    def part(self, part_id: str) -> "Claim":
+        """One of the parts.
+
+        Raises:
+            KeyError: if there is no such part; the message lists those that there are.
+        """
+        for part in self.parts:
+            if part.id == part_id:
+                return part
+        raise KeyError(f"{self.id} has no part {part_id!r}; there are {', '.join(each.id for each in self.parts)}")
 
     def _repr_html_(self) -> str:
         """The claim as a definition list, for the page."""
         published = "".join(f"<li>{escape(each['what'])}: {escape(each['value'])}</li>" for each in self.published)
-        rule = "".join(
-            f"<li>{escape(condition.text)} ({escape(condition.reason)})</li>" for condition in self.supported
-        )
-        needed = "".join(
-            f"<li>{escape(condition.text)} ({escape(condition.reason)})</li>" for condition in self.observable
-        )
+        rules = "".join(_rule_html(part, f"{part.id}: ") for part in self.parts) or _rule_html(self, "")
         return (
             f'<dl class="claim"><dt>Claim</dt><dd>{escape(self.statement)}</dd>'
             f"<dt>Where</dt><dd>{escape(self.where)}</dd>"
             f"<dt>Published</dt><dd><ul>{published}</ul></dd>"
             f"<dt>Measured</dt><dd>{escape(self.criterion)}</dd>"
-            f"<dt>Observable if the 95 % interval of</dt><dd><ul>{needed}</ul></dd>"
-            f"<dt>Supported if the 95 % intervals of</dt><dd><ul>{rule}</ul></dd>"
+            f"{rules}"
             f"<dt>Negative control</dt><dd>{escape(self.control)}</dd></dl>"
         )
+
+
+def _rule_html(claim: Claim, name: str) -> str:
+    """The conditions of a claim, or of a part under its name."""
+    kinds = [
+        ("Observable if the 95 % interval of", claim.observable),
+        ("supported if the 95 % interval of", claim.supported),
+    ]
+    found = ""
+    for words, conditions in kinds:
+        items = "".join(f"<li>{escape(each.text)} ({escape(each.reason)})</li>" for each in conditions)
+        title = f"{name}{claim.title}; {words}" if name else words[0].upper() + words[1:]
+        found += f"<dt>{escape(title)}</dt><dd><ul>{items}</ul></dd>" if conditions else ""
+    return found
 
 
 def load(claim_id: str, path: Path = _FILE) -> Claim:
@@ -92,12 +115,16 @@ def load_all(path: Path = _FILE) -> dict[str, Claim]:
 
 def _claim(claim_id: str, fields: dict[str, Any]) -> Claim:
     texts = {name: " ".join(fields[name].split()) for name in ("title", "statement", "where", "criterion", "control")}
+    # What a part does not say of itself is that of the whole.
+    parts = fields.get("parts", {})
+    whole = {name: value for name, value in fields.items() if name != "parts"}
     return Claim(
         id=claim_id,
         source=fields["source"],
         published=tuple(fields["published"]),
-        observable=tuple(_condition(each) for each in fields["observable"]),
-        supported=tuple(_condition(each) for each in fields["supported"]),
+        observable=tuple(_condition(each) for each in fields.get("observable", ())),
+        supported=tuple(_condition(each) for each in fields.get("supported", ())),
+        parts=tuple(_claim(part_id, whole | part) for part_id, part in parts.items()),
         **texts,
     )
 

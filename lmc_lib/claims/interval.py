@@ -1,6 +1,6 @@
 """Estimates with bootstrap intervals that respect how the evidence was made."""
 
-__all__ = ["Estimate", "estimate"]
+__all__ = ["Estimate", "estimate", "estimate_of_twins"]
 
 import math
 import warnings
@@ -14,21 +14,21 @@ from jaxtyping import Bool, Float
 from numpy import ndarray
 
 _STATISTICS: dict[str, Callable[..., Any]] = {"median": np.nanmedian, "mean": np.nanmean}
-_SETS = {2: "pairs", 3: "triples"}
+_SETS = {1: "twins", 2: "pairs", 3: "triples"}
 _WORDS = {3: "three", 4: "four"}
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A statistic over pairs of networks, or over triples and larger sets, with its 95 % interval.
+    """A statistic over pairs of networks, larger sets, or networks and their children, with its 95 % interval.
 
     Attributes:
         value: the statistic of all pairs.
         low: lower end of the interval.
         high: upper end of the interval.
-        pairs: number of pairs, or of larger sets.
+        pairs: number of pairs, of larger sets, or of twins: a network and its child.
         replicas: number of independent networks that make them.
-        size: number of networks in each: 2 for pairs, 3 for triples.
+        size: number of independent networks in each: 2 for pairs, 3 for triples, 1 for twins.
     """
 
     value: float
@@ -105,14 +105,66 @@ def estimate(
             result = np.asarray(function(chosen, axis=-1))
         return np.where(np.isnan(result), overall, result)
 
+    low, high = _interval(len(of_sets), over_sets, rng, resamples, vectorized=True)
+    count = int((~np.isnan(of_sets)).sum()) // math.factorial(size)
+    return Estimate(overall, low, high, count, len(of_sets), size)
+
+
+def estimate_of_twins(
+    statistic: Callable[..., float],
+    *values: Float[ndarray, "parents *children"],
+    rng: np.random.Generator,
+    resamples: int = 2000,
+) -> Estimate:
+    """Estimates a statistic of networks and their children, with a 95 % bootstrap interval that resamples networks.
+
+    Children of one network are not independent, nor are measurements of one network in several settings, so networks
+    are drawn with replacement, each with all its children in all arrays (percentile method,
+    ``scipy.stats.bootstrap``). A draw for which the statistic is not a number counts with the statistic of all.
+
+    Args:
+        statistic: takes the arrays and returns a number.
+        *values: arrays with one row a network, NaN where there is no value.
+        rng: source of the resamples.
+        resamples: number of resamples.
+
+    Raises:
+        ValueError: if the arrays differ in their number of rows, there are fewer than two, or the statistic of all is
+            not a number.
+
+    Example:
+        >>> values = np.array([[1.0, 2.0], [2.0, 3.0], [3.0, 4.0]])
+        >>> estimate_of_twins(np.median, values, rng=np.random.default_rng(0)).count
+        '6 twins of 3 networks'
+    """
+    rows = {len(each) for each in values}
+    if len(rows) != 1 or min(rows) < 2:
+        raise ValueError(f"an interval over networks and their children needs the same two or more, got {sorted(rows)}")
+    overall = float(statistic(*values))
+    if not math.isfinite(overall):
+        raise ValueError(f"the statistic is {overall}: too few of the values are numbers, since trainings diverged")
+
+    def over_parents(drawn: ndarray) -> float:
+        found = float(statistic(*(each[drawn.astype(int)] for each in values)))
+        return found if math.isfinite(found) else overall
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a draw of diverged trainings alone has no statistic
+        low, high = _interval(len(values[0]), over_parents, rng, resamples, vectorized=False)
+    count = int((~np.isnan(values[0])).sum())
+    return Estimate(overall, low, high, count, len(values[0]), size=1)
+
+
+def _interval(
+    replicas: int, statistic: Callable[..., Any], rng: np.random.Generator, resamples: int, *, vectorized: bool
+) -> tuple[float, float]:
     # Slow to load, and of no use to the workers that train and measure.
     from scipy.stats import bootstrap  # noqa: PLC0415
 
     interval = bootstrap(
-        (np.arange(len(of_sets)),), over_sets, n_resamples=resamples, method="percentile", rng=rng, vectorized=True
+        (np.arange(replicas),), statistic, n_resamples=resamples, method="percentile", rng=rng, vectorized=vectorized
     ).confidence_interval
-    count = int((~np.isnan(of_sets)).sum()) // math.factorial(size)
-    return Estimate(overall, float(interval.low), float(interval.high), count, len(of_sets), size)
+    return float(interval.low), float(interval.high)
 
 
 def _repeated(shape: tuple[int, ...]) -> Bool[ndarray, "..."]:

@@ -1,6 +1,6 @@
 """Verdicts: a claim's conditions against the intervals of the estimates."""
 
-__all__ = ["VERDICTS", "Judgement", "Report", "conclude", "judge"]
+__all__ = ["VERDICTS", "Judgement", "Report", "conclude", "judge", "judge_parts"]
 
 import html
 import json
@@ -15,7 +15,8 @@ SUPPORTED = "supported"
 NOT_SUPPORTED = "not supported"
 INCONCLUSIVE = "inconclusive"
 NOT_OBSERVABLE = "not observable at this scale"
-VERDICTS = (SUPPORTED, NOT_SUPPORTED, INCONCLUSIVE, NOT_OBSERVABLE)
+MIXED = "mixed"
+VERDICTS = (SUPPORTED, NOT_SUPPORTED, INCONCLUSIVE, NOT_OBSERVABLE, MIXED)
 
 _MIME = "application/vnd.lmc.report+json"
 
@@ -94,16 +95,23 @@ def judge(claim: Claim, setting: str, estimates: Mapping[str, Estimate]) -> Judg
     return Judgement(setting, verdict, (*outcomes, *evidence))
 
 
+def judge_parts(claim: Claim, estimates: Mapping[str, Estimate]) -> list[Judgement]:
+    """Applies the criterion of each part of a claim; the setting is then the part, by its name and title."""
+    return [judge(part, f"{part.id}: {part.title}", estimates) for part in claim.parts]
+
+
 def conclude(
     claim: Claim, judgements: Sequence[Judgement], control: Judgement, *, scale: str, numbers: Mapping[str, float]
 ) -> Report:
     """Draws the conclusion from the settings: their common verdict, or "inconclusive" where they differ.
 
-    A negative control that is "supported" shows that the criterion cannot tell, so the conclusion is then
-    inconclusive whatever the settings say.
+    The parts of a claim are claims of their own, so where their verdicts differ the conclusion is "mixed". A negative
+    control that is "supported" shows that the criterion cannot tell, so the conclusion is then inconclusive whatever
+    the settings say.
     """
     verdicts = {judgement.verdict for judgement in judgements}
-    verdict = verdicts.pop() if len(verdicts) == 1 else INCONCLUSIVE
+    differing = MIXED if claim.parts else INCONCLUSIVE
+    verdict = verdicts.pop() if len(verdicts) == 1 else differing
     if control.verdict == SUPPORTED:
         verdict = INCONCLUSIVE
     return Report(claim.id, scale, verdict, tuple(judgements), control, dict(numbers))

@@ -1,6 +1,6 @@
 """Loss and error of networks, and of many points between networks without building a module for each."""
 
-__all__ = ["Points", "Scores", "evaluate"]
+__all__ = ["Points", "Scores", "evaluate", "predict"]
 
 import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from lmc_lib import norms
@@ -40,6 +41,28 @@ def evaluate(model: nn.Module, state: State, split: Split, *, batch_size: int = 
     network = copy.deepcopy(model).eval()
     _install(network, {name: value.detach().clone() for name, value in given(network, state).items()})
     return _score(network, _batches(network, state, split, batch_size))
+
+
+def predict(
+    model: nn.Module, state: State, inputs: Tensor, *, reset_inputs: Tensor | None = None, batch_size: int = 1024
+) -> Float[Tensor, "examples classes"]:
+    """The logits of a network in evaluation mode, in float64 on the CPU.
+
+    Args:
+        model: the architecture; unchanged.
+        state: weights; their dtype is that of the forward pass.
+        inputs: the examples.
+        reset_inputs: training examples from which the statistics of BatchNorm are re-estimated first, if given.
+        batch_size: examples a batch; it bounds the memory.
+    """
+    if reset_inputs is not None:
+        state = norms.reset(model, state, reset_inputs)
+    network = copy.deepcopy(model).eval()
+    _install(network, {name: value.detach().clone() for name, value in given(network, state).items()})
+    unlabelled = Split(inputs, torch.zeros(len(inputs), dtype=torch.long))
+    with torch.no_grad():
+        batches = _batches(network, state, unlabelled, batch_size)
+        return torch.cat([network(batch.inputs).double().cpu() for batch in batches])
 
 
 class Points:

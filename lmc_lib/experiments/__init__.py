@@ -1,16 +1,28 @@
 """The compositions that notebooks share: train these replicas, measure these pairs, through the store."""
 
 __all__ = [
-    "METHODS", "SEARCHES", "SIMPLEX_METHODS", "ChainSpec", "Chains", "FeatureSpec", "Matchings", "MatchingsSpec",
-    "Measurements", "Origin", "PairSpec", "Planned", "PrunedPairSpec", "PrunedPairs", "PrunedSpec", "RunSpec",
-    "SimplexSpec", "Simplices", "Spec", "Trajectories", "TrajectoryPairSpec", "TransportSpec", "Transports",
-    "architecture", "chain_specs", "evidence", "fill", "limit_evidence", "limit_pairs", "listed", "measure",
-    "measure_chains", "measure_limits", "measure_pruned", "measure_simplices", "measure_trajectories",
-    "measure_transports", "obtain", "obtain_pair", "obtain_run", "obtain_sequence", "origin", "pairs",
-    "pruned_evidence", "pruned_pairs", "replicas", "simplex_specs", "simplices_evidence", "trajectory_evidence",
-    "trajectory_pairs", "transports",
+    "METHODS", "SEARCHES", "SIMPLEX_METHODS", "Cell", "ChainSpec", "Chains", "ChildSpec", "FeatureSpec", "Matchings",
+    "MatchingsSpec", "Measurements", "Origin", "PairSpec", "Planned", "PrunedPairSpec", "PrunedPairs", "PrunedSpec",
+    "RunSpec", "SimplexSpec", "Simplices", "Spec", "Trajectories", "TrajectoryPairSpec", "TransportSpec",
+    "Transports", "TwinSpec", "Twins", "alignment_evidence", "architecture", "chain_specs", "direction_evidence",
+    "distance_evidence", "evidence", "fill", "growth_exponents", "hyperparameter_evidence", "limit_evidence",
+    "limit_pairs", "listed", "measure", "measure_chains", "measure_limits", "measure_pruned", "measure_simplices",
+    "measure_trajectories", "measure_transports", "measure_twins", "obtain", "obtain_child", "obtain_pair",
+    "obtain_run", "obtain_sequence", "onset_evidence", "origin", "pairs", "pruned_evidence", "pruned_pairs",
+    "replicas", "representation_evidence", "simplex_specs", "simplices_evidence", "start_evidence",
+    "trajectory_evidence", "trajectory_pairs", "transports", "twins",
 ]  # fmt: skip
 
+from lmc_lib.experiments.butterfly import (
+    alignment_evidence,
+    direction_evidence,
+    distance_evidence,
+    growth_exponents,
+    hyperparameter_evidence,
+    onset_evidence,
+    representation_evidence,
+    start_evidence,
+)
 from lmc_lib.experiments.chains import Chains, ChainSpec, chain_specs, measure_chains
 from lmc_lib.experiments.limits import (
     SEARCHES,
@@ -40,6 +52,7 @@ from lmc_lib.experiments.simplices import (
     simplices_evidence,
 )
 from lmc_lib.experiments.sources import Origin, listed, origin
+from lmc_lib.experiments.spawn import ChildSpec, obtain_child
 from lmc_lib.experiments.spec import Spec, obtain
 from lmc_lib.experiments.sweep import Planned, fill
 from lmc_lib.experiments.trajectories import (
@@ -50,3 +63,4 @@ from lmc_lib.experiments.trajectories import (
     trajectory_pairs,
 )
 from lmc_lib.experiments.transported import Transports, TransportSpec, measure_transports, transports
+from lmc_lib.experiments.twins import Cell, Twins, TwinSpec, measure_twins, twins

@@ -122,7 +122,7 @@ class FeatureSpec:
         except Diverged as error:
             return Result({"diverged": [0], "step": error.step, "loss": str(error.loss)})
         here = _setting(self.run, self.examples, self.examples, self.examples, self.examples)
-        features = [_features(here, each, here.inputs("test")) for each in trajectory.states]
+        features = [here.features(each, here.inputs("test")) for each in trajectory.states]
         angles = {
             node: [rounded(angular_cka(each[node], last)) for each in features] for node, last in features[-1].items()
         }
@@ -309,14 +309,6 @@ def _by_size(first: Permutation, second: Permutation, sizes: dict[str, Tensor], 
     counts = [torch.tensor([len(part) for part in s.reshape(-1).tensor_split(bins)]) for s in sizes.values()]
     found: list[float] = (torch.stack(shares).sum(0) / torch.stack(counts).sum(0).clamp(min=1)).tolist()
     return [_share(each) for each in found]
-
-
-def _features(here: Setting, state: State, inputs: Tensor) -> dict[str, Tensor]:
-    """Activations at the taps of activation matching, one row an example."""
-    assert here.permutations.observe is not None
-    with torch.no_grad():
-        seen = here.permutations.observe(state, inputs)
-    return {tap.node: seen[tap.node].flatten(1) for tap in here.permutations.taps}
 
 
 def _share(value: float) -> float:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from lmc_lib import connectivity, matching, norms
@@ -40,6 +41,13 @@ class Setting:
     def inputs(self, split: str) -> Tensor:
         """The inputs of a split, in the precision of the weights."""
         return self.splits[split].inputs.to(self.matching_inputs.dtype)
+
+    def features(self, state: State, inputs: Tensor) -> dict[str, Float[Tensor, "examples units"]]:
+        """The activations behind each activation function, from the input on, where activation matching looks."""
+        assert self.permutations.observe is not None
+        with torch.no_grad():
+            seen = self.permutations.observe(state, inputs)
+        return {tap.node: seen[tap.node].flatten(1) for tap in self.permutations.taps}
 
     def line(
         self, target: State, source: State, points: int, ends_of: dict[str, Curve] | None = None
