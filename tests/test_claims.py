@@ -4,17 +4,37 @@ import itertools
 import json
 import math
 import statistics
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from lmc_lib import claims, cli, rng
-from lmc_lib.claims import VERDICTS, Claim, Condition, Estimate, conclude, estimate, judge, rates_of_rule
+from lmc_lib.claims import (
+    VERDICTS,
+    Claim,
+    Condition,
+    Estimate,
+    conclude,
+    estimate,
+    estimate_of_twins,
+    highest_ratio,
+    judge,
+    judge_parts,
+    mean,
+    median,
+    median_ratio,
+    rank_correlation,
+    rates_of_rule,
+)
 from lmc_lib.claims.verdict import extract
 
 ROOT = Path(__file__).parents[1]
-SUPPORTED, NOT_SUPPORTED, INCONCLUSIVE, NOT_OBSERVABLE = VERDICTS
+# What one setting can come to; parts that differ are mixed.
+OF_A_SETTING = SUPPORTED, NOT_SUPPORTED, INCONCLUSIVE, NOT_OBSERVABLE = VERDICTS[:4]
+MIXED = VERDICTS[4]
 
 CLAIM = Claim(
     id="test",
@@ -116,16 +136,16 @@ class TestConclude:
         judgements = [judgement_of(verdict) for verdict in verdicts]
         return conclude(CLAIM, judgements, judgement_of(control), scale="quick", numbers={})
 
-    @pytest.mark.parametrize("verdict", VERDICTS)
+    @pytest.mark.parametrize("verdict", OF_A_SETTING)
     @pytest.mark.parametrize("control", [NOT_SUPPORTED, INCONCLUSIVE, NOT_OBSERVABLE])
     def test_settings_that_agree_decide(self, verdict, control):
         assert self.conclude([verdict] * 2, control).verdict == verdict
 
-    @pytest.mark.parametrize("verdicts", list(itertools.permutations(VERDICTS, 2)))
+    @pytest.mark.parametrize("verdicts", list(itertools.permutations(OF_A_SETTING, 2)))
     def test_settings_that_differ_are_inconclusive(self, verdicts):
         assert self.conclude(verdicts).verdict == INCONCLUSIVE
 
-    @pytest.mark.parametrize("verdict", VERDICTS)
+    @pytest.mark.parametrize("verdict", OF_A_SETTING)
     def test_a_supported_control_makes_every_verdict_inconclusive(self, verdict):
         assert self.conclude([verdict], SUPPORTED).verdict == INCONCLUSIVE
 
@@ -368,7 +388,9 @@ class TestReport:
 
     @pytest.mark.parametrize("verdict", VERDICTS)
     def test_every_verdict_has_a_class_without_spaces(self, verdict):
-        report = conclude(CLAIM, [judgement_of(verdict)], judgement_of(NOT_SUPPORTED), scale="quick", numbers={})
+        judgements = [judgement_of(each) for each in ((SUPPORTED, NOT_SUPPORTED) if verdict == MIXED else (verdict,))]
+        claim = replace(CLAIM, parts=(CLAIM, CLAIM)) if verdict == MIXED else CLAIM
+        report = conclude(claim, judgements, judgement_of(NOT_SUPPORTED), scale="quick", numbers={})
         html = report._repr_mimebundle_()["text/html"]
         name = "not-observable" if verdict == NOT_OBSERVABLE else verdict.replace(" ", "-")
         assert f'<div class="verdict verdict-{name}">' in html
@@ -389,9 +411,9 @@ class TestClaimsFile:
         assert all("\n" not in text for text in words)
         assert claim.published
         assert all(each.keys() == {"what", "value"} for each in claim.published)
-        assert claim.observable
-        assert claim.supported
-        assert all(condition.reason for condition in (*claim.observable, *claim.supported))
+        for each in claim.parts or (claim,):
+            assert each.supported
+            assert all(condition.reason for condition in (*each.observable, *each.supported))
 
     def test_every_notebook_has_a_claim(self):
         assert {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")} == claims.load_all().keys()
@@ -415,3 +437,145 @@ class TestClaimsFile:
         html = CLAIM._repr_html_()
         for condition in (*CLAIM.observable, *CLAIM.supported):
             assert f"<li>{condition.text} ({condition.reason})</li>" in html
+
+
+class TestEstimateOfTwins:
+    """Networks and their children: the intervals resample networks."""
+
+    def test_is_the_statistic_of_all_twins(self):
+        values = np.array([[1.0, 2.0], [3.0, np.nan], [5.0, 9.0]])
+        found = estimate_of_twins(median, values, rng=rng.numpy_stream(0))
+        assert (found.value, found.pairs, found.replicas, found.size) == (3.0, 5, 3, 1)
+        assert found.count == "5 twins of 3 networks"
+
+    def test_covers_the_truth_as_often_as_it_says_although_children_are_alike(self):
+        """Children share most of their parent's effect: to resample twins would cover far too rarely."""
+        generator = rng.numpy_stream(0, "coverage")
+        covered = {"parents": 0, "twins": 0}
+        for _ in range(150):
+            parents = generator.standard_normal((12, 1))
+            values = parents + 0.2 * generator.standard_normal((12, 6))
+            as_parents = estimate_of_twins(mean, values, rng=generator, resamples=300)
+            as_twins = estimate_of_twins(mean, values.reshape(-1, 1), rng=generator, resamples=300)
+            covered["parents"] += as_parents.low <= 0.0 <= as_parents.high
+            covered["twins"] += as_twins.low <= 0.0 <= as_twins.high
+        # The percentile method with 12 parents covers about 92 %; three standard errors of 150 draws are 7 %.
+        assert covered["parents"] / 150 > 0.85
+        assert covered["twins"] / 150 < 0.75
+
+    def test_arrays_are_resampled_together(self):
+        """A ratio of two measurements of the same networks is exact, however much networks differ."""
+        values = np.array([[1.0], [10.0], [100.0], [1000.0]])
+        found = estimate_of_twins(
+            lambda a, b: float(np.mean(b) / np.mean(a)), values, 3 * values, rng=rng.numpy_stream(0)
+        )
+        assert found.triple == pytest.approx((3.0, 3.0, 3.0))
+
+    def test_bad_input_is_named(self):
+        with pytest.raises(ValueError, match=r"the same two or more, got \[2, 3\]"):
+            estimate_of_twins(mean, np.zeros((2, 1)), np.zeros((3, 1)), rng=rng.numpy_stream(0))
+        with pytest.raises(ValueError, match="the same two or more"):
+            estimate_of_twins(mean, np.zeros((1, 4)), rng=rng.numpy_stream(0))
+        with pytest.raises(ValueError, match="trainings diverged"):
+            estimate_of_twins(mean, np.full((3, 1), np.nan), rng=rng.numpy_stream(0))
+
+
+class TestStatistics:
+    def test_ratios_have_a_floor_on_both_sides(self):
+        none, some = np.zeros((3, 2)), np.full((3, 2), 0.02)
+        assert median_ratio(some, none) == pytest.approx(20.0)
+        assert median_ratio(none, some) == pytest.approx(0.05)
+        assert median_ratio(none, none) == 1.0
+        assert highest_ratio(none, some, np.full((3, 1), 0.004)) == pytest.approx(20.0)
+
+    def test_diverged_trainings_are_left_out(self):
+        values = np.array([[0.1, np.nan], [0.3, 0.2]])
+        assert median(values) == 0.2
+        assert rank_correlation(values, np.array([[1.0, 5.0], [3.0, 2.0]])) == pytest.approx(1.0)
+        assert rank_correlation(values, np.array([[3.0, 5.0], [1.0, 2.0]])) == pytest.approx(-1.0)
+
+
+PARTS = """
+whole:
+  title: A whole
+  statement: It holds.
+  source: nobody2024
+  where: Figure 1
+  published: []
+  criterion: Measure.
+  control: None of it.
+  parts:
+    A:
+      title: the first part
+      observable:
+        - {quantity: raw, label: the raw barrier, above: 0.2, reason: else nothing to explain}
+      supported:
+        - {quantity: aligned, label: the aligned barrier, below: 0.1, reason: published}
+    B:
+      title: the second part
+      statement: Something of its own.
+      supported:
+        - {quantity: connected, label: the share, above: 0.8, reason: each pair}
+"""
+
+
+class TestParts:
+    @pytest.fixture
+    def whole(self, tmp_path):
+        (tmp_path / "claims.yml").write_text(PARTS)
+        return claims.load("whole", tmp_path / "claims.yml")
+
+    def test_take_from_the_whole_what_they_do_not_say(self, whole):
+        assert [part.id for part in whole.parts] == ["A", "B"]
+        assert [part.statement for part in whole.parts] == ["It holds.", "Something of its own."]
+        assert whole.part("A").source == "nobody2024"
+        assert not whole.part("B").observable
+        assert whole.part("A").parts == ()
+        with pytest.raises(KeyError, match="whole has no part 'C'; there are A, B"):
+            whole.part("C")
+
+    @pytest.mark.parametrize(
+        ("aligned", "connected", "verdict"),
+        [
+            ("met", "met", SUPPORTED),
+            ("failed", "failed", NOT_SUPPORTED),
+            ("open", "open", INCONCLUSIVE),
+            ("met", "failed", MIXED),
+            ("met", "open", MIXED),
+        ],
+    )
+    def test_are_judged_one_by_one(self, whole, aligned, connected, verdict):
+        judgements = judge_parts(whole, evidence("met", aligned, connected))
+        assert [each.setting for each in judgements] == ["A: the first part", "B: the second part"]
+        control = judge(whole.part("A"), "control", evidence("met", "failed", "met"))
+        assert conclude(whole, judgements, control, scale="quick", numbers={}).verdict == verdict
+
+    def test_a_control_that_is_supported_makes_all_of_it_inconclusive(self, whole):
+        judgements = judge_parts(whole, evidence("met", "met", "met"))
+        control = judge(whole.part("A"), "control", evidence("met", "met", "met"))
+        assert conclude(whole, judgements, control, scale="quick", numbers={}).verdict == INCONCLUSIVE
+
+    def test_stand_on_the_page_with_their_rules(self, whole):
+        page = whole._repr_html_()
+        for part in whole.parts:
+            assert f"{part.id}: {part.title}" in page
+            assert all(condition.text in page for condition in (*part.observable, *part.supported))
+
+
+def test_every_claim_has_conditions_or_parts_that_have():
+    for claim in claims.load_all().values():
+        assert bool(claim.supported) != bool(claim.parts)
+        assert all(part.supported and not part.parts for part in claim.parts)
+
+
+def test_rank_correlation_is_scipys_also_with_gaps_and_ties_and_for_many_draws_at_once():
+    generator = rng.numpy_stream(0, "ranks")
+    x, y = generator.integers(0, 6, (2, 4, 5, 3)).astype(float)
+    x[0, 0, 0] = y[1, 2, 1] = np.nan
+    found = rank_correlation(x, y)
+    assert found.shape == (4,)
+    for draw in range(4):
+        both = np.isfinite(x[draw]) & np.isfinite(y[draw])
+        expected = stats.spearmanr(x[draw][both], y[draw][both]).statistic
+        assert found[draw] == pytest.approx(expected, abs=1e-12)
+    assert np.isnan(rank_correlation(np.ones((3, 1)), np.arange(3.0)[:, None]))

@@ -9,6 +9,8 @@ import yaml
 
 from lmc_lib import matching, models, rng, symmetry, training
 from lmc_lib.data import Split
+from lmc_lib.perturbation import Perturbation, gaussian_direction, perturb
+from lmc_lib.state import fingerprint as fingerprint_of
 from lmc_lib.store import fingerprint
 from lmc_lib.training import TrainConfig
 
@@ -46,3 +48,29 @@ def test_published_schedule_is_that_of_the_reference():
     rates = [training.learning_rate(config, epoch * 390) for epoch in (1, 79, 80, 119, 120, 159)]
     assert rates == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
     assert config.steps == 160 * 390
+
+
+@pytest.mark.slow
+def test_the_published_perturbed_network_can_be_spawned(tmp_path):
+    """A quarter of the channels, two updates, a child after the first of them."""
+    published = PROFILE["butterfly-onset"]
+    spec = models.parse(published["network"], published["width"] // 4)
+    model = models.build(spec, (3, 32, 32), 10)
+    generator = rng.stream(0, "random images")
+    images = Split(torch.randn(16, 3, 32, 32, generator=generator), torch.randint(10, (16,), generator=generator))
+    config = replace(TrainConfig(**published["training"]), steps=2, warmup=1, batch_size=8)
+    start = models.initialise(model, generator=rng.stream(0, "initial weights"))
+    parent = training.train(model, start, images, config, seed=0, save_at=[1])
+    direction = gaussian_direction(parent.at(1), generator=rng.stream(0, "direction"))
+    pushed = perturb(parent.at(1), direction, Perturbation(0.001), generator=rng.stream(0, "weights"))
+    options = {"seed": 0, "start_step": 1, "memory": parent.memory(1)}
+    twins = [training.train(model, each, images, config, **options).final for each in (parent.at(1), pushed.state)]
+    assert fingerprint_of(twins[0]) == fingerprint_of(parent.final)
+    assert fingerprint_of(twins[1]) != fingerprint_of(parent.final)
+
+
+def test_pushes_come_at_the_published_shares_of_training():
+    published = PROFILE["butterfly-onset"]
+    steps = published["training"]["steps"]
+    assert [step / steps for step in published["steps"]] == [0, 0.02, 0.1, 0.5]
+    assert published["training"]["warmup"] / steps == 0.02

@@ -274,3 +274,54 @@ def test_growth_draws_each_part_on_logarithmic_axes(ax):
     }  # fmt: skip
     assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
     assert ax.get_ylabel() == "time (s)"
+
+
+# -- twins -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_floor_makes_the_axis_logarithmic_and_lifts_what_lies_below(ax):
+    values = np.array([[0.5, 0.0], [0.3, 1e-5], [0.4, 0.02]])
+    plotting.along_steps(ax, [0, 10], {"size 1": values}, floor=1e-3, ylabel="barrier")
+    assert ax.get_yscale() == "log"
+    assert ax.get_ylim()[0] < 1e-3
+    median = next(line for line in ax.lines if line.get_label() == "size 1")
+    np.testing.assert_allclose(median.get_ydata(), [0.4, 1e-3])
+    assert heights(ax) == [1e-3]
+
+
+def test_twins_that_diverged_leave_the_median_of_the_others(ax):
+    values = np.array([[0.5, np.nan], [0.3, 0.2]])
+    plotting.along_steps(ax, [0, 10], {"size 1": values}, ylabel="barrier")
+    median = next(line for line in ax.lines if line.get_label() == "size 1")
+    np.testing.assert_allclose(median.get_ydata(), [0.4, 0.2])
+
+
+def test_divergence_shows_every_pair_of_twins_and_the_median_from_the_parting_on(ax):
+    distances = {"size 1": np.exp(draw(3, 4)), "one weight": np.exp(draw(3, 4, name="other"))}
+    assert plotting.divergence(ax, [0, 1, 10, 100], distances) is ax
+    assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
+    assert len(ax.lines) == 2 * 4
+    for label, values in distances.items():
+        median = next(line for line in ax.lines if line.get_label() == label)
+        np.testing.assert_allclose(median.get_ydata(), np.median(values, axis=0))
+        np.testing.assert_allclose(median.get_xdata(), [0.5, 1, 10, 100])
+
+
+def test_marks_stand_where_the_values_say(ax):
+    points = {"SGD": (draw(5), draw(5, name="y")), "AdamW": (draw(3, name="x2"), np.zeros(3))}
+    plotting.scatter(ax, points, floor=1e-3, xlabel="distance", ylabel="barrier")
+    for collection, (x, y) in zip(ax.collections, points.values(), strict=True):
+        np.testing.assert_allclose(collection.get_offsets(), np.c_[x, np.maximum(y, 1e-3)])
+    assert [each.get_label() for each in ax.collections] == list(points)
+
+
+def test_a_forest_has_a_row_for_each_ratio_from_the_top_down(ax):
+    rows = {"wide": (4.0, 2.0, 9.0), "decay": (0.5, 0.3, 1.1)}
+    plotting.forest(ax, rows, bounds={"wide": 3.0}, xlabel="ratio")
+    (container,) = (each for each in ax.containers if isinstance(each, ErrorbarContainer))
+    np.testing.assert_allclose(container.lines[0].get_xdata(), [4.0, 0.5])
+    np.testing.assert_allclose(container.lines[0].get_ydata(), [1, 0])
+    intervals = container.lines[2][0].get_segments()
+    np.testing.assert_allclose([segment[:, 0] for segment in intervals], [[2.0, 9.0], [0.3, 1.1]])
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["wide", "decay"]
+    assert ax.get_xscale() == "log"

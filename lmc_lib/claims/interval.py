@@ -105,14 +105,14 @@ def estimate(
             result = np.asarray(function(chosen, axis=-1))
         return np.where(np.isnan(result), overall, result)
 
-    low, high = _interval(len(of_sets), over_sets, rng, resamples, vectorized=True)
+    low, high = _interval(len(of_sets), over_sets, rng, resamples)
     count = int((~np.isnan(of_sets)).sum()) // math.factorial(size)
     return Estimate(overall, low, high, count, len(of_sets), size)
 
 
 def estimate_of_twins(
-    statistic: Callable[..., float],
-    *values: Float[ndarray, "parents *children"],
+    statistic: Callable[..., Any],
+    *values: Float[ndarray, "_ _"],
     rng: np.random.Generator,
     resamples: int = 2000,
 ) -> Estimate:
@@ -123,8 +123,9 @@ def estimate_of_twins(
     ``scipy.stats.bootstrap``). A draw for which the statistic is not a number counts with the statistic of all.
 
     Args:
-        statistic: takes the arrays and returns a number.
-        *values: arrays with one row a network, NaN where there is no value.
+        statistic: takes the arrays and returns a number, as those of this package; a bootstrap gives it arrays with
+            further axes in front.
+        *values: arrays with one row a network and one column a child, NaN where there is no value.
         rng: source of the resamples.
         resamples: number of resamples.
 
@@ -133,36 +134,38 @@ def estimate_of_twins(
             not a number.
 
     Example:
+        >>> from lmc_lib.claims.statistics import median
         >>> values = np.array([[1.0, 2.0], [2.0, 3.0], [3.0, 4.0]])
-        >>> estimate_of_twins(np.median, values, rng=np.random.default_rng(0)).count
+        >>> estimate_of_twins(median, values, rng=np.random.default_rng(0)).count
         '6 twins of 3 networks'
     """
     rows = {len(each) for each in values}
     if len(rows) != 1 or min(rows) < 2:
         raise ValueError(f"an interval over networks and their children needs the same two or more, got {sorted(rows)}")
-    overall = float(statistic(*values))
-    if not math.isfinite(overall):
-        raise ValueError(f"the statistic is {overall}: too few of the values are numbers, since trainings diverged")
-
-    def over_parents(drawn: ndarray) -> float:
-        found = float(statistic(*(each[drawn.astype(int)] for each in values)))
-        return found if math.isfinite(found) else overall
-
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a draw of diverged trainings alone has no statistic
-        low, high = _interval(len(values[0]), over_parents, rng, resamples, vectorized=False)
+        warnings.simplefilter("ignore", RuntimeWarning)  # diverged trainings alone have no statistic
+        overall = float(statistic(*values))
+        if not math.isfinite(overall):
+            raise ValueError(f"the statistic is {overall}: too few of the values are numbers, since trainings diverged")
+
+        def over_parents(drawn: ndarray, axis: int = -1) -> ndarray:
+            drawn = np.moveaxis(drawn, axis, -1).astype(int)
+            found = np.asarray(statistic(*(each[drawn] for each in values)))
+            return np.where(np.isfinite(found), found, overall)
+
+        low, high = _interval(len(values[0]), over_parents, rng, resamples)
     count = int((~np.isnan(values[0])).sum())
     return Estimate(overall, low, high, count, len(values[0]), size=1)
 
 
 def _interval(
-    replicas: int, statistic: Callable[..., Any], rng: np.random.Generator, resamples: int, *, vectorized: bool
+    replicas: int, statistic: Callable[..., Any], rng: np.random.Generator, resamples: int
 ) -> tuple[float, float]:
     # Slow to load, and of no use to the workers that train and measure.
     from scipy.stats import bootstrap  # noqa: PLC0415
 
     interval = bootstrap(
-        (np.arange(replicas),), statistic, n_resamples=resamples, method="percentile", rng=rng, vectorized=vectorized
+        (np.arange(replicas),), statistic, n_resamples=resamples, method="percentile", rng=rng, vectorized=True
     ).confidence_interval
     return float(interval.low), float(interval.high)
 

@@ -1,6 +1,10 @@
-"""Statistics of networks and their children, for estimates that resample networks."""
+"""Statistics of networks and their children, for estimates that resample networks.
 
-__all__ = ["FLOOR", "highest_ratio", "median", "median_ratio", "rank_correlation"]
+Each takes arrays with one row a network and one column a child, NaN where a training diverged, and returns a number;
+with further axes in front, as a bootstrap has them, it returns an array over these.
+"""
+
+__all__ = ["FLOOR", "highest_ratio", "mean", "median", "median_ratio", "rank_correlation"]
 
 import numpy as np
 from jaxtyping import Float
@@ -9,33 +13,50 @@ from numpy import ndarray
 # What counts as no barrier where barriers are divided: far below the bounds of any claim, above what is left by chance.
 FLOOR = 0.001
 
+_TWINS = (-2, -1)
 
-def median(values: Float[ndarray, "parents *children"]) -> float:
+
+def mean(values: Float[ndarray, "*draws parents children"]) -> Float[ndarray, "*draws"]:
+    """The mean over all networks and children that have a value."""
+    return np.asarray(np.nanmean(values, axis=_TWINS))
+
+
+def median(values: Float[ndarray, "*draws parents children"]) -> Float[ndarray, "*draws"]:
     """The median over all networks and children that have a value."""
-    return float(np.nanmedian(values))
+    return np.asarray(np.nanmedian(values, axis=_TWINS))
 
 
 def median_ratio(
-    above: Float[ndarray, "parents *children"], below: Float[ndarray, "parents *others"], *, floor: float = FLOOR
-) -> float:
+    above: Float[ndarray, "*draws parents children"],
+    below: Float[ndarray, "*draws parents others"],
+    *,
+    floor: float = FLOOR,
+) -> Float[ndarray, "*draws"]:
     """The ratio of two medians, in which what lies below ``floor`` counts as ``floor``.
 
     Example:
-        >>> median_ratio(np.array([[0.2], [0.4]]), np.array([[0.0], [0.0]]))
+        >>> float(median_ratio(np.array([[0.2], [0.4]]), np.array([[0.0], [0.0]])).round(9))
         300.0
     """
-    return round(max(median(above), floor) / max(median(below), floor), 9)
+    return np.asarray(np.maximum(median(above), floor) / np.maximum(median(below), floor))
 
 
-def highest_ratio(*cells: Float[ndarray, "parents *children"], floor: float = FLOOR) -> float:
+def highest_ratio(*cells: Float[ndarray, "*draws parents _"], floor: float = FLOOR) -> Float[ndarray, "*draws"]:
     """The ratio of the highest to the lowest of several medians; what lies below ``floor`` counts as ``floor``."""
-    medians = [max(median(each), floor) for each in cells]
-    return max(medians) / min(medians)
+    medians = np.maximum(np.stack([median(each) for each in cells]), floor)
+    return np.asarray(medians.max(0) / medians.min(0))
 
 
-def rank_correlation(x: Float[ndarray, "parents *children"], y: Float[ndarray, "parents *children"]) -> float:
+def rank_correlation(
+    x: Float[ndarray, "*draws parents children"], y: Float[ndarray, "*draws parents children"]
+) -> Float[ndarray, "*draws"]:
     """Spearman's correlation over all networks and children that have both values; ties share their mean rank."""
-    from scipy.stats import spearmanr  # noqa: PLC0415 -- slow to load, and of no use to workers
+    from scipy.stats import rankdata  # noqa: PLC0415 -- slow to load, and of no use to workers
 
     both = np.isfinite(x) & np.isfinite(y)
-    return float(spearmanr(x[both], y[both]).statistic)
+    flat = [np.where(both, each, np.nan).reshape(*x.shape[:-2], -1) for each in (x, y)]
+    ranks = [rankdata(each, axis=-1, nan_policy="omit") for each in flat]
+    centred = [each - np.nanmean(each, axis=-1, keepdims=True) for each in ranks]
+    lengths = [np.sqrt(np.nansum(each**2, axis=-1)) for each in centred]
+    with np.errstate(invalid="ignore"):  # where all values are equal there is no correlation: NaN
+        return np.asarray(np.nansum(centred[0] * centred[1], axis=-1) / (lengths[0] * lengths[1]))

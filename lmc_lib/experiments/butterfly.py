@@ -6,6 +6,7 @@ __all__ = [
 ]  # fmt: skip
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -16,6 +17,7 @@ from lmc_lib.claims import (
     Estimate,
     estimate_of_twins,
     highest_ratio,
+    mean,
     median,
     median_ratio,
     rank_correlation,
@@ -24,7 +26,7 @@ from lmc_lib.experiments.twins import Cell, Twins
 from lmc_lib.perturbation import Perturbation
 
 # A statistic and what it takes, one row a parent each.
-_Question = tuple[Callable[..., float], tuple[ndarray, ...]]
+_Question = tuple[Callable[..., Any], tuple[ndarray, ...]]
 
 # Growth is that of small differences as long as they are below this share of where they end.
 _SATURATED = 0.03
@@ -75,7 +77,7 @@ def onset_evidence(
         and ``"late, large"``: the median at the last step of the largest of the sizes and of the large one;
         ``"nonlinearity"``: how much more the distance after the smallest size grows until the second step than that
         after the tiny one, 1 in a linear system; ``"earlier exponent"`` and ``"later exponent"``: those of
-        ``growth_exponents`` for the smallest size.
+        ``growth_exponents`` for the smallest size, if any twins were near for long enough.
     """
     first, second, last = steps[0], steps[1], steps[-1]
     middle = sizes[len(sizes) // 2]
@@ -89,9 +91,9 @@ def onset_evidence(
         "late, largest": (median, (found.barriers(_gaussian(last, sizes[-1])),)),
         "late, large": (median, (found.barriers(_gaussian(last, large)),)),
         "nonlinearity": (median, (growth[0] / growth[1],)),
-        "earlier exponent": (median, (earlier,)),
-        "later exponent": (median, (later,)),
     }
+    if np.isfinite(earlier).any():
+        values |= {"earlier exponent": (median, (earlier,)), "later exponent": (median, (later,))}
     return _estimates(values, seed)
 
 
@@ -129,9 +131,10 @@ def direction_evidence(
         seed: stream of the bootstrap.
 
     Returns:
-        ``"small"`` and ``"large"``: the median barrier of the direction over that of Gaussian noise, by size.
+        ``"noise"``: the median barrier after Gaussian noise of the large size; ``"small"`` and ``"large"``: the median
+        barrier of the direction over that of Gaussian noise, by size.
     """
-    values: dict[str, _Question] = {}
+    values: dict[str, _Question] = {"noise": (median, (found.barriers(_gaussian(step, large))[:, :1],))}
     for name, size in {"small": small, "large": large}.items():
         noise = found.barriers(_gaussian(step, size))
         if direction == "gaussian":
@@ -167,7 +170,7 @@ def alignment_evidence(
     stay = [found["sgd"].fixed_points(cell, "weights, random start") for cell in cells]
     calm = [found["sgd"].barriers(cell) < CALM for cell in cells]
     near = np.where(np.concatenate(calm, axis=1), np.concatenate(stay, axis=1), np.nan)
-    values["stay"] = _mean, (near,)
+    values["stay"] = mean, (near,)
     return _estimates(values, seed)
 
 
@@ -200,15 +203,13 @@ def hyperparameter_evidence(
     return _estimates(values, seed)
 
 
-def distance_evidence(
-    found: Twins, cells: Sequence[Cell], *, strangers: bool = False, seed: int
-) -> dict[str, Estimate]:
+def distance_evidence(found: Twins, cells: Sequence[Cell], *, swapped: bool = False, seed: int) -> dict[str, Estimate]:
     """How the distance of twins at the end goes with their barrier in train loss.
 
     Args:
         found: twins of one setting.
-        cells: when and how they part.
-        strangers: whether to give each twin the distance of another parent's in the cell, for the control.
+        cells: when and how they part, in the order of the steps.
+        swapped: whether to give the twins of the first cell the distances of the last, and so on, for the control.
         seed: stream of the bootstrap.
 
     Returns:
@@ -216,41 +217,35 @@ def distance_evidence(
     """
     barriers = np.concatenate([found.barriers(cell) for cell in cells], axis=1)
     distances = np.concatenate([found.distance(cell) for cell in cells], axis=1)
-    if strangers:
-        distances = np.roll(distances, 1, axis=0)
+    if swapped:
+        distances = distances[:, ::-1]
     return _estimates({"correlation": (rank_correlation, (distances, barriers))}, seed)
 
 
 def representation_evidence(
-    found: Twins, cells: Sequence[Cell], *, layer: int = -1, shuffled: bool = False, seed: int
+    found: Twins, cells: Sequence[Cell], *, layer: int = -1, swapped: bool = False, seed: int
 ) -> dict[str, Estimate]:
     """How the angle between representations goes with what an ensemble gains and with disagreement.
 
     Args:
         found: twins of one setting.
-        cells: where they part.
+        cells: when and how they part, in the order of the steps.
         layer: the layer of the representations, counted from the input.
-        shuffled: whether to give each twin the angle of another, for the control.
-        seed: stream of the bootstrap and of the shuffle.
+        swapped: whether to give the twins of the first cell the angles of the last, and so on, for the control.
+        seed: stream of the bootstrap.
 
     Returns:
         ``"gain"``: the rank correlation of the angle and the gain of the ensemble in test loss over the mean of the two
         networks; ``"disagreement"``: that of the angle and the share of test examples with other classes.
     """
     angles = np.concatenate([found.angle(cell, layer) for cell in cells], axis=1)
-    if shuffled:
-        angles = rng.numpy_stream(seed, "shuffled angles").permutation(angles.reshape(-1)).reshape(angles.shape)
-    gains = np.concatenate([gain(found, cell) for cell in cells], axis=1)
+    if swapped:
+        angles = angles[:, ::-1]
+    gains = np.concatenate([found.gain(cell) for cell in cells], axis=1)
     others = np.concatenate([found.disagreement(cell) for cell in cells], axis=1)
     return _estimates(
         {"gain": (rank_correlation, (angles, gains)), "disagreement": (rank_correlation, (angles, others))}, seed
     )
-
-
-def gain(found: Twins, cell: Cell, split: str = "test", quantity: str = "loss") -> Float[ndarray, "parents children"]:
-    """What the mean of logits gains over the mean of the two networks' scores."""
-    parent, child, both = (found.score(cell, who, split, quantity) for who in ("parent", "child", "ensemble"))
-    return np.asarray((parent + child) / 2 - both)
 
 
 def _gaussian(step: int, size: float) -> Cell:
@@ -268,10 +263,6 @@ def _growth(found: Twins, cell: Cell, step: int) -> ndarray:
     """How many times farther apart twins are at a step than when they parted."""
     steps, distances = found.along(cell)
     return np.asarray(distances[..., list(steps).index(step)] / distances[..., 0])
-
-
-def _mean(values: ndarray) -> float:
-    return float(np.nanmean(values))
 
 
 def _two_exponents(steps: ndarray, distances: ndarray) -> list[float]:

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 -- the usual name
 
 from lmc_lib import connectivity, matching, rng, state, symmetry
+from lmc_lib.claims import Estimate, estimate_of_twins, median
 from lmc_lib.connectivity import Curve
 from lmc_lib.experiments.collecting import QUANTITIES, line_barriers, on_device
 from lmc_lib.experiments.runs import RunSpec, obtain_run
@@ -147,16 +148,48 @@ class Twins:
 
     values: Mapping[Cell, Sequence[Sequence[Mapping[str, Any]]]]
 
+    @property
+    def layers(self) -> int:
+        """The number of layers whose representations are compared."""
+        every = [each for rows in self.values.values() for row in rows for each in row]
+        return max(len(each["angles"]) for each in every if "diverged" not in each)
+
     def barriers(
         self, cell: Cell, split: str = "train", quantity: str = "loss", *, alignment: str = "none"
     ) -> Float[ndarray, "parents children"]:
         """Barriers above the chord.
 
         ``alignment`` is ``"none"``; ``"weights"`` or ``"activations"`` for the child's units matched to the parent's;
-        ``"planted"`` for the child renumbered at random, and ``"undone"`` for that matched by weights; or ``"code"`` for
-        no permutation and the convention of the code of Altıntaş et al.: above the chord where the curve is highest.
+        ``"planted"`` for the child renumbered at random, ``"undone"`` for that matched by weights; or ``"code"`` for no
+        permutation and the convention of the code of Altıntaş et al.: above the chord where the curve is highest.
         """
         return self._of(cell, "barriers", alignment, f"{split} {quantity}")
+
+    def estimates(
+        self, cells: Mapping[str, Cell], *, alignment: str = "none", seed: int = 0
+    ) -> dict[str, dict[str, Estimate]]:
+        """The median barriers of some cells with their intervals, by split and quantity and by the name of the cell."""
+        return {
+            f"{split} {quantity}": {
+                name: estimate_of_twins(
+                    median,
+                    self.barriers(cell, split, quantity, alignment=alignment),
+                    rng=rng.numpy_stream(seed, "bootstrap", split, quantity, name),
+                )
+                for name, cell in cells.items()
+            }
+            for split, quantity in QUANTITIES
+        }
+
+    def medians(self, cells: Mapping[str, Cell], *, alignment: str = "none") -> dict[str, float]:
+        """The median barriers of some cells by what they are and the name of the cell."""
+        return {
+            f"barrier in {split} {quantity}, {name}": float(
+                median(self.barriers(cell, split, quantity, alignment=alignment))
+            )
+            for name, cell in cells.items()
+            for split, quantity in QUANTITIES
+        }
 
     def distance(self, cell: Cell) -> Float[ndarray, "parents children"]:
         """Euclidean distance of the two networks at the end."""
@@ -187,6 +220,11 @@ class Twins:
         ``"merged, weights"`` (the same after weight matching).
         """
         return self._of(cell, "scores", who, f"{split} {quantity}")
+
+    def gain(self, cell: Cell, split: str = "test", quantity: str = "loss") -> Float[ndarray, "parents children"]:
+        """By how much the mean of logits is better than the mean of the two networks' scores."""
+        parent, child, both = (self.score(cell, who, split, quantity) for who in ("parent", "child", "ensemble"))
+        return np.asarray((parent + child) / 2 - both)
 
     def disagreement(self, cell: Cell, what: str = "classes") -> Float[ndarray, "parents children"]:
         """The share of test examples with other ``"classes"``, or the distance of ``"probabilities"`` in the mean."""

@@ -1,0 +1,171 @@
+"""What the claims about perturbed trainings ask of twins, on measurements made up by law."""
+
+import numpy as np
+import pytest
+
+from lmc_lib import experiments, rng
+from lmc_lib.experiments import Cell, Twins
+from lmc_lib.perturbation import Perturbation
+
+STEPS, SIZES = (0, 10, 50), (1e-4, 1e-3, 1e-2)
+PARENTS = 6
+WATCH = [0, 1, 2, 5, 10, 20, 30, 60]
+
+
+def made_up(barrier, distances=None, **more):
+    """One record of a pair of twins."""
+    scores = {f"{split} {quantity}": barrier for split in ("train", "test") for quantity in ("loss", "error")}
+    distances = [1.0] * len(WATCH) if distances is None else list(distances)
+    return {"barriers": {"none": scores}, "distance": {"steps": WATCH, "whole": distances}} | more
+
+
+def grid(barrier_of, growth_of=lambda size: np.ones(len(WATCH))):
+    """Twins whose barriers follow a law of step and perturbation, with some scatter between parents."""
+    one = Perturbation(0.01, weights=1)
+    perturbations = [*(Perturbation(size) for size in (*SIZES, 1e-6, 1.0)), one]
+    scatter = np.exp(0.05 * rng.numpy_stream(0, "scatter").standard_normal(PARENTS))
+    return Twins(
+        {
+            Cell(step, push): [
+                [made_up(factor * barrier_of(step, push), push.size * growth_of(push.size))] for factor in scatter
+            ]
+            for step in STEPS
+            for push in perturbations
+        }
+    )
+
+
+def as_published(step, push):
+    """Saturated at the start, gone at the end but for pushes as large as the initialisation."""
+    return {0: 1.0, 10: 0.1}.get(step, 0.5 if push.size >= 1 and push.weights is None else 0.0)
+
+
+ONSET = {"steps": STEPS, "sizes": SIZES, "large": 1.0, "tiny": 1e-6, "seed": 0}
+
+
+def test_published_barriers_give_the_published_ratios():
+    found = grid(as_published)
+    start = experiments.start_evidence(found, steps=STEPS, one=Perturbation(0.01, weights=1), smallest=1e-4, seed=0)
+    # Over nothing counts as over the floor of 0.001.
+    assert start["one weight"].value == pytest.approx(1000, rel=0.1)
+    assert start["smallest"].value == pytest.approx(1000, rel=0.1)
+    onset = experiments.onset_evidence(found, **ONSET)
+    assert onset["spread"].value == 1.0
+    assert onset["fall"].value == pytest.approx(10.0)
+    assert onset["rest"].value == onset["late, largest"].value == 0.0
+    assert onset["late, large"].value == pytest.approx(0.5, rel=0.1)
+    assert onset["fall"].count == "6 twins of 6 networks"
+
+
+def test_a_linear_system_has_one_exponent_for_all_sizes_and_times():
+    steps = np.array(WATCH)
+    saturated = lambda size: np.minimum(np.exp(0.2 * steps), 2e3 / (size * 1e4))  # noqa: E731 -- a law in a line
+    found = experiments.onset_evidence(grid(as_published, saturated), **ONSET)
+    assert found["nonlinearity"].value == pytest.approx(1.0)
+    assert found["earlier exponent"].value == pytest.approx(0.2)
+    assert found["later exponent"].value == pytest.approx(0.2)
+
+
+def test_growth_that_depends_on_size_and_time_is_seen():
+    steps = np.array(WATCH)
+    law = lambda size: np.exp((0.2 if size > 1e-5 else 0.05) * steps + 0.004 * np.minimum(steps, 30) ** 2)  # noqa: E731
+    found = experiments.onset_evidence(grid(as_published, law), **ONSET)
+    assert found["nonlinearity"].value == pytest.approx(np.exp(0.15 * 10))
+    assert found["later exponent"].value > found["earlier exponent"].value + 0.02
+
+
+def test_exponents_need_room():
+    """Twins that are far apart from the first step on do not grow."""
+    found = experiments.growth_exponents(np.array(WATCH), np.ones((2, 1, len(WATCH))))
+    assert np.isnan(found).all()
+    assert "earlier exponent" not in experiments.onset_evidence(grid(as_published), **ONSET)
+
+
+def test_directions_are_compared_at_equal_size():
+    values = {}
+    for size in (1e-4, 1e-2):
+        noise = [[made_up(0.1), made_up(0.3)] for _ in range(PARENTS)]
+        values[Cell(10, Perturbation(size))] = noise
+        values[Cell(10, Perturbation(size, "batch"))] = [[made_up(0.1 + 20 * size)] for _ in range(PARENTS)]
+    options = {"step": 10, "small": 1e-4, "large": 1e-2, "seed": 0}
+    found = experiments.direction_evidence(Twins(values), **options)
+    assert found["noise"].value == pytest.approx(0.1)
+    assert found["large"].value == pytest.approx(3.0)
+    assert found["small"].value == pytest.approx(1.02)
+    # The control compares second children after noise with first ones.
+    control = experiments.direction_evidence(Twins(values), direction="gaussian", **options)
+    assert control["large"].value == control["small"].value == pytest.approx(3.0)
+
+
+def aligned(raw, matched, planted, undone, stay):
+    record = made_up(raw, fixed_points={"weights, random start": stay})
+    ways = {"weights": matched, "planted": planted, "undone": undone}
+    record["barriers"] |= {way: {"train loss": value} for way, value in ways.items()}
+    return [[record] for _ in range(PARENTS)]
+
+
+def test_what_matching_keeps_is_measured_on_the_same_twins():
+    cells = [Cell(0, Perturbation(1e-3)), Cell(10, Perturbation(1e-3))]
+    near = aligned(0.05, 0.05, 2.0, 0.05, stay=0.9)
+    found = {
+        "sgd": Twins({cells[0]: aligned(1.0, 0.8, 4.0, 1.0, stay=0.4), cells[1]: near}),
+        "adamw": Twins({cells[0]: aligned(5.0, 0.5, 9.0, 0.9, stay=0.1), cells[1]: near}),
+    }
+    plain = experiments.alignment_evidence(found, cells, seed=0)
+    assert plain["sgd, kept"].value == pytest.approx(0.8)
+    assert plain["adamw, kept"].value == pytest.approx(0.1)
+    assert plain["stay"].value == pytest.approx(0.9)  # only the twins that did not part count
+    planted = experiments.alignment_evidence(found, cells, planted=True, seed=0)
+    assert planted["sgd, raw"].value == pytest.approx(4.0)
+    assert planted["sgd, kept"].value == pytest.approx(0.25)
+
+
+def test_settings_are_compared_with_the_base_at_their_own_steps():
+    def setting(start, early, step):
+        values = {Cell(0, Perturbation(1e-3)): start, Cell(step, Perturbation(1e-3)): early}
+        return Twins({cell: [[made_up(value)] for _ in range(PARENTS)] for cell, value in values.items()})
+
+    found = {"base": setting(1.0, 0.2, 10), "wide": setting(0.1, 0.0, 40)}
+    steps = {"base": (0, 10), "wide": (0, 40)}
+    evidence = experiments.hyperparameter_evidence(found, steps=steps, size=1e-3, seed=0)
+    assert evidence["wide, start"].value == pytest.approx(10.0)
+    assert evidence["wide, early"].value == pytest.approx(200.0)
+    assert evidence["wide, fall"].value == pytest.approx(100.0)
+    assert evidence["base, fall"].value == pytest.approx(5.0)
+    assert "base, start" not in evidence
+
+
+def related(strength):
+    """Twins whose barrier, gain and disagreement follow distance and angle, more or less."""
+    generator = rng.numpy_stream(0, "related")
+    cells = [Cell(step, Perturbation(size)) for step in (0, 10) for size in SIZES]
+    values = {}
+    for cell in cells:
+        rows = []
+        for far in generator.random(PARENTS):
+            close = strength * far + (1 - strength) * generator.random()
+            scores = {
+                who: {"test loss": value}
+                for who, value in {"parent": 1.0, "child": 1.2, "ensemble": 1.1 - close}.items()
+            }
+            rows.append(
+                [made_up(close, [far] * len(WATCH), angles=[0.0, far], scores=scores, disagreement={"classes": close})]
+            )
+        values[cell] = rows
+    return Twins(values), cells
+
+
+def test_related_quantities_are_seen_and_swapped_ones_are_not():
+    found, cells = related(1.0)
+    assert experiments.distance_evidence(found, cells, seed=0)["correlation"].value == pytest.approx(1.0)
+    together = experiments.representation_evidence(found, cells, seed=0)
+    assert together["gain"].value == together["disagreement"].value == pytest.approx(1.0)
+    apart = experiments.representation_evidence(found, cells, swapped=True, seed=0)["gain"]
+    assert apart.low < 0 < apart.high  # the made-up twins of different cells have nothing to do with each other
+    assert experiments.distance_evidence(found, cells, swapped=True, seed=0)["correlation"].value < 0.5
+
+
+def test_unrelated_quantities_have_no_correlation():
+    found, cells = related(0.0)
+    value = experiments.representation_evidence(found, cells, seed=0)["gain"]
+    assert value.low < 0 < value.high
