@@ -166,15 +166,16 @@ def test_a_dead_layer_has_no_angle_and_says_so(store):
 
 
 def test_a_child_that_diverges_is_recorded_and_counted(store):
-    wild = Cell(4, Perturbation(1e60))
+    wild = [Cell(4, Perturbation(size)) for size in (1e60, 1e120)]
     found = experiments.measure_twins(
-        store, experiments.twins([parent(0), parent(1)], [wild, Cell(4, NOISE)], **OPTIONS)
+        store, experiments.twins([parent(0), parent(1)], [*wild, Cell(4, NOISE)], **OPTIONS)
     )
-    assert found.diverged(wild) == 2
-    assert np.isnan(found.barriers(wild)).all()
+    for cell in wild:
+        assert found.diverged(cell) == 2
+        assert np.isnan(found.barriers(cell)).all()
     assert found.diverged(Cell(4, NOISE)) == 0
     with pytest.raises(Diverged):
-        experiments.obtain_child(store, ChildSpec(parent(), 4, Perturbation(1e60)))
+        experiments.obtain_child(store, ChildSpec(parent(), 4, Perturbation(1e120)))
 
 
 def test_no_part_of_a_training_is_done_twice(store, grid, monkeypatch):

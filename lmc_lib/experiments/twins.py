@@ -2,6 +2,7 @@
 
 __all__ = ["Cell", "TwinSpec", "Twins", "measure_twins", "twins"]
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -76,7 +77,10 @@ class TwinSpec:
             child, perturbation = obtain_child(store, self.child)
         except Diverged as error:
             return Result({"diverged": True, "step": error.step, "loss": str(error.loss)})
-        return Result({"perturbation": perturbation, **_measure(self, parent, child)})
+        values = {"perturbation": perturbation, **_measure(self, parent, child)}
+        if not _finite(values):  # weights so large that their scores, or those between them, are no numbers
+            return Result({"diverged": True, "step": self.child.parent.train.steps, "loss": "not finite on the line"})
+        return Result(values)
 
 
 @dataclass(frozen=True)
@@ -250,6 +254,14 @@ def _at(values: Mapping[str, Any], path: tuple[str | int, ...]) -> float:
     for each in path:
         found = found[each]
     return float("nan") if found is None else float(found)
+
+
+def _finite(values: Any) -> bool:
+    if isinstance(values, Mapping):
+        return all(_finite(each) for each in values.values())
+    if isinstance(values, list):
+        return all(_finite(each) for each in values)
+    return not isinstance(values, float) or math.isfinite(values)
 
 
 def _fresh_order(parent: RunSpec, number: int) -> int:
