@@ -255,7 +255,7 @@ def _linear_calls(
     def hook_of(path: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
         def hook(module: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> Tensor:
             call = len(incoming.setdefault(path, []))
-            incoming[path].append(arguments[0].clone())  # the network may go on to change it in place
+            incoming[path].append(arguments[0])
             outgoing.setdefault(path, []).append(output)
             return output + probes[path][call] if probes else output
 
