@@ -41,6 +41,9 @@ VOG: dict[str, Callable[[Moments], ndarray]] = {
     "root_of_count": lambda moments: moments.variance(ddof=0) * np.sqrt(moments.count())[:, None],
 }
 
+# Numbers that the inputs and the gradients of a batch hold by default.
+_NUMBERS = 2**23
+
 # By name of a linear layer, a tensor for each time it is called.
 _Calls = dict[str, list[Tensor]]
 
@@ -66,7 +69,7 @@ def grand(
         inputs: one example a row.
         labels: class of each example.
         batch_size: examples at once; each needs the memory of one gradient of all layers that are not linear. If None,
-            16 to 256, so that these are about eight million numbers.
+            16 to 1,024, so that inputs and gradients are some eight million numbers.
 
     Raises:
         ValueError: if a label is not a class, the numbers of examples differ, or a logit is not finite.
@@ -86,7 +89,8 @@ def grand(
             logits = apply(network, entries | tied, example[None])
         return F.cross_entropy(logits.double(), label[None]), (seen, logits[0])
 
-    batch_size = batch_size or min(max(2**23 // max(sum(each.numel() for each in varied.values()), 1), 16), 256)
+    numbers = inputs[0].numel() + sum(each.numel() for each in varied.values())
+    batch_size = batch_size or min(max(_NUMBERS // numbers, 16), 1024)
     gradients = vmap(grad(loss, argnums=(0, 1), has_aux=True), in_dims=(None, None, 0, 0))
     squares = []
     for batch, classes in zip(

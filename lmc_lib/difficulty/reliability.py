@@ -154,16 +154,15 @@ def disattenuated(
     Returns:
         One row and column; NaN with the reason where a score has no positive reliability.
     """
-    bound = reliability(first) * reliability(second)
-    if not (bound > 0.0 and reliability(first) > 0.0):
-        reason = (
-            f"the reliabilities are {reliability(first):.3g} and {reliability(second):.3g}; both need to be positive"
-        )
+    own = [reliability(each) for each in (first, second)]
+    if not min(own) > 0.0 or math.isnan(sum(own)):
+        reason = f"the reliabilities are {own[0]:.3g} and {own[1]:.3g}; both need to be positive"
         return Correlations(np.full((1, 1), np.nan), reason)
-    return Correlations(np.array([[cross_correlation(first, second, same_runs=same_runs) / math.sqrt(bound)]]))
+    raw = cross_correlation(first, second, same_runs=same_runs)
+    return Correlations(np.array([[raw / math.sqrt(own[0] * own[1])]]))
 
 
-def spearman_brown(single: float, runs: float) -> float:
+def spearman_brown(single: float, runs: int | float) -> float:
     r"""The reliability of a mean over :math:`R` runs from that of one, :math:`R r / (1 + (R - 1) r)`.
 
     Example:
