@@ -167,7 +167,7 @@ def input_gradients(
         state: the weights of a checkpoint.
         inputs: one example a row; inputs without pixels are taken as they are.
         classes: the class that is looked at: the labels, or what the network predicts.
-        of: ``"probability"`` of the class (Kwok et al. 2024), its ``"logit"``, or its ``"loss"``.
+        of: ``"probability"`` of the class (Kwok et al. 2024), its ``"logit"`` (Agarwal et al. 2022), or its ``"loss"``.
         batch_size: examples at once.
 
     Raises:

@@ -22,10 +22,6 @@ from torch.nn import functional as F  # noqa: N812 -- the usual name
 from lmc_lib import rng
 from lmc_lib.state import State, apply, clone
 
-Logits = Float[Tensor, "examples classes"]
-Labels = Int[Tensor, " rows"]
-Values = Float[ndarray, " examples"]
-
 
 def predict(
     network: nn.Module,
@@ -35,7 +31,7 @@ def predict(
     mode: str,
     batch_size: int = 1024,
     seed: int = 0,
-) -> Logits:
+) -> Float[Tensor, "examples classes"]:
     """The logits of a network, in float64 on the CPU.
 
     Scores in the two modes are different scores: forgetting was defined on what the network answers while it trains
@@ -67,54 +63,58 @@ def predict(
     return torch.cat(parts)
 
 
-def accuracy(logits: Logits, labels: Labels) -> Values:
+def accuracy(logits: Float[Tensor, "examples classes"], labels: Int[Tensor, " rows"]) -> Float[ndarray, " examples"]:
     r""":math:`\mathbf 1[\arg\max_k z_k = y]`; of equal logits the first class wins."""
     check(logits, labels)
     return _array(logits.argmax(1) == labels.to(logits.device))
 
 
-def confidence(logits: Logits, labels: Labels) -> Values:
+def confidence(logits: Float[Tensor, "examples classes"], labels: Int[Tensor, " rows"]) -> Float[ndarray, " examples"]:
     """:math:`p_y`, the probability of the label (Swayamdipta et al. 2020 average it over a training)."""
     return _array(torch.sigmoid(_log_odds(logits, labels)))
 
 
-def log_odds(logits: Logits, labels: Labels) -> Values:
+def log_odds(logits: Float[Tensor, "examples classes"], labels: Int[Tensor, " rows"]) -> Float[ndarray, " examples"]:
     r""":math:`\log p_y / (1 - p_y)`: the order of the confidence, without its ceiling at 1."""
     return _array(_log_odds(logits, labels))
 
 
-def loss(logits: Logits, labels: Labels) -> Values:
+def loss(logits: Float[Tensor, "examples classes"], labels: Int[Tensor, " rows"]) -> Float[ndarray, " examples"]:
     r"""The cross-entropy :math:`-\log p_y`, in nats."""
     return _array(-F.logsigmoid(_log_odds(logits, labels)))
 
 
-def max_confidence(logits: Logits, labels: Labels) -> Values:
+def max_confidence(
+    logits: Float[Tensor, "examples classes"], labels: Int[Tensor, " rows"]
+) -> Float[ndarray, " examples"]:
     r""":math:`\max_k p_k`, the probability of the most likely class, whatever the label."""
     check(logits, labels)
     return _array(logits.double().softmax(1).amax(1))
 
 
-def entropy(logits: Logits, labels: Labels) -> Values:
+def entropy(logits: Float[Tensor, "examples classes"], labels: Int[Tensor, " rows"]) -> Float[ndarray, " examples"]:
     r"""The entropy :math:`-\sum_k p_k \log p_k` of the prediction, in nats, whatever the label."""
     check(logits, labels)
     log_p = logits.double().log_softmax(1)
     return _array(-(log_p.exp() * log_p).sum(1))
 
 
-def margin(logits: Logits, labels: Labels) -> Values:
+def margin(logits: Float[Tensor, "examples classes"], labels: Int[Tensor, " rows"]) -> Float[ndarray, " examples"]:
     r""":math:`p_y - \max_{k \ne y} p_k`, of probabilities (Kwok et al. 2024), from -1 to 1."""
     own, others = _split(logits, labels)
     log_sum = torch.logsumexp(logits.double(), 1)
     return _array((own - log_sum).exp() - (others.amax(1) - log_sum).exp())
 
 
-def logit_margin(logits: Logits, labels: Labels) -> Values:
+def logit_margin(
+    logits: Float[Tensor, "examples classes"], labels: Int[Tensor, " rows"]
+) -> Float[ndarray, " examples"]:
     r""":math:`z_y - \max_{k \ne y} z_k`, of logits; its mean over a training is the AUM (Pleiss et al. 2020)."""
     own, others = _split(logits, labels)
     return _array(own - others.amax(1))
 
 
-def el2n(logits: Logits, labels: Labels) -> Values:
+def el2n(logits: Float[Tensor, "examples classes"], labels: Int[Tensor, " rows"]) -> Float[ndarray, " examples"]:
     r""":math:`\lVert p - e_y \rVert_2` with the one-hot label :math:`e_y` (Paul et al. 2021), from 0 to the root of 2.
 
     Over several networks it is the mean of these norms, not the norm of a mean.
@@ -140,7 +140,9 @@ POINTWISE: dict[str, Callable[[Tensor, Tensor], ndarray]] = {
 }
 
 
-def pointwise(logits: Logits, labels: Labels, names: Collection[str] = tuple(POINTWISE)) -> dict[str, Values]:
+def pointwise(
+    logits: Float[Tensor, "examples classes"], labels: Int[Tensor, " rows"], names: Collection[str] = tuple(POINTWISE)
+) -> dict[str, Float[ndarray, " examples"]]:
     """Several scores at once, by name.
 
     Args:
