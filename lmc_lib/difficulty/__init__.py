@@ -16,13 +16,7 @@ __all__ = [
     "spearman_brown", "split_half", "tie_share", "unanimity", "vog", "welch_test", "within_classes",
 ]  # fmt: skip
 
-from lmc_lib.difficulty.gradients import VOG, grand, grand_last_layer, input_gradients, vog, within_classes
-from lmc_lib.difficulty.learning import NEVER_LEARNED, History, Learning
-from lmc_lib.difficulty.moments import Moments
-from lmc_lib.difficulty.neighbours import prediction_depth, prototype_distance, self_prototype_distance
-from lmc_lib.difficulty.orientation import SCORES, harder
-from lmc_lib.difficulty.pointwise import POINTWISE, pointwise, predict
-from lmc_lib.difficulty.reliability import (
+from lmc_lib.difficulty.correlation import (
     Components,
     Correlations,
     correlations,
@@ -37,6 +31,12 @@ from lmc_lib.difficulty.reliability import (
     split_half,
     tie_share,
 )
+from lmc_lib.difficulty.gradients import VOG, grand, grand_last_layer, input_gradients, vog, within_classes
+from lmc_lib.difficulty.learning import NEVER_LEARNED, History, Learning
+from lmc_lib.difficulty.moments import Moments
+from lmc_lib.difficulty.neighbours import prediction_depth, prototype_distance, self_prototype_distance
+from lmc_lib.difficulty.orientation import SCORES, harder
+from lmc_lib.difficulty.predictions import POINTWISE, pointwise, predict
 from lmc_lib.difficulty.sensitivity import Sensitivity, permutation_test, welch_test
 from lmc_lib.difficulty.subsets import (
     MixedSamples,

@@ -21,7 +21,7 @@ from torch.func import grad, vmap
 from torch.nn import functional as F  # noqa: N812 -- the usual name
 
 from lmc_lib.difficulty.moments import Moments
-from lmc_lib.difficulty.pointwise import check, el2n
+from lmc_lib.difficulty.predictions import check, el2n
 from lmc_lib.state import State, apply, given
 
 # What is followed through a training, by name, from the logits and the class that is looked at.

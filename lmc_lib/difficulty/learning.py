@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lmc_lib.difficulty.moments import Moments, checked_rows
 from lmc_lib.difficulty.orientation import harder
-from lmc_lib.difficulty.pointwise import POINTWISE, pointwise
+from lmc_lib.difficulty.predictions import POINTWISE, pointwise
 
 # The count of forgettings of an example that was never right, by who counts so, from the number of its updates.
 NEVER_LEARNED: dict[str, Callable[[ndarray], ndarray]] = {

@@ -21,7 +21,7 @@ def prediction_depth(
     with_self: bool = False,
     queries: Iterable[Float[ndarray, "queries _units"]] | None = None,
     query_labels: Int[ndarray, " answers"] | None = None,
-) -> Float[ndarray, " _"]:
+) -> Float[ndarray, " placed"]:
     r"""The first layer from which nearest neighbours always vote for an example's class (Baldock et al. 2021).
 
     At each layer the nearest examples vote with their labels, by Euclidean distance; of classes with as many votes the

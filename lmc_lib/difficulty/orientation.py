@@ -45,7 +45,7 @@ SCORES = {
 }
 
 
-def harder(name: str, values: Float[ndarray, "*shape"]) -> Float[ndarray, "*shape"]:
+def harder(name: str, values: Float[ndarray, "..."]) -> Float[ndarray, "..."]:
     """Turns a score so that higher means harder: scores are turned before they are averaged, ranked or compared.
 
     Args:

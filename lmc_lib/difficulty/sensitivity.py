@@ -58,8 +58,8 @@ def welch_test(first: Float[ndarray, "replicates examples"], second: Float[ndarr
 
 
 def permutation_test(
-    first: Float[ndarray, "*scores replicates examples"],
-    second: Float[ndarray, "*scores others columns"],
+    first: Float[ndarray, "... replicates examples"],
+    second: Float[ndarray, "... others columns"],
     *,
     rng: np.random.Generator,
     permutations: int = 999,

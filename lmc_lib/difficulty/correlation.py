@@ -45,7 +45,7 @@ class Components:
     reason: str = ""
 
 
-def ranks(values: Float[ndarray, "*stack examples"]) -> Float[ndarray, "*stack examples"]:
+def ranks(values: Float[ndarray, "... examples"]) -> Float[ndarray, "... examples"]:
     """The ranks of examples from 0 on, the mean rank for equal values; along the last axis.
 
     Raises:
