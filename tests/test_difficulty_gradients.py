@@ -41,15 +41,22 @@ def one_by_one(model: nn.Module, state: State, inputs, labels):
     return norms
 
 
+class Doubled(nn.Linear):
+    """A linear layer of a kind of its own."""
+
+    def forward(self, x):
+        return super().forward(2.0 * x)
+
+
 class Strange(nn.Module):
-    """Linear layers that are called twice, on tokens, not at all, by function, and with a shared weight."""
+    """Linear layers: called twice, on tokens, not at all, by function, with a shared weight, and of another kind."""
 
     def __init__(self):
         super().__init__()
         with torch.random.fork_rng():
             self.twice, self.tokens, self.never = nn.Linear(6, 6), nn.Linear(6, 4, bias=False), nn.Linear(6, 6)
             self.by_function, self.first, self.second = nn.Linear(24, 8), nn.Linear(8, 8), nn.Linear(8, 8)
-            self.head = nn.Sequential(nn.Linear(8, 3))
+            self.head = nn.Sequential(Doubled(8, 8), nn.Linear(8, 3))
         self.second.weight = self.first.weight
 
     def forward(self, x):

@@ -120,10 +120,8 @@ def el2n(logits: Float[Tensor, "examples classes"], labels: Int[Tensor, " rows"]
     Over several networks it is the mean of these norms, not the norm of a mean.
     """
     own, others = _split(logits, labels)
-    log_sum = torch.logsumexp(logits.double(), 1, keepdim=True)
-    wrong = (others - log_sum).exp()  # the label's own place is minus infinity, so 0
-    missing = torch.sigmoid(-_odds(own, others))  # 1 - p_y
-    return _array((wrong.square().sum(1) + missing.square()).sqrt())
+    missing = torch.sigmoid(-_odds(own, others))  # 1 - p_y, taken out of the root, where its square could vanish
+    return _array(missing * (1.0 + others.softmax(1).square().sum(1)).sqrt())
 
 
 # The scores by name, each a function of logits and labels.
