@@ -1,0 +1,51 @@
+"""How hard examples are: scores of examples, and how far they can be trusted.
+
+``pointwise`` scores the logits of one network at one step; ``History`` follows a training, one checkpoint at a time, in
+memory that does not grow with their number; gradients, representations and ensembles have scores of their own.
+``SCORES`` says which way each of them points, ``harder`` turns them. ``correlations`` and what follows compare
+replicates, scores and architectures. Scores are float64 arrays with one entry an example; a stack has one row a
+replicate.
+"""
+
+__all__ = [
+    "NEVER_LEARNED", "POINTWISE", "SCORES", "VOG", "Components", "Correlations", "History", "Learning", "MixedSamples",
+    "Moments", "Sensitivity", "agreement", "all_correct", "c_score", "consensus", "correlations", "cross_correlation",
+    "different_scores", "disattenuated", "draw_members", "grand", "grand_last_layer", "harder", "input_gradients",
+    "mean_over_replicates", "memorisation", "permutation_test", "pointwise", "predict", "prediction_depth",
+    "principal_components", "prototype_distance", "ranks", "reliability", "runs_needed", "self_prototype_distance",
+    "spearman_brown", "split_half", "tie_share", "unanimity", "vog", "welch_test", "within_classes",
+]  # fmt: skip
+
+from lmc_lib.difficulty.correlation import (
+    Components,
+    Correlations,
+    correlations,
+    cross_correlation,
+    different_scores,
+    disattenuated,
+    principal_components,
+    ranks,
+    reliability,
+    runs_needed,
+    spearman_brown,
+    split_half,
+    tie_share,
+)
+from lmc_lib.difficulty.gradients import VOG, grand, grand_last_layer, input_gradients, vog, within_classes
+from lmc_lib.difficulty.learning import NEVER_LEARNED, History, Learning
+from lmc_lib.difficulty.moments import Moments
+from lmc_lib.difficulty.neighbours import prediction_depth, prototype_distance, self_prototype_distance
+from lmc_lib.difficulty.orientation import SCORES, harder
+from lmc_lib.difficulty.predictions import POINTWISE, pointwise, predict
+from lmc_lib.difficulty.sensitivity import Sensitivity, permutation_test, welch_test
+from lmc_lib.difficulty.subsets import (
+    MixedSamples,
+    agreement,
+    all_correct,
+    c_score,
+    consensus,
+    draw_members,
+    mean_over_replicates,
+    memorisation,
+    unanimity,
+)
