@@ -41,7 +41,8 @@ _CURVES = (
     "and `source` being the seeds of the two networks"
 )
 _VALUES = (
-    "every number that was measured, `quantity` being its place in the measurement and `seeds` those of its networks"
+    "every number that was measured, `quantity` being its place in the measurement, `seeds` those of its networks, and "
+    "`push` what parted twins"
 )
 # Ratios of the benchmark of matching, the networks by how their names begin, and the largest ratio that was hoped for.
 _HOPES = (
@@ -201,9 +202,19 @@ def _rows_of_pair(entry: Entry) -> Iterator[list[Any]]:
 
 
 def values_table(entries: Sequence[Entry]) -> list[list[Any]]:
-    """All numbers of measurements, one a row, under a row of names."""
-    head = ["measurement", "network", "width", "seeds", "quantity", "value"]
-    return [head, *([*_network(entry), *each] for entry in entries for each in _numbers(entry.values))]
+    """All numbers of measurements, one a row, under a row of names; of twins also how they parted."""
+    head = ["measurement", "network", "width", "seeds", "push", "quantity", "value"]
+    rows = ([*_network(entry), _push(entry), *each] for entry in entries for each in _numbers(entry.values))
+    return [head, *rows]
+
+
+def _push(entry: Entry) -> str:
+    """What parted twins; empty for other measurements."""
+    if entry.spec["type"] != "TwinSpec":
+        return ""
+    child = entry.spec["child"]
+    push = {"direction": "gaussian", "weights": "all"} | child["perturbation"]
+    return f"step {child['step']}, {push['direction']}, size {push['size']:g}, weights {push['weights']}"
 
 
 def _network(entry: Entry) -> list[Any]:

@@ -2,6 +2,7 @@
 
 import csv
 import importlib.util
+import itertools
 import json
 import os
 import re
@@ -14,8 +15,12 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from lmc_lib import claims
-from lmc_lib.store import Entry
+from lmc_lib import claims, experiments
+from lmc_lib.data import DataSpec
+from lmc_lib.models import ModelSpec
+from lmc_lib.perturbation import Perturbation
+from lmc_lib.store import Entry, describe
+from lmc_lib.training import TrainConfig
 
 ROOT = Path(__file__).parents[1]
 RECORDS = sorted((ROOT / "records").glob("*-laptop.json"))
@@ -238,12 +243,46 @@ def test_the_table_of_values_holds_every_number_with_its_networks():
     spec = {"type": "Anything", "target": {**run, "init_seed": 0}, "others": [run], "points": 3}
     entry = Entry("f00", spec, {"steps": [0, 9], "barriers": {"none": {"loss": [0.5]}}, "name": "text"}, {}, {})
     head, *rows = load_build().values_table([entry])
-    assert head == ["measurement", "network", "width", "seeds", "quantity", "value"]
+    assert head == ["measurement", "network", "width", "seeds", "push", "quantity", "value"]
     assert rows == [
-        ["f00", "mlp-3-layer", 8, "0 2", "steps / 0", 0],
-        ["f00", "mlp-3-layer", 8, "0 2", "steps / 1", 9],
-        ["f00", "mlp-3-layer", 8, "0 2", "barriers / none / loss / 0", 0.5],
+        ["f00", "mlp-3-layer", 8, "0 2", "", "steps / 0", 0],
+        ["f00", "mlp-3-layer", 8, "0 2", "", "steps / 1", 9],
+        ["f00", "mlp-3-layer", 8, "0 2", "", "barriers / none / loss / 0", 0.5],
     ]
+
+
+def test_the_table_of_values_says_how_twins_parted():
+    parent = experiments.RunSpec(ModelSpec("mlp", 8, 3), DataSpec("digits"), TrainConfig(9), 4, 4, spawn_at=(5,))
+    pushes = {
+        "step 5, gaussian, size 0.01, weights all": Perturbation(0.01),
+        "step 5, batch, size 1, weights 1": Perturbation(1.0, "batch", weights=1),
+    }
+    for text, push in pushes.items():
+        spec = describe(experiments.TwinSpec(experiments.ChildSpec(parent, 5, push)))
+        _, row = load_build().values_table([Entry("f00", spec, {"angle": 0.5}, {}, {})])
+        assert row == ["f00", "mlp-3", 8, "4", text, "angle", 0.5]
+
+
+def test_parts_of_a_claim_have_rows_of_their_own_in_the_dashboard():
+    """Each part stands with its verdict and its evidence; the page's own verdict stands on the page."""
+    whole = claims.load("butterfly-onset")
+    found = {"value": 20.0, "low": 11.0, "high": 31.0, "pairs": 5, "replicas": 5, "size": 1}
+    rows = [
+        {
+            "setting": f"{part.id}: {part.title}",
+            "verdict": verdict,
+            "conditions": [
+                {"condition": each.text, "quantity": each.quantity, "estimate": found} for each in part.supported
+            ],
+        }
+        for part, verdict in zip(whole.parts, itertools.cycle(["supported", "not supported"]), strict=False)
+    ]
+    table = load_build().dashboard({whole.id: {"quick": {"settings": rows, "control": rows[0]}}})
+    for part, row in zip(whole.parts, rows, strict=True):
+        (line,) = [each for each in table.splitlines() if f"| {part.id}: " in each and "negative control" not in each]
+        assert f"`{row['verdict']}`" in line
+        assert "20 [11, 31]" in line
+        assert all(condition.text in line for condition in part.supported)
 
 
 def test_the_tables_of_speed_are_those_of_the_benchmark():

@@ -21,8 +21,9 @@ import torch
 
 from lmc_lib import store as store_module
 from lmc_lib.data import DataSpec
-from lmc_lib.experiments import PairSpec, RunSpec
+from lmc_lib.experiments import ChildSpec, PairSpec, RunSpec
 from lmc_lib.models import ModelSpec
+from lmc_lib.perturbation import Perturbation
 from lmc_lib.store import Entry, NotStored, Result, Store, StoreError, describe, fingerprint, provenance
 from lmc_lib.training import TrainConfig
 
@@ -105,7 +106,14 @@ class TestFingerprint:
         }
         assert defaults_of(ModelSpec) == {"norm": "none"}
         assert defaults_of(DataSpec) == {"train_examples": None, "test_examples": None, "label_noise": 0.0, "seed": 0}
-        assert defaults_of(RunSpec) == {"init_seed": 0, "order_seed": 0, "save_at": ()}
+        assert defaults_of(RunSpec) == {"init_seed": 0, "order_seed": 0, "save_at": (), "spawn_at": ()}
+        assert defaults_of(ChildSpec) == {"seed": 0, "order_seed": None, "save_at": ()}
+        assert defaults_of(Perturbation) == {
+            "direction": "gaussian",
+            "weights": None,
+            "layers": "",
+            "convention": "formula",
+        }
         assert defaults_of(PairSpec) == {
             "points": 25,
             "train_examples": None,
