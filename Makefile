@@ -13,10 +13,12 @@ BIN    := $(if $(VENV),$(VENV)/bin/)
 book: $(STAMP)
 	$(PYTHON) book/build.py
 
-# The notebooks run on an empty store of their own, so that their digits are computed, not replayed.
+# The notebooks run first, on an empty store of their own, so that their digits are computed, not replayed. The tests of the
+# book then build its pages from that store.
 test: $(STAMP)
-	$(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
-	store=$$(mktemp -d) && LMC_STORE=$$store $(PYTHON) -m pytest -c notebooks/pytest.ini --nbval --nbval-current-env notebooks; \
+	store=$$(mktemp -d); \
+	LMC_STORE=$$store $(PYTHON) -m pytest -c notebooks/pytest.ini --nbval --nbval-current-env notebooks && \
+	LMC_BOOK_STORE=$$store $(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder; \
 	code=$$?; rm -rf "$$store"; exit $$code
 
 lint: $(STAMP)

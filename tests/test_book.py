@@ -59,9 +59,9 @@ def run_build(copy, store, *options):
 
 @pytest.fixture(scope="module")
 def book(tmp_path_factory):
-    """A copy of the repository, built from its records and a store of its own."""
+    """A copy of the repository, built from its records and a store of its own, or one that ``LMC_BOOK_STORE`` names."""
     copy = copy_of_repository(tmp_path_factory.mktemp("book"))
-    build = run_build(copy, tmp_path_factory.mktemp("store"))
+    build = run_build(copy, os.environ.get("LMC_BOOK_STORE") or tmp_path_factory.mktemp("store"))
     assert build.returncode == 0, build.stdout + build.stderr
     scales = re.findall(r"^\S+ at (\w+) scale: [a-z ]+ \(\d+ s\)$", build.stdout, re.MULTILINE)
     assert sorted(scales) == sorted(scale for _, scale in pages())
