@@ -124,9 +124,9 @@ def batch_direction(model: nn.Module, state: State, inputs: Tensor, labels: Tens
     network = copy.deepcopy(model).to(value.device, value.dtype).train()
     network.load_state_dict(state)
     loss = F.cross_entropy(network(inputs.to(value.device, value.dtype)), labels.to(value.device))
-    parameters = {name: each for name, each in network.named_parameters() if name in _perturbable(state, layers)}
-    gradients = torch.autograd.grad(loss, list(parameters.values()))
-    direction = {name: each.double() for name, each in zip(parameters, gradients, strict=True)}
+    names = _perturbable(state, layers)
+    gradients = torch.autograd.grad(loss, [network.get_parameter(name) for name in names])
+    direction = {name: each.double() for name, each in zip(names, gradients, strict=True)}
     if not any(bool(each.any()) for each in direction.values()):
         raise ValueError("the gradient on this batch is zero, so it gives no direction")
     return direction
@@ -145,13 +145,17 @@ def perturb(state: State, direction: State, perturbation: Perturbation, *, gener
         The perturbed weights in their dtype, and how far they really moved. Warns if none did although some should.
 
     Raises:
-        ValueError: if more weights are to move than the layers have.
+        ValueError: if more weights are to move than the layers have, or the direction is zero on all of them.
     """
     mask = _mask(direction, perturbation.weights, generator)
     masked = {name: value * mask[name] for name, value in direction.items()}
     expected, length = _expected_norm(direction, mask), _norm(masked)
     if perturbation.convention == "code":
         expected, length = _expected_norm(direction, None), _norm(direction)
+    if length == 0.0:
+        raise ValueError(
+            "the direction is zero on all weights that are to move, so it says not where to; move more of them"
+        )
     scale = perturbation.size * expected / length
     noise = {name: (value * scale * 2.0**_GRID_BITS).round() * 2.0**-_GRID_BITS for name, value in masked.items()}
     moved = {name: (state[name].double() + value).to(state[name].dtype) for name, value in noise.items()}
@@ -164,7 +168,8 @@ def perturb(state: State, direction: State, perturbation: Perturbation, *, gener
 
 
 def _perturbable(state: State, layers: str) -> list[str]:
-    names = [name for name, value in state.items() if value.is_floating_point() and value.dim() > 1]
+    """The matrices and filters, by name: a stored state lists its entries in another order than a fresh one."""
+    names = sorted(name for name, value in state.items() if value.is_floating_point() and value.dim() > 1)
     chosen = [name for name in names if re.search(layers, name)]
     if not chosen:
         raise ValueError(f"no layer matches {layers!r}; the ones that can be perturbed are {', '.join(names)}")

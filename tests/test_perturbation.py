@@ -97,7 +97,7 @@ def test_the_batch_direction_is_the_gradient_of_the_mean_loss():
     inputs = torch.randn(12, 1, 8, 8, generator=generator, dtype=torch.float64)
     labels = torch.randint(4, (12,), generator=generator)
     direction = batch_direction(MODEL, start(), inputs, labels)
-    assert list(direction) == MATRICES
+    assert list(direction) == sorted(MATRICES)
     network = models.resnet(1, 4, depth=8, width=4, norm="batch").double().train()
     step = 1e-6
 
@@ -129,6 +129,21 @@ def test_size_zero_changes_nothing():
     assert result.norm == result.changed == 0
 
 
+@pytest.mark.parametrize("weights", [None, 5])
+def test_the_order_of_entries_makes_no_difference(weights):
+    """A state that was stored lists its entries in another order than one that was just computed."""
+    turned = dict(reversed(start().items()))
+    assert list(turned) != list(start())
+    first, second = (moved(Perturbation(0.3, weights=weights), each).state for each in (start(), turned))
+    assert state.fingerprint(first) == state.fingerprint(second)
+
+
+def test_the_gradient_is_the_same_for_any_order_of_entries():
+    inputs, labels = torch.randn(4, 1, 8, 8, generator=rng.stream(0, "batch"), dtype=torch.float64), torch.arange(4)
+    both = [batch_direction(MODEL, each, inputs, labels) for each in (start(), dict(reversed(start().items())))]
+    assert list(both[0]) == list(both[1]) == sorted(MATRICES)
+
+
 def test_arguments_stay():
     before = start()
     moved(Perturbation(0.3, weights=3), before)
@@ -157,5 +172,8 @@ def test_what_does_not_fit_the_network_is_refused():
         moved(Perturbation(0.1, layers="encoder"))
     with pytest.raises(ValueError, match="1000000 weights are to move, but these layers have"):
         moved(Perturbation(0.1, weights=1_000_000))
+    nowhere = {name: torch.zeros_like(value) for name, value in start().items() if name in MATRICES}
+    with pytest.raises(ValueError, match="zero on all weights that are to move"):
+        perturb(start(), nowhere, Perturbation(0.1), generator=rng.stream(0, "weights"))
     with pytest.raises(ValueError, match="there are none"):
         batch_direction(MODEL, start(), torch.empty(0, 1, 8, 8), torch.empty(0, dtype=torch.long))

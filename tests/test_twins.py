@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import sys
 
 import numpy as np
 import pytest
@@ -18,7 +17,7 @@ from lmc_lib.perturbation import Perturbation
 from lmc_lib.store import Store
 from lmc_lib.training import Diverged, TrainConfig
 
-twins_module = sys.modules["lmc_lib.experiments.twins"]  # the package offers the function of this name
+twins_module = experiments.twins
 
 DATA = DataSpec("digits", train_examples=96, test_examples=60)
 TRAIN = TrainConfig(steps=9, batch_size=32, lr=0.1, warmup=2, precision="portable")
@@ -46,7 +45,7 @@ def store(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def grid():
-    return experiments.twins([parent(0), parent(1)], CELLS, children=2, save_at=(0, 2, 6), **OPTIONS)
+    return experiments.twin_grid([parent(0), parent(1)], CELLS, children=2, save_at=(0, 2, 6), **OPTIONS)
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +167,7 @@ def test_a_dead_layer_has_no_angle_and_says_so(store):
 def test_a_child_that_diverges_is_recorded_and_counted(store):
     wild = [Cell(4, Perturbation(size)) for size in (1e60, 1e120)]
     found = experiments.measure_twins(
-        store, experiments.twins([parent(0), parent(1)], [*wild, Cell(4, NOISE)], **OPTIONS)
+        store, experiments.twin_grid([parent(0), parent(1)], [*wild, Cell(4, NOISE)], **OPTIONS)
     )
     for cell in wild:
         assert found.diverged(cell) == 2

@@ -4,7 +4,7 @@ Each takes arrays with one row a network and one column a child, NaN where a tra
 with further axes in front, as a bootstrap has them, it returns an array over these.
 """
 
-__all__ = ["FLOOR", "highest_ratio", "mean", "median", "median_ratio", "rank_correlation"]
+__all__ = ["FLOOR", "highest_ratio", "mean", "median", "median_ratio", "rank_correlation", "within_correlation"]
 
 import numpy as np
 from jaxtyping import Float
@@ -60,3 +60,20 @@ def rank_correlation(
     lengths = [np.sqrt(np.nansum(each**2, axis=-1)) for each in centred]
     with np.errstate(invalid="ignore"):  # where all values are equal there is no correlation: NaN
         return np.asarray(np.nansum(centred[0] * centred[1], axis=-1) / (lengths[0] * lengths[1]))
+
+
+def within_correlation(
+    x: Float[ndarray, "*draws parents cells"], y: Float[ndarray, "*draws parents cells"]
+) -> Float[ndarray, "*draws"]:
+    """Spearman's correlation within cells: ranks are taken among the networks of each cell, then all are correlated.
+
+    What makes cells differ from each other, as the time of a push does, has no part in it.
+    """
+    from scipy.stats import rankdata  # noqa: PLC0415 -- slow to load, and of no use to workers
+
+    both = np.isfinite(x) & np.isfinite(y)
+    ranks = [rankdata(np.where(both, each, np.nan), axis=-2, nan_policy="omit") for each in (x, y)]
+    centred = [each - np.nanmean(each, axis=-2, keepdims=True) for each in ranks]
+    lengths = [np.sqrt(np.nansum(each**2, axis=_TWINS)) for each in centred]
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.nansum(centred[0] * centred[1], axis=_TWINS) / (lengths[0] * lengths[1]))

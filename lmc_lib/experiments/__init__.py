@@ -10,7 +10,7 @@ __all__ = [
     "measure_trajectories", "measure_transports", "measure_twins", "obtain", "obtain_child", "obtain_pair",
     "obtain_run", "obtain_sequence", "onset_evidence", "origin", "pairs", "pruned_evidence", "pruned_pairs",
     "replicas", "representation_evidence", "simplex_specs", "simplices_evidence", "start_evidence",
-    "trajectory_evidence", "trajectory_pairs", "transports", "twins",
+    "trajectory_evidence", "trajectory_pairs", "transports", "twin_grid",
 ]  # fmt: skip
 
 from lmc_lib.experiments.butterfly import (
@@ -63,4 +63,4 @@ from lmc_lib.experiments.trajectories import (
     trajectory_pairs,
 )
 from lmc_lib.experiments.transported import Transports, TransportSpec, measure_transports, transports
-from lmc_lib.experiments.twins import Cell, Twins, TwinSpec, measure_twins, twins
+from lmc_lib.experiments.twins import Cell, Twins, TwinSpec, measure_twins, twin_grid

@@ -21,6 +21,7 @@ from lmc_lib.claims import (
     median,
     median_ratio,
     rank_correlation,
+    within_correlation,
 )
 from lmc_lib.experiments.twins import Cell, Twins
 from lmc_lib.perturbation import Perturbation
@@ -48,49 +49,50 @@ def start_evidence(
         seed: stream of the bootstrap.
 
     Returns:
-        ``"one weight"`` and ``"smallest"``: the median barrier at the first step over that at the last.
+        ``"one weight"`` and ``"smallest"``: the median barrier at the first step over that at the last; ``"one weight,
+        start"`` and ``"smallest, start"``: the median barrier at the first step.
     """
     values: dict[str, _Question] = {}
     for name, perturbation in {"one weight": one, "smallest": Perturbation(smallest)}.items():
         start, late = (found.barriers(Cell(step, perturbation)) for step in (steps[0], steps[-1]))
         values[name] = median_ratio, (start, late)
+        values[f"{name}, start"] = median, (start,)
     return _estimates(values, seed)
 
 
 def onset_evidence(
-    found: Twins, *, steps: Sequence[int], sizes: Sequence[float], large: float, tiny: float, seed: int
+    found: Twins, *, steps: Sequence[int], sizes: Sequence[float], large: float, seed: int
 ) -> dict[str, Estimate]:
     """The estimates for how the size and the time of a perturbation count, from barriers in train loss.
 
     Args:
-        found: twins after Gaussian noise at all steps and sizes, of the large size at the last and of the tiny one at
-            the first step.
+        found: twins after Gaussian noise at all steps and sizes, and of the large size at the last step.
         steps: the steps at which twins part, the first of them 0, rising.
         sizes: sizes of Gaussian perturbations, rising.
         large: the size that is large enough late in training.
-        tiny: a far smaller size.
         seed: stream of the bootstrap.
 
     Returns:
-        ``"spread"``: the highest over the lowest median of all sizes at the first step; ``"fall"``: the median at the
-        first step over that at the second, for the middle size; ``"rest"``: that at the last step; ``"late, largest"``
-        and ``"late, large"``: the median at the last step of the largest of the sizes and of the large one;
-        ``"nonlinearity"``: how much more the distance after the smallest size grows until the second step than that
-        after the tiny one, 1 in a linear system; ``"earlier exponent"`` and ``"later exponent"``: those of
-        ``growth_exponents`` for the smallest size, if any twins were near for long enough.
+        ``"start"``: the median at the first step, for the smallest size; ``"spread"``: the highest over the lowest
+        median of all sizes there; ``"fall"``: the median at the first step over that at the second, for the smallest
+        size; ``"rest"``: that at the last step; ``"late, largest"`` and ``"late, large"``: the median at the last step
+        of the largest of the sizes and of the large one; ``"nonlinearity"``: the factor, up or down, between how much
+        distances grow until the second step after the smallest and after the largest size, 1 in a linear system;
+        ``"earlier exponent"`` and ``"later exponent"``: those of ``growth_exponents`` for the smallest size, if any
+        twins were near for long enough.
     """
     first, second, last = steps[0], steps[1], steps[-1]
-    middle = sizes[len(sizes) // 2]
-    growth = [_growth(found, _gaussian(first, size), second) for size in (sizes[0], tiny)]
+    start, early, late = (found.barriers(_gaussian(step, sizes[0])) for step in (first, second, last))
+    growth = [np.log(_growth(found, _gaussian(first, size), second)) for size in (sizes[0], sizes[-1])]
     earlier, later = np.moveaxis(growth_exponents(*found.along(_gaussian(first, sizes[0]))), -1, 0)
-    fall = [found.barriers(_gaussian(step, middle)) for step in (first, second)]
     values: dict[str, _Question] = {
+        "start": (median, (start,)),
         "spread": (highest_ratio, tuple(found.barriers(_gaussian(first, size)) for size in sizes)),
-        "fall": (median_ratio, tuple(fall)),
-        "rest": (median, (found.barriers(_gaussian(last, middle)),)),
+        "fall": (median_ratio, (start, early)),
+        "rest": (median, (late,)),
         "late, largest": (median, (found.barriers(_gaussian(last, sizes[-1])),)),
         "late, large": (median, (found.barriers(_gaussian(last, large)),)),
-        "nonlinearity": (median, (growth[0] / growth[1],)),
+        "nonlinearity": (median, (np.exp(np.abs(growth[0] - growth[1])),)),
     }
     if np.isfinite(earlier).any():
         values |= {"earlier exponent": (median, (earlier,)), "later exponent": (median, (later,))}
@@ -111,7 +113,7 @@ def growth_exponents(
         distances: distances of twins there; the last is that at the end.
 
     Returns:
-        The two exponents; NaN where a half has fewer than two steps.
+        The two exponents; NaN for twins that are near at fewer than four of the steps.
     """
     return np.array([[_two_exponents(steps, each) for each in row] for row in distances])
 
@@ -134,13 +136,13 @@ def direction_evidence(
         ``"noise"``: the median barrier after Gaussian noise of the large size; ``"small"`` and ``"large"``: the median
         barrier of the direction over that of Gaussian noise, by size.
     """
-    values: dict[str, _Question] = {"noise": (median, (found.barriers(_gaussian(step, large))[:, :1],))}
+    values: dict[str, _Question] = {"noise": (median, (found.barriers(_gaussian(step, large)),))}
     for name, size in {"small": small, "large": large}.items():
         noise = found.barriers(_gaussian(step, size))
         if direction == "gaussian":
             pair = noise[:, 1:], noise[:, :1]
         else:
-            pair = found.barriers(Cell(step, Perturbation(size, direction))), noise[:, :1]
+            pair = found.barriers(Cell(step, Perturbation(size, direction))), noise
         values[name] = (median_ratio, pair)
     return _estimates(values, seed)
 
@@ -153,7 +155,7 @@ def alignment_evidence(
     Args:
         found: twins of each optimiser, ``"sgd"`` and ``"adamw"``.
         cells: where twins part; the first is the one that is judged, all count for the units that stay.
-        planted: whether to judge the control, in which children were renumbered at random before.
+        planted: whether to judge the control, in which children of the last cell were renumbered at random before.
         seed: stream of the bootstrap.
 
     Returns:
@@ -163,10 +165,10 @@ def alignment_evidence(
     """
     values: dict[str, _Question] = {}
     for optimiser, each in found.items():
-        raw, matched = ("planted", "undone") if planted else ("none", "weights")
-        barriers = each.barriers(cells[0], alignment=raw)
+        cell, raw, matched = (cells[-1], "planted", "undone") if planted else (cells[0], "none", "weights")
+        barriers = each.barriers(cell, alignment=raw)
         values[f"{optimiser}, raw"] = median, (barriers,)
-        values[f"{optimiser}, kept"] = median_ratio, (each.barriers(cells[0], alignment=matched), barriers)
+        values[f"{optimiser}, kept"] = median_ratio, (each.barriers(cell, alignment=matched), barriers)
     stay = [found["sgd"].fixed_points(cell, "weights, random start") for cell in cells]
     calm = [found["sgd"].barriers(cell) < CALM for cell in cells]
     near = np.where(np.concatenate(calm, axis=1), np.concatenate(stay, axis=1), np.nan)
@@ -187,7 +189,8 @@ def hyperparameter_evidence(
 
     Returns:
         For each other setting ``"SETTING, start"`` and ``"SETTING, early"``: the median barrier of the base setting
-        over its own, so that above 1 is more stable; and ``"SETTING, fall"``: its own at the start over that early.
+        over its own, so that above 1 is more stable; ``"SETTING, fall"``: its own at the start over that early; and
+        ``"SETTING, barrier"``: its own at the start.
     """
     at = {
         (name, when): each.barriers(_gaussian(step, size))
@@ -197,6 +200,7 @@ def hyperparameter_evidence(
     values: dict[str, _Question] = {}
     for name in found:
         values[f"{name}, fall"] = median_ratio, (at[name, "start"], at[name, "early"])
+        values[f"{name}, barrier"] = median, (at[name, "start"],)
         if name != "base":
             for when in ("start", "early"):
                 values[f"{name}, {when}"] = median_ratio, (at["base", when], at[name, when])
@@ -213,13 +217,15 @@ def distance_evidence(found: Twins, cells: Sequence[Cell], *, swapped: bool = Fa
         seed: stream of the bootstrap.
 
     Returns:
-        ``"correlation"``: the rank correlation over all cells.
+        ``"correlation"``: the rank correlation over all cells; ``"within"``: that within cells, in which time and size
+        have no part.
     """
     barriers = np.concatenate([found.barriers(cell) for cell in cells], axis=1)
     distances = np.concatenate([found.distance(cell) for cell in cells], axis=1)
     if swapped:
         distances = distances[:, ::-1]
-    return _estimates({"correlation": (rank_correlation, (distances, barriers))}, seed)
+    pair = distances, barriers
+    return _estimates({"correlation": (rank_correlation, pair), "within": (within_correlation, pair)}, seed)
 
 
 def representation_evidence(
@@ -236,16 +242,17 @@ def representation_evidence(
 
     Returns:
         ``"gain"``: the rank correlation of the angle and the gain of the ensemble in test loss over the mean of the two
-        networks; ``"disagreement"``: that of the angle and the share of test examples with other classes.
+        networks; ``"disagreement"``: that of the angle and the share of test examples with other classes;
+        ``"within"``: that of the angle and the gain within cells, in which time and size have no part.
     """
     angles = np.concatenate([found.angle(cell, layer) for cell in cells], axis=1)
     if swapped:
         angles = angles[:, ::-1]
     gains = np.concatenate([found.gain(cell) for cell in cells], axis=1)
     others = np.concatenate([found.disagreement(cell) for cell in cells], axis=1)
-    return _estimates(
-        {"gain": (rank_correlation, (angles, gains)), "disagreement": (rank_correlation, (angles, others))}, seed
-    )
+    pairs = {"gain": (angles, gains), "disagreement": (angles, others)}
+    values: dict[str, _Question] = {name: (rank_correlation, each) for name, each in pairs.items()}
+    return _estimates(values | {"within": (within_correlation, pairs["gain"])}, seed)
 
 
 def _gaussian(step: int, size: float) -> Cell:
@@ -266,12 +273,13 @@ def _growth(found: Twins, cell: Cell, step: int) -> ndarray:
 
 
 def _two_exponents(steps: ndarray, distances: ndarray) -> list[float]:
-    near = (distances > 0) & (distances < _SATURATED * distances[-1])
-    logs, times = np.log(distances[near]), steps[near]
-    if len(logs) < 4:
+    far = distances >= _SATURATED * distances[-1]
+    near = slice(0, int(far.argmax()))
+    if not distances[0] > 0.0 or near.stop < 4:
         return [np.nan, np.nan]
-    middle = (logs[0] + logs[-1]) / 2
-    split = int(np.clip(np.searchsorted(logs, middle), 2, len(logs) - 2))
+    logs, times = np.log(distances[near]), steps[near]
+    halfway = int((logs >= (logs[0] + logs[-1]) / 2).argmax())
+    split = min(max(halfway, 2), len(logs) - 2)
     # The two halves meet in a step, so that none between them is lost.
     parts = slice(0, split + 1), slice(split, None)
     return [float(np.polyfit(times[part], logs[part], 1)[0]) for part in parts]

@@ -1,6 +1,6 @@
 """Twins: a network and its child, which parted at one step of training; how far apart they end."""
 
-__all__ = ["Cell", "TwinSpec", "Twins", "measure_twins", "twins"]
+__all__ = ["Cell", "TwinSpec", "Twins", "measure_twins", "twin_grid"]
 
 import math
 from collections.abc import Mapping, Sequence
@@ -98,7 +98,7 @@ class Cell:
     fresh_order: bool = False
 
 
-def twins(
+def twin_grid(
     parents: Sequence[RunSpec],
     cells: Sequence[Cell],
     *,
