@@ -3,7 +3,7 @@
 __all__ = ["Claim", "Condition", "load", "load_all"]
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,7 @@ class Claim:
     observable: tuple[Condition, ...]
     supported: tuple[Condition, ...]
     control: str
-    parts: tuple["Claim", ...] = ()
+    parts: tuple["Claim", ...] = field(default=(), repr=False)
 
     def part(self, part_id: str) -> "Claim":
         """One of the parts.
@@ -85,7 +85,7 @@ def _rule_html(claim: Claim, name: str) -> str:
     """The conditions of a claim, or of a part under its name."""
     kinds = [
         ("Observable if the 95 % interval of", claim.observable),
-        ("supported if the 95 % interval of", claim.supported),
+        ("supported if the 95 % intervals of", claim.supported),
     ]
     found = ""
     for words, conditions in kinds:
