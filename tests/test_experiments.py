@@ -219,7 +219,7 @@ class TestPlan:
         assert sorted(row["fingerprint"] for row in rows) == sorted(map(fingerprint, expected))
         assert sorted(row["type"] for row in rows) == ["PairSpec"] * 3 + ["RunSpec"] * 3
         assert {(row["stored"], row["needed"], row["seconds"], row["label"]) for row in rows} == {
-            (False, True, None, "MLP, 1 hidden layers, width 4")
+            (False, True, None, "MLP, 1 hidden layer, width 4")
         }
         assert not store.root.exists()
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from lmc_lib import connectivity, matching, norms
@@ -42,8 +41,8 @@ class Setting:
         """The inputs of a split, in the precision of the weights."""
         return self.splits[split].inputs.to(self.matching_inputs.dtype)
 
-    def features(self, state: State, inputs: Tensor) -> dict[str, Float[Tensor, "examples units"]]:
-        """The activations behind each activation function, from the input on, where activation matching looks."""
+    def features(self, state: State, inputs: Tensor) -> dict[str, Tensor]:
+        """The activations behind each activation function, from the input on, one row an example."""
         assert self.permutations.observe is not None
         with torch.no_grad():
             seen = self.permutations.observe(state, inputs)

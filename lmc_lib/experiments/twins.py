@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from numpy import ndarray
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 -- the usual name
@@ -199,8 +199,8 @@ class Twins:
         """Euclidean distance of the two networks at the end."""
         return self._of(cell, "distance", "whole", -1)
 
-    def along(self, cell: Cell) -> tuple[Int[ndarray, " steps"], Float[ndarray, "parents children steps"]]:
-        """The steps at which twins were compared, and their distances there."""
+    def along(self, cell: Cell) -> tuple[ndarray, ndarray]:
+        """The steps at which twins were compared, and their distances there: by parent, child and step."""
         steps = next(each for row in self.values[cell] for each in row if "diverged" not in each)["distance"]["steps"]
         distances = [self._of(cell, "distance", "whole", place) for place in range(len(steps))]
         return np.array(steps), np.stack(distances, axis=-1)
