@@ -320,7 +320,7 @@ def _table_of_parts(claim: claims.Claim, scales: Mapping[str, Mapping[str, Any]]
 
 def _evidence(condition: Mapping[str, Any]) -> str:
     value = condition["estimate"]
-    return f"{condition['condition']}: {value['value']:.3g} [{value['low']:.3g}, {value['high']:.3g}]"
+    return f"{condition['condition']}: {value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
 
 
 def _published(claim: claims.Claim) -> str:

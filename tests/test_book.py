@@ -281,7 +281,7 @@ def test_parts_of_a_claim_have_rows_of_their_own_in_the_dashboard():
     for part, row in zip(whole.parts, rows, strict=True):
         (line,) = [each for each in table.splitlines() if f"| {part.id}: " in each and "negative control" not in each]
         assert f"`{row['verdict']}`" in line
-        assert "20 [11, 31]" in line
+        assert "20.000 [11.000, 31.000]" in line
         assert all(condition.text in line for condition in part.supported)
 
 
