@@ -80,9 +80,12 @@ def as_matrix(
     return matrix
 
 
-def line_barriers(lines: Mapping[str, Curve]) -> dict[str, float]:
+def line_barriers(lines: Mapping[str, Curve], *, convention: str = "chord") -> dict[str, float]:
     """The barriers on the lines of several splits, by split and quantity."""
-    return {f"{split} {quantity}": rounded(lines[split].barrier(quantity)) for split, quantity in QUANTITIES}
+    return {
+        f"{split} {quantity}": rounded(lines[split].barrier(quantity, convention=convention))
+        for split, quantity in QUANTITIES
+    }
 
 
 def columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:

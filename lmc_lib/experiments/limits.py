@@ -232,7 +232,7 @@ def _measure(spec: MatchingsSpec, target: State, source: State) -> dict[str, Any
         "barriers": barriers,
         "agreement": [[_share(symmetry.agreement(a, b)) for b in found.values()] for a in found.values()],
         "fixed_points": {name: _share(symmetry.fixed_points(each)) for name, each in found.items()},
-        "chance": _share(len(_places(here)) / here.permutations.units),
+        "chance": _share(here.chance),
         "by_size": {f"{a} | {b}": _by_size(found[a], found[b], sizes, spec.bins) for a, b in pairs},
         "samples": samples,
     }
@@ -282,11 +282,6 @@ def _line(
 ) -> dict[str, Curve]:
     moved = symmetry.permute(source, permutation, here.permutations)
     return here.line(target, moved, spec.points, ends_of=plain)
-
-
-def _places(here: Setting) -> list[int]:
-    """One number for each set of units that are exchanged with each other: each has one fixed point by chance."""
-    return [0 for group in here.permutations.groups.values() for _ in range(int(np.prod(group.blocks)))]
 
 
 def _sizes(here: Setting, state: State) -> dict[str, Tensor]:

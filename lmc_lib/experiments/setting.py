@@ -2,6 +2,7 @@
 
 __all__ = ["DIGITS", "Setting", "digits", "rounded", "setting"]
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -40,6 +41,12 @@ class Setting:
     def inputs(self, split: str) -> Tensor:
         """The inputs of a split, in the precision of the weights."""
         return self.splits[split].inputs.to(self.matching_inputs.dtype)
+
+    @property
+    def chance(self) -> float:
+        """The share of units that a random permutation leaves in place, on average: one of each exchangeable set."""
+        sets = sum(math.prod(group.blocks) for group in self.permutations.groups.values())
+        return sets / self.permutations.units
 
     def features(self, state: State, inputs: Tensor) -> dict[str, Tensor]:
         """The activations behind each activation function, from the input on, one row an example."""

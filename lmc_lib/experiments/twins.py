@@ -287,9 +287,9 @@ def _measure(spec: TwinSpec, parent: Trajectory, child: Trajectory) -> dict[str,
     return {
         "distance": _distances(parent, child),
         "barriers": {alignment: line_barriers(line) for alignment, line in lines.items()}
-        | {"code": _barriers_of_the_code(lines["none"])},
+        | {"code": line_barriers(lines["none"], convention="at_maximum")},
         "fixed_points": {name: round(symmetry.fixed_points(each), DIGITS) for name, each in found.items()}
-        | {"chance": round(_chance(here), DIGITS)},
+        | {"chance": round(here.chance, DIGITS)},
         "angles": _angles(here, target, source, spec.feature_examples),
         "scores": _scores(here, lines, logits),
         "disagreement": _disagreement(*logits["test"]),
@@ -336,19 +336,6 @@ def _distances(parent: Trajectory, child: Trajectory) -> dict[str, Any]:
             if value.is_floating_point()
         },
     }
-
-
-def _barriers_of_the_code(line: Mapping[str, Curve]) -> dict[str, float]:
-    return {
-        f"{split} {quantity}": rounded(line[split].barrier(quantity, convention="at_maximum"))
-        for split, quantity in QUANTITIES
-    }
-
-
-def _chance(here: Setting) -> float:
-    """The share of units that a random permutation leaves in place: one of each set that is exchanged, on average."""
-    sets = sum(int(np.prod(group.blocks)) for group in here.permutations.groups.values())
-    return sets / here.permutations.units
 
 
 def _angles(here: Setting, target: State, source: State, examples: int) -> list[float | None]:
