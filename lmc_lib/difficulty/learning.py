@@ -180,7 +180,10 @@ class History:
         Raises:
             ValueError: if the score is not kept, or an example had no update.
         """
-        return self._of(name).mean()
+        mean = self._of(name).mean()
+        # A running mean is rounded at each step: the same number of right answers in another order would be another
+        # value, and ranks would depend on it. A count is exact.
+        return self.learning.correctness() / self.learning.updates() if name == "accuracy" else mean
 
     def final(self, name: str) -> Float[ndarray, " examples"]:
         """A score at the last step.

@@ -1,16 +1,17 @@
 """The compositions that notebooks share: train these replicas, measure these pairs, through the store."""
 
 __all__ = [
-    "METHODS", "SEARCHES", "SIMPLEX_METHODS", "Cell", "ChainSpec", "Chains", "ChildSpec", "FeatureSpec", "Matchings",
-    "MatchingsSpec", "Measurements", "Origin", "PairSpec", "Planned", "PrunedPairSpec", "PrunedPairs", "PrunedSpec",
-    "RunSpec", "SimplexSpec", "Simplices", "Spec", "Trajectories", "TrajectoryPairSpec", "TransportSpec",
-    "Transports", "TwinSpec", "Twins", "alignment_evidence", "architecture", "chain_specs", "direction_evidence",
-    "distance_evidence", "evidence", "fill", "growth_exponents", "hyperparameter_evidence", "limit_evidence",
-    "limit_pairs", "listed", "measure", "measure_chains", "measure_limits", "measure_pruned", "measure_simplices",
-    "measure_trajectories", "measure_transports", "measure_twins", "obtain", "obtain_child", "obtain_pair",
-    "obtain_run", "obtain_sequence", "onset_evidence", "origin", "pairs", "pruned_evidence", "pruned_pairs",
-    "replicas", "representation_evidence", "simplex_specs", "simplices_evidence", "start_evidence",
-    "trajectory_evidence", "trajectory_pairs", "transports", "twin_grid",
+    "METHODS", "SAMPLES", "SEARCHES", "SIMPLEX_METHODS", "Cell", "ChainSpec", "Chains", "ChildSpec", "FeatureSpec",
+    "Matchings", "MatchingsSpec", "Measurements", "Origin", "PairSpec", "Planned", "PrunedPairSpec", "PrunedPairs",
+    "PrunedSpec", "RunSpec", "Scores", "ScoresSpec", "SimplexSpec", "Simplices", "Spec", "Trajectories",
+    "TrajectoryPairSpec", "TransportSpec", "Transports", "TwinSpec", "Twins", "alignment_evidence", "architecture",
+    "chain_specs", "direction_evidence", "distance_evidence", "evidence", "fill", "growth_exponents",
+    "hyperparameter_evidence", "limit_evidence", "limit_pairs", "listed", "measure", "measure_chains",
+    "measure_limits", "measure_pruned", "measure_simplices", "measure_trajectories", "measure_transports",
+    "measure_twins", "obtain", "obtain_child", "obtain_pair", "obtain_run", "obtain_sequence", "onset_evidence",
+    "origin", "pairs", "pruned_evidence", "pruned_pairs", "read_scores", "replicas", "representation_evidence",
+    "score_specs", "simplex_specs", "simplices_evidence", "start_evidence", "trajectory_evidence", "trajectory_pairs",
+    "transports", "twin_grid",
 ]  # fmt: skip
 
 from lmc_lib.experiments.butterfly import (
@@ -43,6 +44,7 @@ from lmc_lib.experiments.pruned_barriers import (
     pruned_pairs,
 )
 from lmc_lib.experiments.runs import RunSpec, architecture, obtain_run, replicas
+from lmc_lib.experiments.scores import SAMPLES, Scores, ScoresSpec, read_scores, score_specs
 from lmc_lib.experiments.simplices import (
     SIMPLEX_METHODS,
     SimplexSpec,

@@ -1,11 +1,12 @@
 """Training runs as values: what defines a replica, and how to obtain its trajectory."""
 
 __all__ = [
-    "RunSpec", "architecture", "dataset", "device", "groups", "obtain_run", "replicas", "trained", "trajectory_of",
+    "RunSpec", "architecture", "dataset", "device", "groups", "obtain_run", "replicas", "train_run", "trained",
+    "trajectory_of",
 ]  # fmt: skip
 
 import functools
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -19,7 +20,7 @@ from lmc_lib.models import ModelSpec
 from lmc_lib.state import State
 from lmc_lib.store import Entry, Result, Store
 from lmc_lib.symmetry import PermutationSpec
-from lmc_lib.training import Diverged, TrainConfig, Trajectory
+from lmc_lib.training import Checkpoint, Diverged, TrainConfig, Trajectory
 
 
 @dataclass(frozen=True)
@@ -60,19 +61,8 @@ class RunSpec:
 
     def compute(self, store: Store) -> Result:
         """Trains the network."""
-        model = architecture(self)
-        start = models.initialise(model, generator=rng.stream(self.init_seed, "initial weights"))
-        where = device(self.train)
         return trained(
-            lambda: training.train(
-                model,
-                {name: value.to(where) for name, value in start.items()},
-                dataset(self.data).train,
-                self.train,
-                seed=self.order_seed,
-                save_at={*self.save_at, *self.spawn_at},
-            ),
-            remember=self.spawn_at,
+            lambda: Trajectory.of(train_run(self, save_at={*self.save_at, *self.spawn_at})), remember=self.spawn_at
         )
 
 
@@ -98,6 +88,20 @@ def obtain_run(store: Store, spec: RunSpec) -> Trajectory:
         Diverged: if the training left the finite numbers, now or when it was first run.
     """
     return trajectory_of(obtain(store, spec))
+
+
+def train_run(spec: RunSpec, *, save_at: Collection[int] = ()) -> Iterator[Checkpoint]:
+    """Trains the network of a run here and now, without a store, and yields each checkpoint as it comes.
+
+    Raises:
+        Diverged: if the training left the finite numbers, when it gets there.
+    """
+    model = architecture(spec)
+    start = models.initialise(model, generator=rng.stream(spec.init_seed, "initial weights"))
+    where = device(spec.train)
+    state = {name: value.to(where) for name, value in start.items()}
+    split = dataset(spec.data).train
+    return training.checkpoints(model, state, split, spec.train, seed=spec.order_seed, save_at=save_at)
 
 
 def trained(train: Callable[[], Trajectory], *, remember: Collection[int] = ()) -> Result:

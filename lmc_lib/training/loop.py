@@ -1,13 +1,14 @@
 """The training loop."""
 
-__all__ = ["Diverged", "Trajectory", "train"]
+__all__ = ["Checkpoint", "Diverged", "Trajectory", "checkpoints", "train"]
 
 import contextlib
 import copy
 import itertools
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +37,14 @@ class Diverged(ArithmeticError):
         return type(self), (self.step, self.loss)
 
 
+class Checkpoint(NamedTuple):
+    """The weights after ``step`` updates, and what the optimiser remembers there."""
+
+    step: int
+    state: State
+    memory: State
+
+
 @dataclass(frozen=True)
 class Trajectory:
     """Weights along a training: ``states[i]`` holds after ``steps[i]`` updates.
@@ -47,6 +56,11 @@ class Trajectory:
     steps: tuple[int, ...]
     states: tuple[State, ...]
     memories: tuple[State, ...] = ()
+
+    @classmethod
+    def of(cls, found: Iterable[Checkpoint]) -> "Trajectory":
+        """Keeps all checkpoints of a training; there is at least one, the last."""
+        return cls(*(tuple(each) for each in zip(*found, strict=True)))
 
     @property
     def final(self) -> State:
@@ -110,6 +124,32 @@ def train(
         ValueError: if a checkpoint lies outside the training, a batch does not fit into the data, a mask does not fit
             a parameter, or the memory is another optimiser's.
     """
+    found = checkpoints(
+        model, state, split, config, seed=seed, start_step=start_step, save_at=save_at, memory=memory, masks=masks
+    )
+    return Trajectory.of(found)
+
+
+def checkpoints(
+    model: nn.Module,
+    state: State,
+    split: Split,
+    config: TrainConfig,
+    *,
+    seed: int,
+    start_step: int = 0,
+    save_at: Collection[int] = (),
+    memory: State | None = None,
+    masks: Mapping[str, Tensor] | None = None,
+) -> Iterator[Checkpoint]:
+    """Trains as :func:`train` does, and yields each checkpoint as it comes instead of keeping it.
+
+    Whoever looks at each in turn needs memory for a single one, however many there are.
+
+    Raises:
+        Diverged: if the loss is not finite, when the training gets there.
+        ValueError: as for :func:`train`, when the first checkpoint is asked for.
+    """
     if not 0 <= start_step <= config.steps:
         raise ValueError(f"cannot start behind step {start_step} of a training of {config.steps} steps")
     if outside := [step for step in save_at if not start_step <= step <= config.steps]:
@@ -121,9 +161,8 @@ def train(
     optimiser = _Optimiser(network, config, masks)
     optimiser.recall(memory or {}, start_step)
     inputs, labels = split.inputs.to(device, _dtype(config)), split.labels.to(device)
-    kept = {}
     if start_step in save_at or start_step == config.steps:
-        kept[start_step] = _snapshot(network), optimiser.memory()
+        yield Checkpoint(start_step, _snapshot(network), optimiser.memory())
     for step, rows in _batches(len(split), config, start_step, seed):
         batch = inputs[rows.to(device)]
         if config.augment:
@@ -134,8 +173,7 @@ def train(
         if step % _CHECK_EVERY == 0 or step + 1 == config.steps or step + 1 in save_at:
             _check(step, loss.detach())
         if step + 1 in save_at or step + 1 == config.steps:
-            kept[step + 1] = _snapshot(network), optimiser.memory()
-    return Trajectory(tuple(kept), *(tuple(each) for each in zip(*kept.values(), strict=True)))
+            yield Checkpoint(step + 1, _snapshot(network), optimiser.memory())
 
 
 def _batches(examples: int, config: TrainConfig, start_step: int, seed: int) -> Iterator[tuple[int, Tensor]]:
