@@ -86,6 +86,7 @@ def main() -> int:
         "criterion": criterion_table,
         "architectures": architecture_table,
         "speed": speed_tables,
+        "lines": line_table,
     }.items():
         (GENERATED / f"{name}.md").write_text(table(json.loads((BOOK / f"{name}.json").read_text())))
     write_growth(json.loads((BOOK / "speed.json").read_text())["growth"], GENERATED / "growth.png")
@@ -366,6 +367,15 @@ def architecture_table(rows: Sequence[Mapping[str, Any]]) -> str:
         counts = f"{row['groups']} | {row['units']:,} | {row['pinned']}"
         lines.append(f"| `{row['model']}` | {size} | {counts} | {numbers} |")
     return "\n".join([":::{div} wide", *lines, ":::", ""])
+
+
+def line_table(result: Mapping[str, Any]) -> str:
+    """What a line and a triangle of networks cost beside plain forward passes and a loop, as Markdown."""
+    lines = ["| network | points | ours / passes | rebuilt / ours |", "|---|---:|---:|---:|"]
+    for row in result["cases"]:
+        points = f"{row['shape']} of {row['points']}"
+        lines.append(f"| {row['network']} | {points} | {row['ours / passes']:.2f} | {row['rebuilt / ours']:.2f} |")
+    return "\n".join([*lines, ""])
 
 
 def speed_tables(result: Mapping[str, Any]) -> str:

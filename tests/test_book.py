@@ -285,6 +285,15 @@ def test_parts_of_a_claim_have_rows_of_their_own_in_the_dashboard():
         assert all(condition.text in line for condition in part.supported)
 
 
+def test_the_table_of_lines_is_that_of_the_benchmark():
+    result = json.loads((ROOT / "book" / "lines.json").read_text())
+    rows = load_build().line_table(result).splitlines()[2:]
+    for row, case in zip(rows, result["cases"], strict=True):
+        seconds = case["seconds"]
+        ratios = f"{seconds['ours'] / seconds['passes']:.2f} | {seconds['rebuilt'] / seconds['ours']:.2f} |"
+        assert row == f"| {case['network']} | {case['shape']} of {case['points']} | {ratios}"
+
+
 def test_the_tables_of_speed_are_those_of_the_benchmark():
     result = json.loads((ROOT / "book" / "speed.json").read_text())
     table = load_build().speed_tables(result)
