@@ -4,7 +4,9 @@ Nothing here downloads by surprise: a data set is looked for on disk first, and 
 set's own checked download through torchvision.
 """
 
-__all__ = ["NAMES", "DataSpec", "Dataset", "MissingData", "Split", "augment", "batch_order", "load", "root"]
+__all__ = [
+    "NAMES", "DataSpec", "Dataset", "MissingData", "Split", "augment", "batch_order", "load", "positions", "root",
+]  # fmt: skip
 
 import gzip
 import hashlib
@@ -252,8 +254,27 @@ def _subset(split: Split, examples: int | None, spec: DataSpec, part: str) -> Sp
         return split
     if not 0 < examples <= len(split):
         raise ValueError(f"{part}_examples is {examples}, but {spec.name} has {len(split)} {part} examples")
-    order = torch.randperm(len(split), generator=rng.stream(spec.seed, spec.name, part, "subset"))
-    return split[order[:examples].sort().values]
+    return split[_rows(spec, part, examples, len(split))]
+
+
+def positions(spec: DataSpec) -> dict[str, Int[Tensor, " _"]]:
+    """Where the ``train`` and ``test`` examples of a subset stand in the whole data set, counted from 0.
+
+    Raises:
+        ValueError: as for :func:`load`.
+        MissingData: as for :func:`load`.
+    """
+    whole = load(DataSpec(spec.name))
+    sizes = {"train": (spec.train_examples, len(whole.train)), "test": (spec.test_examples, len(whole.test))}
+    return {
+        part: torch.arange(available) if examples is None else _rows(spec, part, examples, available)
+        for part, (examples, available) in sizes.items()
+    }
+
+
+def _rows(spec: DataSpec, part: str, examples: int, available: int) -> Tensor:
+    order = torch.randperm(available, generator=rng.stream(spec.seed, spec.name, part, "subset"))
+    return order[:examples].sort().values
 
 
 def _with_label_noise(split: Split, num_classes: int, spec: DataSpec) -> tuple[Split, Tensor]:

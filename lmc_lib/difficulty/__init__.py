@@ -8,12 +8,13 @@ replicate.
 """
 
 __all__ = [
-    "NEVER_LEARNED", "POINTWISE", "SCORES", "VOG", "Components", "Correlations", "History", "Learning", "MixedSamples",
-    "Moments", "Sensitivity", "agreement", "all_correct", "c_score", "consensus", "correlations", "cross_correlation",
-    "different_scores", "disattenuated", "draw_members", "grand", "grand_last_layer", "harder", "input_gradients",
-    "mean_over_replicates", "memorisation", "permutation_test", "pointwise", "predict", "prediction_depth",
-    "principal_components", "prototype_distance", "ranks", "reliability", "runs_needed", "self_prototype_distance",
-    "spearman_brown", "split_half", "tie_share", "unanimity", "vog", "welch_test", "within_classes",
+    "NEVER_LEARNED", "POINTWISE", "SCORES", "VOG", "Components", "Correlations", "History", "Learning",
+    "MixedSamples", "Moments", "Sensitivity", "agreement", "all_correct", "c_score", "consensus", "correlations",
+    "cross_correlation", "different_scores", "disattenuated", "draw_members", "grand", "grand_last_layer", "harder",
+    "input_gradients", "mean_over_replicates", "memorisation", "permutation_test", "pointwise", "predict",
+    "prediction_depth", "principal_components", "prototype_distance", "ranks", "reliability", "runs_needed",
+    "self_prototype_distance", "spearman_brown", "split_by_orders", "split_half", "tie_share", "unanimity", "vog",
+    "welch_test", "within_classes",
 ]  # fmt: skip
 
 from lmc_lib.difficulty.correlation import (
@@ -28,6 +29,7 @@ from lmc_lib.difficulty.correlation import (
     reliability,
     runs_needed,
     spearman_brown,
+    split_by_orders,
     split_half,
     tie_share,
 )

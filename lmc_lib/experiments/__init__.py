@@ -1,19 +1,29 @@
 """The compositions that notebooks share: train these replicas, measure these pairs, through the store."""
 
 __all__ = [
-    "METHODS", "SAMPLES", "SEARCHES", "SIMPLEX_METHODS", "Cell", "ChainSpec", "Chains", "ChildSpec", "FeatureSpec",
-    "Matchings", "MatchingsSpec", "Measurements", "Origin", "PairSpec", "Planned", "PrunedPairSpec", "PrunedPairs",
-    "PrunedSpec", "RunSpec", "Scores", "ScoresSpec", "SimplexSpec", "Simplices", "Spec", "Trajectories",
-    "TrajectoryPairSpec", "TransportSpec", "Transports", "TwinSpec", "Twins", "alignment_evidence", "architecture",
-    "chain_specs", "direction_evidence", "distance_evidence", "evidence", "fill", "growth_exponents",
-    "hyperparameter_evidence", "limit_evidence", "limit_pairs", "listed", "measure", "measure_chains",
-    "measure_limits", "measure_pruned", "measure_simplices", "measure_trajectories", "measure_transports",
-    "measure_twins", "obtain", "obtain_child", "obtain_pair", "obtain_run", "obtain_sequence", "onset_evidence",
-    "origin", "pairs", "pruned_evidence", "pruned_pairs", "read_scores", "replicas", "representation_evidence",
-    "score_specs", "simplex_specs", "simplices_evidence", "start_evidence", "trajectory_evidence", "trajectory_pairs",
+    "METHODS", "PUBLISHED", "SAMPLES", "SEARCHES", "SIMPLEX_METHODS", "Agreement", "AgreementSpec", "Cell",
+    "ChainSpec", "Chains", "ChildSpec", "FeatureSpec", "Matchings", "MatchingsSpec", "Measurements", "Origin",
+    "PairSpec", "Planned", "PrunedPairSpec", "PrunedPairs", "PrunedSpec", "Reliability", "ReliabilitySpec", "RunSpec",
+    "ScoreTableSpec", "Scores", "ScoresSpec", "SimplexSpec", "Simplices", "Spec", "Trajectories",
+    "TrajectoryPairSpec", "TransportSpec", "Transports", "TwinSpec", "Twins", "agreement_evidence",
+    "alignment_evidence", "architecture", "chain_specs", "direction_evidence", "distance_evidence", "evidence",
+    "fill", "growth_exponents", "hyperparameter_evidence", "limit_evidence", "limit_pairs", "listed", "measure",
+    "measure_agreement", "measure_chains", "measure_limits", "measure_pruned", "measure_reliability",
+    "measure_simplices", "measure_trajectories", "measure_transports", "measure_twins", "obtain", "obtain_child",
+    "obtain_pair", "obtain_run", "obtain_sequence", "onset_evidence", "origin", "pairs", "pruned_evidence",
+    "pruned_pairs", "read_scores", "reliability_evidence", "replicas", "representation_evidence", "score_specs",
+    "score_table", "simplex_specs", "simplices_evidence", "start_evidence", "trajectory_evidence", "trajectory_pairs",
     "transports", "twin_grid",
 ]  # fmt: skip
 
+from lmc_lib.experiments.agreement import (
+    Agreement,
+    AgreementSpec,
+    ScoreTableSpec,
+    agreement_evidence,
+    measure_agreement,
+    score_table,
+)
 from lmc_lib.experiments.butterfly import (
     alignment_evidence,
     direction_evidence,
@@ -42,6 +52,13 @@ from lmc_lib.experiments.pruned_barriers import (
     measure_pruned,
     pruned_evidence,
     pruned_pairs,
+)
+from lmc_lib.experiments.reliability import (
+    PUBLISHED,
+    Reliability,
+    ReliabilitySpec,
+    measure_reliability,
+    reliability_evidence,
 )
 from lmc_lib.experiments.runs import RunSpec, architecture, obtain_run, replicas
 from lmc_lib.experiments.scores import SAMPLES, Scores, ScoresSpec, read_scores, score_specs
