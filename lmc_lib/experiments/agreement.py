@@ -1,7 +1,8 @@
 """What scores of examples share: their correlations, with noise and without, and the components behind them."""
 
 __all__ = [
-    "SHUFFLES", "Agreement", "AgreementSpec", "ScoreTableSpec", "agreement_evidence", "measure_agreement", "score_table",
+    "SHUFFLES", "Agreement", "AgreementSpec", "ScoreTableSpec", "agreement_evidence", "measure_agreement",
+    "score_table",
 ]  # fmt: skip
 
 from collections.abc import Sequence
