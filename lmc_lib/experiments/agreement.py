@@ -1,7 +1,7 @@
 """What scores of examples share: their correlations, with noise and without, and the components behind them."""
 
 __all__ = [
-    "SHUFFLES", "Agreement", "AgreementSpec", "ScoreTableSpec", "agreement_evidence", "measure_agreement",
+    "SHUFFLES", "TABLED", "Agreement", "AgreementSpec", "ScoreTableSpec", "agreement_evidence", "measure_agreement",
     "score_table",
 ]  # fmt: skip
 
@@ -23,6 +23,12 @@ from lmc_lib.experiments.spec import Spec, obtain
 from lmc_lib.store import Result, Store
 
 SHUFFLES = ("", "within classes", "all")
+
+# The scores of a table: one of each family of near copies, and those of which there are no copies.
+TABLED = (
+    "mean accuracy", "mean confidence", "mean loss", "mean el2n", "mean logit_margin", "final loss", "variability",
+    "forgetting", "iteration_learned", "early el2n", "early grand", "vog", "prediction_depth", "prototype_distance",
+)  # fmt: skip
 
 # Of the components of scores so many shares are kept; rank correlations from this on make two scores near copies.
 _COMPONENTS = 5
@@ -51,9 +57,7 @@ class AgreementSpec:
 
     def __post_init__(self) -> None:
         if self.shuffled not in SHUFFLES:
-            raise ValueError(
-                f"examples are shuffled {' or '.join(repr(each) for each in SHUFFLES)}, not {self.shuffled!r}"
-            )
+            raise ValueError(f"examples are shuffled in one of the ways {SHUFFLES}, not {self.shuffled!r}")
 
     @property
     def label(self) -> str:
@@ -193,12 +197,12 @@ def _summary(means: Float[ndarray, "scores examples"]) -> dict[str, float]:
 
 
 def _components(means: ndarray, rows: Int[ndarray, " chosen"], names: tuple[str, ...]) -> dict[str, Any]:
+    kept = [names[row] for row in rows]
+    if len(rows) == 1:  # all others are copies of it
+        return {"names": kept, "shares": [1.0], "loadings": [[1.0]]}
     found = difficulty.principal_components(means[rows])
-    return {
-        "names": [names[row] for row in rows],
-        "shares": _or_none(found.shares[:_COMPONENTS]),
-        "loadings": [_or_none(row) for row in found.loadings[:2]],
-    }
+    shares, loadings = _or_none(found.shares[:_COMPONENTS]), [_or_none(row) for row in found.loadings[:2]]
+    return {"names": kept, "shares": shares, "loadings": loadings}
 
 
 def _shuffled(
@@ -224,12 +228,14 @@ class ScoreTableSpec:
 
     Attributes:
         scored: the networks of each architecture.
+        names: the scores; an architecture without one of them has no such column.
         digits: significant digits of a score.
     """
 
     noun: ClassVar[str] = "tables of scores"
 
     scored: tuple[tuple[ScoresSpec, ...], ...]
+    names: tuple[str, ...] = TABLED
     digits: int = 4
 
     @property
@@ -254,7 +260,7 @@ class ScoreTableSpec:
         }
         for specs in self.scored:
             found = read_scores(store, specs)
-            for name in found.names:
+            for name in [each for each in self.names if each in found.names]:
                 values = np.concatenate([found.means(sample, [name])[0] for sample in parts])
                 table[f"{specs[0].label}: {name}"] = [float(f"{each:.{self.digits}g}") for each in values]
         return Result({"table": table})
