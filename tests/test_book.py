@@ -160,7 +160,9 @@ def test_the_reference_shows_signatures_and_docstrings(book):
 @pytest.mark.slow
 def test_a_claim_that_fails_stops_the_build_with_its_message(tmp_path):
     copy = copy_of_repository(tmp_path)
-    shutil.rmtree(copy / "notebooks" / "guides")  # one that has begun would be waited for
+    shutil.rmtree(copy / "notebooks" / "guides")  # what has begun would be waited for
+    only = copy / "book" / "claims.yml"
+    only.write_text(re.split(r"^(?!weak-connectivity)(?=[a-z-]+:$)", only.read_text(), flags=re.M)[0])
     path = copy / "notebooks" / "weak-connectivity.ipynb"
     notebook = json.loads(path.read_text())
     parameters = next(i for i, cell in enumerate(notebook["cells"]) if "parameters" in cell["metadata"].get("tags", []))
