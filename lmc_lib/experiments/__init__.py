@@ -1,16 +1,17 @@
 """The compositions that notebooks share: train these replicas, measure these pairs, through the store."""
 
 __all__ = [
-    "METHODS", "SEARCHES", "SIMPLEX_METHODS", "Cell", "ChainSpec", "Chains", "ChildSpec", "FeatureSpec", "Matchings",
-    "MatchingsSpec", "Measurements", "Origin", "PairSpec", "Planned", "PrunedPairSpec", "PrunedPairs", "PrunedSpec",
-    "RunSpec", "SimplexSpec", "Simplices", "Spec", "Trajectories", "TrajectoryPairSpec", "TransportSpec",
-    "Transports", "TwinSpec", "Twins", "alignment_evidence", "architecture", "chain_specs", "direction_evidence",
-    "distance_evidence", "evidence", "fill", "growth_exponents", "hyperparameter_evidence", "limit_evidence",
-    "limit_pairs", "listed", "measure", "measure_chains", "measure_limits", "measure_pruned", "measure_simplices",
-    "measure_trajectories", "measure_transports", "measure_twins", "obtain", "obtain_child", "obtain_pair",
-    "obtain_run", "obtain_sequence", "onset_evidence", "origin", "pairs", "pruned_evidence", "pruned_pairs",
-    "replicas", "representation_evidence", "simplex_specs", "simplices_evidence", "start_evidence",
-    "trajectory_evidence", "trajectory_pairs", "transports", "twin_grid",
+    "METHODS", "SEARCHES", "SIMPLEX_METHODS", "Cell", "ChainSpec", "Chains", "Checkpoint", "ChildSpec",
+    "FeatureSpec", "Matchings", "MatchingsSpec", "Measurements", "Origin", "PairSpec", "Planned", "PrunedPairSpec",
+    "PrunedPairs", "PrunedSpec", "RunSpec", "SimplexSpec", "Simplices", "Spec", "Trajectories",
+    "TrajectoryPairSpec", "TransportSpec", "Transports", "TwinSpec", "Twins", "alignment_evidence", "architecture",
+    "chain_specs", "direction_evidence", "distance_evidence", "evidence", "fill", "fine_tuned",
+    "finetuning_evidence", "growth_exponents", "hyperparameter_evidence", "limit_evidence", "limit_pairs", "listed",
+    "measure", "measure_chains", "measure_limits", "measure_pruned", "measure_simplices", "measure_trajectories",
+    "measure_transports", "measure_twins", "obtain", "obtain_child", "obtain_pair", "obtain_run", "obtain_sequence",
+    "onset_evidence", "origin", "pairs", "pruned_evidence", "pruned_pairs", "replicas", "representation_evidence",
+    "simplex_specs", "simplices_evidence", "start_evidence", "trajectory_evidence", "trajectory_pairs",
+    "transports", "twin_grid",
 ]  # fmt: skip
 
 from lmc_lib.experiments.butterfly import (
@@ -24,6 +25,7 @@ from lmc_lib.experiments.butterfly import (
     start_evidence,
 )
 from lmc_lib.experiments.chains import Chains, ChainSpec, chain_specs, measure_chains
+from lmc_lib.experiments.finetuning import fine_tuned, finetuning_evidence
 from lmc_lib.experiments.limits import (
     SEARCHES,
     FeatureSpec,
@@ -42,7 +44,7 @@ from lmc_lib.experiments.pruned_barriers import (
     pruned_evidence,
     pruned_pairs,
 )
-from lmc_lib.experiments.runs import RunSpec, architecture, obtain_run, replicas
+from lmc_lib.experiments.runs import Checkpoint, RunSpec, architecture, obtain_run, replicas
 from lmc_lib.experiments.simplices import (
     SIMPLEX_METHODS,
     SimplexSpec,
