@@ -215,6 +215,17 @@ def test_made_up_barriers_give_their_ratios():
     assert values["many to few, within"] == values["few to many, within"] == pytest.approx(1.0)
 
 
+def test_reversed_lengths_turn_the_ratios_of_lengths_and_nothing_else():
+    found = made_up(as_claimed, lambda each: each)
+    plain, turned = (
+        experiments.finetuning_evidence(found, CELLS, lengths=LENGTHS, reversed_lengths=each, seed=0)
+        for each in (False, True)
+    )
+    for name in plain:
+        lengths = name.endswith((", gain", ", longer"))
+        assert turned[name].value == pytest.approx(1 / plain[name].value if lengths else plain[name].value), name
+
+
 def test_what_direction_and_length_bring_together_is_not_related_within_cells():
     """Barriers differ between cells by far more than within them, and distances follow the cell alone."""
     generator = rng.numpy_stream(0, "unrelated")

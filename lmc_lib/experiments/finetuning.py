@@ -64,7 +64,12 @@ def fine_tuned(
 
 
 def finetuning_evidence(
-    found: Mapping[tuple[str, int], Twins], cells: Sequence[Cell], *, lengths: Sequence[int], seed: int
+    found: Mapping[tuple[str, int], Twins],
+    cells: Sequence[Cell],
+    *,
+    lengths: Sequence[int],
+    reversed_lengths: bool = False,
+    seed: int,
 ) -> dict[str, Estimate]:
     """The estimates for how stable fine-tuning is, from barriers in train loss.
 
@@ -72,6 +77,7 @@ def finetuning_evidence(
         found: twins by direction, ``"many to few"`` classes and ``"few to many"``, and by length of pre-training.
         cells: when and how twins part; the first is the one that is judged, all count for distances.
         lengths: the lengths of pre-training, rising from 0.
+        reversed_lengths: whether the two lengths of each ratio change places, for the control.
         seed: stream of the bootstrap.
 
     Returns:
@@ -97,8 +103,9 @@ def finetuning_evidence(
         pair += [np.hstack([each.barriers(cell) for each, cell in every])]
         values[f"{way}, none"] = median, [at[way, none]]
         values[f"{way}, longest"] = median, [at[way, longest]]
-        values[f"{way}, gain"] = median_ratio, [at[way, none], at[way, longest]]
-        values[f"{way}, longer"] = median_ratio, [at[way, shortest], at[way, longest]]
+        order = -1 if reversed_lengths else 1
+        values[f"{way}, gain"] = median_ratio, [at[way, none], at[way, longest]][::order]
+        values[f"{way}, longer"] = median_ratio, [at[way, shortest], at[way, longest]][::order]
         values[f"{way}, within"] = within_correlation, pair
     return {
         name: estimate_of_twins(statistic, *arrays, rng=rng.numpy_stream(seed, "bootstrap", name))
