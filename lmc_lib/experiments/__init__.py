@@ -2,18 +2,18 @@
 
 __all__ = [
     "METHODS", "PUBLISHED", "SAMPLES", "SEARCHES", "SIMPLEX_METHODS", "Agreement", "AgreementSpec", "Cell",
-    "ChainSpec", "Chains", "ChildSpec", "FeatureSpec", "Matchings", "MatchingsSpec", "Measurements", "Origin",
-    "PairSpec", "Planned", "PrunedPairSpec", "PrunedPairs", "PrunedSpec", "Reliability", "ReliabilitySpec", "RunSpec",
-    "ScoreTableSpec", "Scores", "ScoresSpec", "SimplexSpec", "Simplices", "Spec", "Trajectories",
+    "ChainSpec", "Chains", "Checkpoint", "ChildSpec", "FeatureSpec", "Matchings", "MatchingsSpec", "Measurements",
+    "Origin", "PairSpec", "Planned", "PrunedPairSpec", "PrunedPairs", "PrunedSpec", "Reliability", "ReliabilitySpec",
+    "RunSpec", "ScoreTableSpec", "Scores", "ScoresSpec", "SimplexSpec", "Simplices", "Spec", "Trajectories",
     "TrajectoryPairSpec", "TransportSpec", "Transports", "TwinSpec", "Twins", "agreement_evidence",
     "alignment_evidence", "architecture", "chain_specs", "direction_evidence", "distance_evidence", "evidence",
-    "fill", "growth_exponents", "hyperparameter_evidence", "limit_evidence", "limit_pairs", "listed", "measure",
-    "measure_agreement", "measure_chains", "measure_limits", "measure_pruned", "measure_reliability",
-    "measure_simplices", "measure_trajectories", "measure_transports", "measure_twins", "obtain", "obtain_child",
-    "obtain_pair", "obtain_run", "obtain_sequence", "onset_evidence", "origin", "pairs", "pruned_evidence",
-    "pruned_pairs", "read_scores", "reliability_evidence", "replicas", "representation_evidence", "score_specs",
-    "score_table", "simplex_specs", "simplices_evidence", "start_evidence", "trajectory_evidence", "trajectory_pairs",
-    "transports", "twin_grid",
+    "fill", "fine_tuned", "finetuning_evidence", "growth_exponents", "hyperparameter_evidence", "limit_evidence",
+    "limit_pairs", "listed", "measure", "measure_agreement", "measure_chains", "measure_limits", "measure_pruned",
+    "measure_reliability", "measure_simplices", "measure_trajectories", "measure_transports", "measure_twins",
+    "obtain", "obtain_child", "obtain_pair", "obtain_run", "obtain_sequence", "onset_evidence", "origin", "pairs",
+    "pruned_evidence", "pruned_pairs", "read_scores", "reliability_evidence", "replicas", "representation_evidence",
+    "score_specs", "score_table", "simplex_specs", "simplices_evidence", "start_evidence", "trajectory_evidence",
+    "trajectory_pairs", "transports", "twin_grid",
 ]  # fmt: skip
 
 from lmc_lib.experiments.agreement import (
@@ -35,6 +35,7 @@ from lmc_lib.experiments.butterfly import (
     start_evidence,
 )
 from lmc_lib.experiments.chains import Chains, ChainSpec, chain_specs, measure_chains
+from lmc_lib.experiments.finetuning import fine_tuned, finetuning_evidence
 from lmc_lib.experiments.limits import (
     SEARCHES,
     FeatureSpec,
@@ -60,7 +61,7 @@ from lmc_lib.experiments.reliability import (
     measure_reliability,
     reliability_evidence,
 )
-from lmc_lib.experiments.runs import RunSpec, architecture, obtain_run, replicas
+from lmc_lib.experiments.runs import Checkpoint, RunSpec, architecture, obtain_run, replicas
 from lmc_lib.experiments.scores import SAMPLES, Scores, ScoresSpec, read_scores, score_specs
 from lmc_lib.experiments.simplices import (
     SIMPLEX_METHODS,
