@@ -142,12 +142,21 @@ def run(
     return result
 
 
-def plan(claim: str, *, profile: str = "quick", overrides: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """Lists the runs and measurements that a claim needs, stored or not, without computing any."""
+def plan(
+    claim: str, *, profile: str = "quick", overrides: Sequence[str] = (), pace: bool = False
+) -> list[dict[str, Any]]:
+    """Lists the runs and measurements that a claim needs, stored or not, without computing any.
+
+    Args:
+        claim: the claim's name.
+        profile: as for :func:`resolve`.
+        overrides: as for :func:`resolve`.
+        pace: whether to measure how long an update takes, for trainings of which nothing like them is stored.
+    """
     parameters = resolve(claim, profile, overrides)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "plan.json"
-        with _environment({"LMC_PLAN": str(path), "LMC_RECORDS": _shipped()}):
+        with _environment({"LMC_PLAN": str(path), "LMC_PACE": str(int(pace)), "LMC_RECORDS": _shipped()}):
             try:
                 _execute(claim, Path(folder) / "plan.ipynb", parameters)
             except Refused:
@@ -219,23 +228,36 @@ def _list_command(options: argparse.Namespace) -> None:
 
 
 def _status_command(options: argparse.Namespace) -> None:
-    rows = plan(options.claim, profile=options.profile, overrides=options.overrides)
-    seconds: dict[tuple[str, str], list[float]] = {}
+    rows = plan(options.claim, profile=options.profile, overrides=options.overrides, pace=True)
+    kinds: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in rows:
-        if row["seconds"] is not None:
-            seconds.setdefault((row["noun"], row["label"]), []).append(row["seconds"])
-    remaining, unknown = 0.0, 0
-    for noun, label in dict.fromkeys((row["noun"], row["label"]) for row in rows):
-        mine = [row for row in rows if (row["noun"], row["label"]) == (noun, label)]
+        kinds.setdefault((row["noun"], row["label"]), []).append(row)
+    remaining, estimated, unknown = 0.0, 0.0, 0
+    for (noun, label), mine in kinds.items():
         stored, needed = sum(row["stored"] for row in mine), sum(row["needed"] for row in mine)
-        known = seconds.get((noun, label), [])
-        each = f"{sum(known) / len(known):.1f} s each" if known else "time unknown"
+        known = [row["seconds"] for row in mine if row["seconds"] is not None]
+        paced = [row["updates"] * row["pace"] for row in mine if row["pace"] is not None]
+        if known:
+            each = f"{sum(known) / len(known):.1f} s each"
+            remaining += needed * sum(known) / len(known)
+        elif paced:
+            each = f"about {_duration(sum(paced) / len(paced))} each, by the time of a few updates"
+            estimated += sum(paced)
+        else:
+            each = "time unknown"
+            unknown += needed
         sys.stdout.write(f"{label:<36} {len(mine):>4} {noun:<12} {stored:>4} stored {needed:>4} to compute, {each}\n")
-        remaining += needed * sum(known) / len(known) if known else 0.0
-        unknown += 0 if known else needed
-    sys.stdout.write(
-        f"to compute: {remaining / 60:.1f} core-minutes" + (f" and {unknown} of unknown cost\n" if unknown else "\n")
-    )
+    parts = [f"{remaining / 60:.1f} core-minutes"]
+    parts += [f"about {estimated / 3600:.1f} hours of training on one device like this"] if estimated else []
+    parts += [f"{unknown} of unknown cost"] if unknown else []
+    sys.stdout.write(f"to compute: {', '.join(parts[:-1])}{' and ' if parts[1:] else ''}{parts[-1]}\n")
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (("h", 3600.0), ("min", 60.0)):
+        if seconds >= length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.1f} s"
 
 
 def _shared_command(options: argparse.Namespace) -> None:

@@ -5,7 +5,8 @@ set's own checked download through torchvision.
 """
 
 __all__ = [
-    "NAMES", "DataSpec", "Dataset", "MissingData", "Split", "augment", "batch_order", "load", "positions", "root",
+    "NAMES", "SHAPES", "DataSpec", "Dataset", "MissingData", "Split", "augment", "batch_order", "load", "positions",
+    "root",
 ]  # fmt: skip
 
 import gzip
@@ -24,6 +25,16 @@ from torch import Generator, Tensor
 from lmc_lib import rng
 
 NAMES = ("digits", "fashion_mnist", "mnist", "cifar10", "cifar100", "svhn")
+
+# By name the shape of an image and the number of classes, for plans that are made without the data.
+SHAPES: dict[str, tuple[tuple[int, int, int], int]] = {
+    "digits": ((1, 8, 8), 10),
+    "fashion_mnist": ((1, 28, 28), 10),
+    "mnist": ((1, 28, 28), 10),
+    "cifar10": ((3, 32, 32), 10),
+    "cifar100": ((3, 32, 32), 100),
+    "svhn": ((3, 32, 32), 10),
+}
 
 # Debian's package `dataset-fashion-mnist` puts the original files here.
 _DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")

@@ -17,7 +17,8 @@ from lmc_lib.experiments.twins import Cell, Twins
 from lmc_lib.models import ModelSpec
 from lmc_lib.training import TrainConfig
 
-_EASY, _HARD = "many to few", "few to many"
+_EASY = "many to few"
+_HARD = "few to many"
 
 
 def fine_tuned(

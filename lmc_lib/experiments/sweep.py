@@ -15,7 +15,9 @@ from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import connection
 from pathlib import Path
+from typing import Any
 
+from lmc_lib.experiments.cost import step_seconds, training_of
 from lmc_lib.experiments.spec import Spec, obtain
 from lmc_lib.store import Store, describe, fingerprint
 
@@ -36,7 +38,8 @@ def fill(store: Store, specs: Sequence[Spec], *, workers: int | None = None) -> 
         workers: number of processes; ``LMC_WORKERS`` or the number of usable cores if None.
 
     Raises:
-        Planned: if ``LMC_PLAN`` names a file; the list of results, stored and missing, is written to it.
+        Planned: if ``LMC_PLAN`` names a file; the list of results, stored and missing, is written to it, with
+            ``LMC_PACE=1`` also how long an update takes where nothing like it is stored.
     """
     stages = _stages(store, specs)
     if plan := os.environ.get("LMC_PLAN"):
@@ -136,9 +139,16 @@ class _Progress:
 def _write_plan(path: Path, store: Store, specs: Sequence[Spec], stages: Sequence[Sequence[Spec]]) -> None:
     missing = {fingerprint(spec) for stage in stages for spec in stage}
     asked = {fingerprint(spec) for spec in specs}
+    entries = {key: (spec, store.get(spec)) for key, spec in _everything(specs).items()}
+    timed = {(spec.noun, spec.label) for spec, entry in entries.values() if entry is not None}
+    paces: dict[Any, float] = {}
     rows = []
-    for key, spec in _everything(specs).items():
-        entry = store.get(spec)
+    for key, (spec, entry) in entries.items():
+        trained, updates = training_of(spec) or (None, 0)
+        pace = None
+        if trained is not None and key in missing and (spec.noun, spec.label) not in timed and _wants_pace():
+            kind = (trained.model, trained.data.name, trained.train)
+            pace = paces[kind] = paces[kind] if kind in paces else step_seconds(trained)
         rows.append(
             {
                 "fingerprint": key,
@@ -149,7 +159,14 @@ def _write_plan(path: Path, store: Store, specs: Sequence[Spec], stages: Sequenc
                 "needed": key in missing,
                 "asked": key in asked,
                 "seconds": None if entry is None else entry.provenance.get("seconds"),
+                "updates": updates,
+                "pace": pace,
                 "spec": describe(spec),
             }
         )
     path.write_text(json.dumps(rows))
+
+
+def _wants_pace() -> bool:
+    """Whether a plan measures how long updates take where nothing like it is stored."""
+    return os.environ.get("LMC_PACE", "0") != "0"
