@@ -1,17 +1,18 @@
 """The compositions that notebooks share: train these replicas, measure these pairs, through the store."""
 
 __all__ = [
-    "METHODS", "SAMPLES", "SEARCHES", "SIMPLEX_METHODS", "Cell", "ChainSpec", "Chains", "ChildSpec", "FeatureSpec",
-    "Matchings", "MatchingsSpec", "Measurements", "Origin", "PairSpec", "Planned", "PrunedPairSpec", "PrunedPairs",
-    "PrunedSpec", "RunSpec", "Scores", "ScoresSpec", "SimplexSpec", "Simplices", "Spec", "Trajectories",
-    "TrajectoryPairSpec", "TransportSpec", "Transports", "TwinSpec", "Twins", "alignment_evidence", "architecture",
-    "chain_specs", "direction_evidence", "distance_evidence", "evidence", "fill", "growth_exponents",
+    "METHODS", "SAMPLES", "SEARCHES", "SIMPLEX_METHODS", "Cell", "ChainSpec", "Chains", "ChildSpec", "ContrastSpec",
+    "Contrasts", "FeatureSpec", "FingerprintSpec", "Fingerprints", "Matchings", "MatchingsSpec", "Measurements",
+    "Origin", "PairSpec", "Planned", "PrunedPairSpec", "PrunedPairs", "PrunedSpec", "RunSpec", "Scores", "ScoresSpec",
+    "SimplexSpec", "Simplices", "Spec", "Trajectories", "TrajectoryPairSpec", "TransportSpec", "Transports",
+    "TwinSpec", "Twins", "alignment_evidence", "architecture", "chain_specs", "contrast_evidence", "contrast_specs",
+    "direction_evidence", "distance_evidence", "evidence", "fill", "fingerprint_evidence", "growth_exponents",
     "hyperparameter_evidence", "limit_evidence", "limit_pairs", "listed", "measure", "measure_chains",
-    "measure_limits", "measure_pruned", "measure_simplices", "measure_trajectories", "measure_transports",
-    "measure_twins", "obtain", "obtain_child", "obtain_pair", "obtain_run", "obtain_sequence", "onset_evidence",
-    "origin", "pairs", "pruned_evidence", "pruned_pairs", "read_scores", "replicas", "representation_evidence",
-    "score_specs", "simplex_specs", "simplices_evidence", "start_evidence", "trajectory_evidence", "trajectory_pairs",
-    "transports", "twin_grid",
+    "measure_contrasts", "measure_fingerprints", "measure_limits", "measure_pruned", "measure_simplices",
+    "measure_trajectories", "measure_transports", "measure_twins", "obtain", "obtain_child", "obtain_pair",
+    "obtain_run", "obtain_sequence", "onset_evidence", "origin", "pairs", "pruned_evidence", "pruned_pairs",
+    "read_scores", "replicas", "representation_evidence", "score_specs", "simplex_specs", "simplices_evidence",
+    "start_evidence", "trajectory_evidence", "trajectory_pairs", "transports", "twin_grid",
 ]  # fmt: skip
 
 from lmc_lib.experiments.butterfly import (
@@ -25,6 +26,14 @@ from lmc_lib.experiments.butterfly import (
     start_evidence,
 )
 from lmc_lib.experiments.chains import Chains, ChainSpec, chain_specs, measure_chains
+from lmc_lib.experiments.contrasts import (
+    Contrasts,
+    ContrastSpec,
+    contrast_evidence,
+    contrast_specs,
+    measure_contrasts,
+)
+from lmc_lib.experiments.fingerprints import Fingerprints, FingerprintSpec, fingerprint_evidence, measure_fingerprints
 from lmc_lib.experiments.limits import (
     SEARCHES,
     FeatureSpec,
