@@ -143,6 +143,8 @@ class TestContrastEvidence:
         within = (0.9 + 0.6) / 2
         assert found["within"].value == pytest.approx(within)
         assert found["gap"].value == pytest.approx(within - 0.7)
+        assert found["between"].count == "8 networks"
+        assert experiments.contrast_evidence(pairs, 3)["between"].count == "12 networks"
         assert found["disattenuated"].value == pytest.approx(0.7 / within)
         assert found["again"].value == pytest.approx(0.5)
         assert found["gap"].high - found["gap"].value == pytest.approx(found["between"].high - 0.7)
@@ -177,6 +179,8 @@ class TestFingerprint:
         counts = np.bincount(expected.chosen.ravel())
         assert [counts[example] for example, _ in values["examples"]] == [folds for _, folds in values["examples"]]
         assert sum(folds for _, folds in values["examples"]) == 4 * REPLICATES
+        most = [example for example, _ in values["examples"][:2]]
+        np.testing.assert_allclose(values["plane"], scores[..., most], rtol=1e-8)
 
     def test_random_examples_are_the_mean_over_draws(self, store):
         one, two, both = (
@@ -188,9 +192,17 @@ class TestFingerprint:
         assert set(np.unique(second.round(6))) <= set(np.unique(one.round(6))) | {0.0, 0.25, 0.5, 0.75, 1.0}
         assert not np.array_equal(two, both)
 
-    def test_shuffled_classes_are_others(self, store):
-        plain, shuffled = (obtain(store, self.spec(shuffled=each)).values for each in (False, True))
-        assert plain["chosen"] != shuffled["chosen"]
+    def test_shuffled_classes_are_the_mean_over_exchanges(self, store):
+        spec = self.spec(shuffled=True, classes=("a", "b", "c"))
+        values = obtain(store, spec).values
+        runs = []
+        for draw in range(2):
+            stream = experiments.fingerprints.rng.numpy_stream(0, "exchange", draw)
+            classes = difficulty.shuffle_classes(np.tile([0, 1, 2], (REPLICATES, 1)), rng=stream)
+            runs.append(difficulty.cross_identify(self.scores(store), classes, (1, 4)).accuracy())
+        assert not np.array_equal(*runs)
+        np.testing.assert_allclose(values["chosen"], np.mean(runs, axis=0), rtol=1e-8)
+        assert values["chosen"] != obtain(store, replace(spec, shuffled=False)).values["chosen"]
 
     def test_estimates_are_means_over_replicates(self, store):
         found = experiments.measure_fingerprints(store, self.spec())
@@ -203,7 +215,12 @@ class TestFingerprint:
         from scipy.stats import t
 
         assert evidence["ten"].high == pytest.approx(chosen.mean() + t.ppf(0.975, REPLICATES - 1) * error)
+        assert evidence["ten"].count == "18 networks"
         assert found.curve("chosen")[1].value == pytest.approx((chosen.mean() + 1) / 2)
+
+    def test_what_cancels_is_zero_without_a_sign(self, store):
+        found = experiments.measure_fingerprints(store, self.spec())
+        assert str(found.mean(np.array([0.1, -1e-17, -0.1])))[0] == "0"
 
     def test_classes_are_those_of_the_architectures(self):
         with pytest.raises(ValueError, match="3 architectures cannot be told apart as one, two"):

@@ -116,7 +116,9 @@ class Contrasts:
 
     def evidence(self, *, families: bool = True) -> dict[str, Estimate]:
         """The estimates over pairs of different families, or over those that differ in width alone."""
-        return contrast_evidence([self.values[pair] for pair in self.across(families=families)])
+        pairs = self.across(families=families)
+        architectures = len({place for pair in pairs for place in pair})
+        return contrast_evidence([self.values[pair] for pair in pairs], architectures)
 
     def correlations(self) -> Float[ndarray, "architectures architectures"]:
         """Rank correlations between halves of architectures, on the diagonal of each with itself."""
@@ -162,11 +164,12 @@ def measure_contrasts(store: Store, specs: Mapping[tuple[int, int], ContrastSpec
     )
 
 
-def contrast_evidence(values: Sequence[Mapping[str, Any]]) -> dict[str, Estimate]:
+def contrast_evidence(values: Sequence[Mapping[str, Any]], architectures: int = 2) -> dict[str, Estimate]:
     """The estimates that the criterion asks for, means over pairs of architectures, by the jackknife over replicates.
 
     Args:
         values: what ``ContrastSpec`` measures, of each pair.
+        architectures: how many have a part in them.
 
     Returns:
         ``"between"`` and ``"within"``: the rank correlation of means over halves, of two architectures and of one;
@@ -189,7 +192,8 @@ def contrast_evidence(values: Sequence[Mapping[str, Any]]) -> dict[str, Estimate
         "disattenuated": mean["between"] / within,
         "again": np.divide(mean["reproduced"], mean["found"], out=np.zeros_like(within), where=mean["found"] > 0.0),
     }
-    return {name: estimate_by_jackknife(float(each[0]), each[1:]) for name, each in found.items()}
+    estimates = {name: estimate_by_jackknife(float(each[0]), each[1:]) for name, each in found.items()}
+    return {name: replace(each, replicas=architectures * each.replicas) for name, each in estimates.items()}
 
 
 def replicates_of(first: ScoresSpec, count: int) -> tuple[ScoresSpec, ...]:

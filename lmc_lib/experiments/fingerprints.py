@@ -3,7 +3,7 @@
 __all__ = ["FingerprintSpec", "Fingerprints", "fingerprint_evidence", "measure_fingerprints"]
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,7 +14,7 @@ from lmc_lib import difficulty, rng
 from lmc_lib.claims import Estimate, estimate_by_jackknife
 from lmc_lib.experiments.contrasts import replicates_of, sound_stacks
 from lmc_lib.experiments.scores import ScoresSpec
-from lmc_lib.experiments.setting import rounded
+from lmc_lib.experiments.setting import DIGITS, rounded
 from lmc_lib.experiments.spec import Spec, obtain
 from lmc_lib.store import Result, Store
 
@@ -33,7 +33,8 @@ class FingerprintSpec:
         sizes: numbers of examples to look at.
         draws: number of random sets of examples to compare with.
         shown: the size of which mistakes and examples are kept.
-        shuffled: whether classes are exchanged at random within each replicate, as a control.
+        shuffled: whether classes are exchanged at random within each replicate, as a control; the mean of as many
+            exchanges as there are random sets.
         seed: stream of the random sets and of the exchange.
     """
 
@@ -77,22 +78,27 @@ class FingerprintSpec:
         scores = difficulty.places(scores) if self.places else scores
         names = list(dict.fromkeys(self.classes))
         classes = np.tile([names.index(each) for each in self.classes], (len(scores), 1))
-        if self.shuffled:
-            classes = difficulty.shuffle_classes(classes, rng=rng.numpy_stream(self.seed, "exchange"))
-        found = difficulty.cross_identify(scores, classes, self.sizes)
-        chance = np.mean([self._by_chance(scores, classes, draw) for draw in range(self.draws)], axis=0)
+        draws = range(self.draws)
+        named = [self._exchanged(classes, draw) for draw in draws] if self.shuffled else [classes]
+        runs = [difficulty.cross_identify(scores, each, self.sizes) for each in named]
+        found = runs[0]
+        random = [self._by_chance(scores, named[draw % len(named)], draw) for draw in draws]
         place = self.sizes.index(self.shown)
         examples, folds = np.unique(found.chosen[:, : self.shown], return_counts=True)
         often = (-folds).argsort(kind="stable")
         values = {
-            "replicates": len(scores),
+            "networks": classes.size,
             "names": names,
-            "chosen": _rows(found.accuracy()),
-            "random": _rows(chance),
+            "chosen": _rows(np.mean([each.accuracy() for each in runs], axis=0)),
+            "random": _rows(np.mean(random, axis=0)),
             "confusion": _rows(found.confusion(place)),
             "examples": [[int(examples[each]), int(folds[each])] for each in often],
+            "plane": [[[rounded(each) for each in row] for row in rows] for rows in scores[..., examples[often[:2]]]],
         }
         return Result(values)
+
+    def _exchanged(self, classes: ndarray, draw: int) -> ndarray:
+        return difficulty.shuffle_classes(classes, rng=rng.numpy_stream(self.seed, "exchange", draw))
 
     def _by_chance(self, scores: ndarray, classes: ndarray, draw: int) -> ndarray:
         """The accuracies with one random set of examples, the same for all networks."""
@@ -126,7 +132,18 @@ class Fingerprints:
 
     def curve(self, how: str) -> list[Estimate]:
         """The accuracy by size, with intervals over replicates."""
-        return [_mean(each) for each in self.accuracy(how).T]
+        return [self.mean(each) for each in self.accuracy(how).T]
+
+    def mean(self, values: Float[ndarray, " replicates"]) -> Estimate:
+        """The mean over the replicates that were set aside, with its interval."""
+        # What cancels is 0, whichever way the last bits of a processor go.
+        value = round(float(values.mean()), DIGITS) + 0.0
+        found = estimate_by_jackknife(value, (values.sum() - values) / (len(values) - 1))
+        return replace(found, replicas=self.values["networks"])
+
+    def plane(self) -> Float[ndarray, "replicates architectures 2"]:
+        """What was seen of every network on the two examples that were chosen most often."""
+        return np.array(self.values["plane"])
 
     def confusion(self) -> Float[ndarray, "classes classes"]:
         """For each class the shares of its networks that were taken for each class."""
@@ -153,11 +170,7 @@ def fingerprint_evidence(found: Fingerprints, size: int) -> dict[str, Estimate]:
     place = found.sizes.index(size)
     accuracies = [found.accuracy(how)[:, place] for how in ("chosen", "random")]
     chosen, random = ((each - found.chance) / (1.0 - found.chance) for each in accuracies)
-    return {"ten": _mean(chosen), "advantage": _mean(chosen - random)}
-
-
-def _mean(values: Float[ndarray, " replicates"]) -> Estimate:
-    return estimate_by_jackknife(float(values.mean()), (values.sum() - values) / (len(values) - 1))
+    return {"ten": found.mean(chosen), "advantage": found.mean(chosen - random)}
 
 
 def _rows(values: ndarray) -> list[list[float]]:
