@@ -86,9 +86,8 @@ def identify(
     from sklearn.neighbors import NearestCentroid  # noqa: PLC0415 -- slow to load, and of no use to workers
 
     deviation = scores.std(0)
-    known, asked = (
-        (each / np.where(deviation > 0.0, deviation, 1.0))[:, deviation > 0.0] for each in (scores, unknown)
-    )
+    varies = deviation > 0.0
+    known, asked = (each[:, varies] / deviation[varies] for each in (scores, unknown))
     said: ndarray = NearestCentroid().fit(known, classes).predict(asked)
     return said
 
