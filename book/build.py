@@ -9,7 +9,9 @@ import base64
 import copy
 import csv
 import dataclasses
+import gzip
 import importlib.util
+import io
 import json
 import multiprocessing
 import re
@@ -43,6 +45,14 @@ _CURVES = (
 _VALUES = (
     "every number that was measured, `quantity` being its place in the measurement, `seeds` those of its networks, and "
     "`push` what parted twins"
+)
+_SCORES = (
+    "the table of scores, one row an example; `pandas.read_csv` reads it in one line. `sample`: in-sample (trained on) "
+    "or out-of-sample (the test set); `position`: where it stands in the file of the data set, from 0; `label`: its "
+    "class. Every other column is a score, named `architecture: score`: the mean over its networks with four "
+    "significant digits, higher meaning harder, so that confidence, accuracy and margins are negative; losses are in "
+    "nats, counts in checkpoints, depths in layers. Versions and settings stand in the report. The scores are under "
+    "the licence of this book; the file holds no images (Fashion-MNIST is under the MIT licence)"
 )
 # Ratios of the benchmark of matching, the networks by how their names begin, and the largest ratio that was hoped for.
 _HOPES = (
@@ -86,6 +96,7 @@ def main() -> int:
         "criterion": criterion_table,
         "architectures": architecture_table,
         "speed": speed_tables,
+        "lines": line_table,
     }.items():
         (GENERATED / f"{name}.md").write_text(table(json.loads((BOOK / f"{name}.json").read_text())))
     write_growth(json.loads((BOOK / "speed.json").read_text())["growth"], GENERATED / "growth.png")
@@ -153,14 +164,16 @@ def report(result: Mapping[str, Any]) -> None:
 def write_page(claim: str, scale: str) -> None:
     """Writes the page of a claim at a scale, and beside it what it offers for download: its report and its data."""
     notebook = nbformat.read(GENERATED / scale / f"{claim}.ipynb", as_version=4)
-    entries = measurements(notebook)
+    tables, entries = parted(measurements(notebook))
+    for entry in tables:
+        write_scores(entry.values["table"], PAGES / f"{claim}-{scale}-scores.csv.gz")
     of_pairs = all(entry.spec["type"] == "PairSpec" for entry in entries)
     table = curves_table(entries) if of_pairs else values_table(entries)
     with (PAGES / f"{claim}-{scale}.csv").open("w", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows(table)
     shutil.copy(GENERATED / scale / f"{claim}.json", PAGES / f"{claim}-{scale}.json")
     columns = _CURVES if of_pairs else _VALUES
-    notebook = with_downloads(notebook, f"{claim}-{scale}", f"{columns}; {len(table) - 1:,} rows")
+    notebook = with_downloads(notebook, f"{claim}-{scale}", f"{columns}; {len(table) - 1:,} rows", scores=bool(tables))
     page = notebook if page_of(claim, scale) == claim else as_quick_page(notebook, claim)
     nbformat.write(page, PAGES / f"{page_of(claim, scale)}.ipynb")
 
@@ -184,6 +197,19 @@ def measurements(notebook: nbformat.NotebookNode) -> list[Entry]:
     if len(found) < len(keys):
         raise SystemExit(f"{len(keys) - len(found)} measurements have left {store.root} during the build")
     return found
+
+
+def parted(entries: Sequence[Entry]) -> tuple[list[Entry], list[Entry]]:
+    """The tables of scores among measurements, and the other measurements."""
+    tables = [entry for entry in entries if entry.spec["type"] == "ScoreTableSpec"]
+    return tables, [entry for entry in entries if entry not in tables]
+
+
+def write_scores(columns: Mapping[str, Sequence[Any]], path: Path) -> None:
+    """Writes a table of scores as packed CSV, one row an example; the same table gives the same bytes."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([list(columns), *zip(*columns.values(), strict=True)])
+    path.write_bytes(gzip.compress(text.getvalue().encode(), mtime=0))
 
 
 def curves_table(entries: Sequence[Entry]) -> list[list[Any]]:
@@ -246,12 +272,16 @@ def _numbers(values: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any
         yield " / ".join(path), values
 
 
-def with_downloads(notebook: nbformat.NotebookNode, name: str, contents: str) -> nbformat.NotebookNode:
+def with_downloads(
+    notebook: nbformat.NotebookNode, name: str, contents: str, *, scores: bool = False
+) -> nbformat.NotebookNode:
     """Adds a section with links to the files of a page, before its references."""
     text = f"""## Data
 
 - {{download}}`{name}.csv`: {contents}. `measurement` is the fingerprint under which the store and `records/` hold it.
 - {{download}}`{name}.json`: the verdict, the estimates with their intervals, all medians, parameters and provenance."""
+    if scores:
+        text += f"\n- {{download}}`{name}-scores.csv.gz`: {_SCORES}."
     before = [number for number, cell in enumerate(notebook.cells) if cell.source.startswith("## References")]
     page = copy.deepcopy(notebook)
     page.cells.insert(before[0] if before else len(page.cells), nbformat.v4.new_markdown_cell(text, id="downloads"))
@@ -366,6 +396,15 @@ def architecture_table(rows: Sequence[Mapping[str, Any]]) -> str:
         counts = f"{row['groups']} | {row['units']:,} | {row['pinned']}"
         lines.append(f"| `{row['model']}` | {size} | {counts} | {numbers} |")
     return "\n".join([":::{div} wide", *lines, ":::", ""])
+
+
+def line_table(result: Mapping[str, Any]) -> str:
+    """What a line and a triangle of networks cost beside plain forward passes and a loop, as Markdown."""
+    lines = ["| network | points | ours / passes | rebuilt / ours |", "|---|---:|---:|---:|"]
+    for row in result["cases"]:
+        points = f"{row['shape']} of {row['points']}"
+        lines.append(f"| {row['network']} | {points} | {row['ours / passes']:.2f} | {row['rebuilt / ours']:.2f} |")
+    return "\n".join([*lines, ""])
 
 
 def speed_tables(result: Mapping[str, Any]) -> str:

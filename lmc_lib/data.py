@@ -4,12 +4,14 @@ Nothing here downloads by surprise: a data set is looked for on disk first, and 
 set's own checked download through torchvision.
 """
 
-__all__ = ["NAMES", "DataSpec", "Dataset", "MissingData", "Split", "augment", "batch_order", "load", "root"]
+__all__ = [
+    "NAMES", "DataSpec", "Dataset", "MissingData", "Split", "augment", "batch_order", "load", "positions", "root",
+]  # fmt: skip
 
 import gzip
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -49,8 +51,11 @@ class DataSpec:
         name: one of ``NAMES``.
         train_examples: size of the random, fixed training subset; all examples if None.
         test_examples: size of the random, fixed test subset; all examples if None.
-        label_noise: share of training labels that are replaced by a different class, drawn uniformly.
+        label_noise: share of training labels that are replaced by a different class, drawn uniformly. With ``k``
+            classes, a share of ``1 - 1 / k`` makes labels that say nothing.
         seed: stream of the subset and of the noise.
+        classes: the classes that are kept, numbered anew from 0 in this order; all as they are if None. Subsets are
+            taken of what is kept.
     """
 
     name: str
@@ -58,6 +63,16 @@ class DataSpec:
     test_examples: int | None = None
     label_noise: float = 0.0
     seed: int = 0
+    classes: Sequence[int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.classes is None:
+            return
+        object.__setattr__(self, "classes", tuple(self.classes))  # notebooks write lists
+        if len(set(self.classes)) != len(self.classes):
+            raise ValueError(f"each class is named once, got {', '.join(map(str, self.classes))}")
+        if len(self.classes) < 2:
+            raise ValueError(f"telling classes apart takes two or more, got {len(self.classes)}")
 
 
 @dataclass(frozen=True)
@@ -104,13 +119,13 @@ def root() -> Path:
 def load(spec: DataSpec) -> Dataset:
     """Loads a data set into memory, standardised by channel, in float32.
 
-    Mean and deviation are those of the whole training set, so that a subset does not move them.
+    Mean and deviation are those of the whole training set, so that neither a subset nor a choice of classes moves them.
 
     Args:
-        spec: name, subset and label noise.
+        spec: name, classes, subset and label noise.
 
     Raises:
-        ValueError: for an unknown name, a subset larger than the data set, or noise outside [0, 1].
+        ValueError: for an unknown name or class, a subset larger than the data set, or noise outside [0, 1].
         MissingData: if the files are not found; the message says where they were looked for and how to get them.
 
     Example:
@@ -125,6 +140,9 @@ def load(spec: DataSpec) -> Dataset:
     train, test = _digits() if spec.name == "digits" else _torchvision(spec.name)
     num_classes = int(train.labels.max()) + 1
     mean, deviation = _channel_statistics(train.inputs)
+    if spec.classes is not None:
+        train, test = (_of_classes(each, spec.classes, num_classes, spec.name) for each in (train, test))
+        num_classes = len(spec.classes)
     train = _subset(train, spec.train_examples, spec, "train")
     test = _subset(test, spec.test_examples, spec, "test")
     train, noisy = _with_label_noise(train, num_classes, spec)
@@ -247,13 +265,48 @@ def _channel_statistics(inputs: Tensor) -> tuple[Tensor, Tensor]:
     )
 
 
+def _of_classes(split: Split, classes: Sequence[int], num_classes: int, name: str) -> Split:
+    """The examples of some classes in their order, with the places of the classes in the list as labels."""
+    if unknown := [each for each in classes if not 0 <= each < num_classes]:
+        raise ValueError(f"{name} has the classes 0 to {num_classes - 1}, not {', '.join(map(str, unknown))}")
+    places = torch.full((num_classes,), -1)
+    places[list(classes)] = torch.arange(len(classes))
+    labels = places[split.labels]
+    kept = labels >= 0
+    return Split(split.inputs[kept], labels[kept])
+
+
 def _subset(split: Split, examples: int | None, spec: DataSpec, part: str) -> Split:
     if examples is None:
         return split
     if not 0 < examples <= len(split):
-        raise ValueError(f"{part}_examples is {examples}, but {spec.name} has {len(split)} {part} examples")
-    order = torch.randperm(len(split), generator=rng.stream(spec.seed, spec.name, part, "subset"))
-    return split[order[:examples].sort().values]
+        whose = spec.name if spec.classes is None else f"{spec.name} in these classes"
+        raise ValueError(f"{part}_examples is {examples}, but {whose} has {len(split)} {part} examples")
+    return split[_rows(spec, part, examples, len(split))]
+
+
+def positions(spec: DataSpec) -> dict[str, Int[Tensor, " _"]]:
+    """Where the ``train`` and ``test`` examples of a spec stand in the whole data set, counted from 0.
+
+    Raises:
+        ValueError: as for :func:`load`.
+        MissingData: as for :func:`load`.
+    """
+    load(spec)  # raises
+    whole = load(DataSpec(spec.name))
+    found = {}
+    for part, examples in (("train", spec.train_examples), ("test", spec.test_examples)):
+        labels = getattr(whole, part).labels
+        kept = torch.arange(len(labels))
+        if spec.classes is not None:
+            kept = kept[torch.isin(labels, torch.tensor(spec.classes))]
+        found[part] = kept if examples is None else kept[_rows(spec, part, examples, len(kept))]
+    return found
+
+
+def _rows(spec: DataSpec, part: str, examples: int, available: int) -> Tensor:
+    order = torch.randperm(available, generator=rng.stream(spec.seed, spec.name, part, "subset"))
+    return order[:examples].sort().values
 
 
 def _with_label_noise(split: Split, num_classes: int, spec: DataSpec) -> tuple[Split, Tensor]:

@@ -4,7 +4,9 @@ A module is architecture only: it is built without moving the global random stre
 weights as a ``State`` from a generator. ``norm="group"`` has four groups where the width allows it.
 """
 
-__all__ = ["NORMS", "ModelSpec", "build", "initialise", "memory_format", "mlp", "parse", "resnet", "vgg"]
+__all__ = [
+    "NORMS", "ModelSpec", "build", "classifier", "initialise", "memory_format", "mlp", "parse", "resnet", "vgg",
+]  # fmt: skip
 
 import math
 from collections.abc import Sequence
@@ -225,6 +227,23 @@ def initialise(model: nn.Module, *, generator: Generator) -> State:
             draw = torch.ones_like(draw)
         state[name] = draw
     return state
+
+
+def classifier(model: nn.Module) -> frozenset[str]:
+    """The names of the weights of the last linear layer, which makes logits of features.
+
+    Raises:
+        ValueError: if the network has no linear layer.
+
+    Example:
+        >>> sorted(classifier(mlp(64, 10, widths=(8,))))
+        ['3.bias', '3.weight']
+    """
+    layers = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    if not layers:
+        raise ValueError(f"a classifier is the last linear layer, and {type(model).__name__} has none")
+    name, layer = layers[-1]
+    return frozenset(f"{name}.{each}" for each, _ in layer.named_parameters())
 
 
 def memory_format(model: nn.Module) -> torch.memory_format:

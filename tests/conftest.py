@@ -7,6 +7,7 @@ import hypothesis
 import matplotlib
 import numpy as np
 import pytest
+import sklearn.datasets  # noqa: F401 -- draws a random number when it is first loaded
 import torch
 from torch import nn
 

@@ -16,6 +16,7 @@ from torchvision import datasets
 
 from lmc_lib import data, rng
 from lmc_lib.data import DataSpec, Split
+from lmc_lib.store import describe
 
 DIGITS = data.load(DataSpec("digits"))
 
@@ -126,6 +127,59 @@ def test_label_noise_depends_on_the_seed_and_counts_within_a_subset():
     assert torch.equal(torch.nonzero(noisy.train.labels != clean.train.labels).flatten(), noisy.noisy)
     full = DataSpec("digits", label_noise=0.25)
     assert not torch.equal(data.load(full).noisy, data.load(replace(full, seed=1)).noisy)
+
+
+# -- classes -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("classes", [(7, 8, 9), (9, 0), tuple(range(10)), (4, 1, 8, 2)])
+def test_chosen_classes_keep_their_images_and_are_numbered_in_their_order(classes):
+    chosen = data.load(DataSpec("digits", classes=classes))
+    assert chosen.num_classes == len(classes)
+    for part in ("train", "test"):
+        whole, found = getattr(DIGITS, part), getattr(chosen, part)
+        kept = torch.isin(whole.labels, torch.tensor(classes))
+        # Equality to the bit also says that the mean and deviation did not move with the choice.
+        assert torch.equal(found.inputs, whole.inputs[kept])
+        assert torch.tensor(classes)[found.labels].equal(whole.labels[kept])
+
+
+def test_a_subset_is_drawn_of_the_chosen_classes():
+    spec = DataSpec("digits", train_examples=100, test_examples=30, classes=(7, 8, 9))
+    found = data.load(spec)
+    assert (len(found.train), len(found.test)) == (100, 30)
+    assert sorted(found.train.labels.unique().tolist()) == [0, 1, 2]
+    whole = {tuple(row) for row in rows(data.load(replace(spec, train_examples=None)).train)}
+    assert {tuple(row) for row in rows(found.train)} <= whole
+
+
+def test_noise_can_make_the_labels_of_chosen_classes_say_nothing():
+    spec = DataSpec("digits", classes=range(7))
+    clean, noisy = (data.load(each).train.labels for each in (spec, replace(spec, label_noise=1 - 1 / 7)))
+    counts = torch.bincount((noisy - clean) % 7, minlength=7).double()
+    expected = len(clean) / 7
+    # Chi-square with 6 degrees of freedom exceeds 22.5 once in a thousand; the draw is fixed.
+    assert float(((counts - expected) ** 2 / expected).sum()) < 22.5
+
+
+def test_lists_of_classes_are_values_and_all_classes_are_the_default():
+    assert DataSpec("digits", classes=[7, 8]) == DataSpec("digits", classes=range(7, 9))
+    assert len({DataSpec("digits", classes=[7, 8]), DataSpec("digits", classes=(7, 8)), DataSpec("digits")}) == 2
+    # The address of what was stored before there were classes.
+    assert describe(DataSpec("digits", train_examples=5)) == {"type": "DataSpec", "name": "digits", "train_examples": 5}
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        ((7, 8, 7), "each class is named once, got 7, 8, 7"),
+        ((7,), "takes two or more, got 1"),
+        ((), "takes two or more, got 0"),
+    ],
+)
+def test_impossible_choices_of_classes_are_refused(classes, message):
+    with pytest.raises(ValueError, match=message):
+        DataSpec("digits", classes=classes)
 
 
 # -- splits ------------------------------------------------------------------------------------------------------------
@@ -249,6 +303,8 @@ def test_augmentation_without_padding_only_flips():
         (DataSpec("digits", test_examples=-1), "test_examples is -1"),
         (DataSpec("digits", label_noise=1.01), "between 0 and 1, not 1.01"),
         (DataSpec("digits", label_noise=-0.1), "between 0 and 1, not -0.1"),
+        (DataSpec("digits", classes=(8, 10, -1)), "digits has the classes 0 to 9, not 10, -1"),
+        (DataSpec("digits", train_examples=500, classes=(8, 9)), "digits in these classes has 245 train examples"),
     ],
 )
 def test_impossible_specs_are_refused(spec, message):
@@ -408,3 +464,14 @@ def test_a_file_with_another_checksum_is_refused(debian, file):
 @pytest.mark.parametrize("file", data._FASHION_MNIST_SHA256)
 def test_debians_package_has_the_known_checksums(file):
     assert len(data._decompress(file)) in (7_840_016, 10_008, 47_040_016, 60_008)
+
+
+@pytest.mark.parametrize("spec", [
+    DataSpec("digits", train_examples=20, test_examples=10, seed=3),
+    DataSpec("digits", train_examples=20, classes=(7, 2)),
+    DataSpec("digits"),
+], ids=["subset", "classes", "all"])  # fmt: skip
+def test_positions_lead_back_to_the_examples(spec):
+    whole, loaded = data.load(DataSpec("digits")), data.load(spec)
+    for part, rows in data.positions(spec).items():
+        assert torch.equal(getattr(whole, part).inputs[rows], getattr(loaded, part).inputs)

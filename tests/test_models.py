@@ -272,3 +272,16 @@ def test_impossible_architectures_are_refused(build, message):
 )
 def test_labels_name_network_and_width(spec, label):
     assert spec.label == label
+
+
+@pytest.mark.parametrize(("family", "depth"), FAMILIES.items())
+def test_the_classifier_is_what_the_number_of_classes_changes_and_nothing_else(family, depth):
+    few, many = (models.build(ModelSpec(family, 4, depth, "batch"), (1, 8, 8), classes) for classes in (3, 7))
+    shapes = [{name: value.shape for name, value in each.state_dict().items()} for each in (few, many)]
+    assert models.classifier(few) == {name for name in shapes[0] if shapes[0][name] != shapes[1][name]}
+    assert shapes[0].keys() == shapes[1].keys()
+
+
+def test_a_network_without_a_linear_layer_has_no_classifier():
+    with pytest.raises(ValueError, match="last linear layer, and ReLU has none"):
+        models.classifier(nn.ReLU())

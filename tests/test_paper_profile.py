@@ -69,6 +69,19 @@ def test_the_published_perturbed_network_can_be_spawned(tmp_path):
     assert fingerprint_of(twins[1]) != fingerprint_of(parent.final)
 
 
+def test_the_published_network_can_be_fine_tuned_from_a_hundred_classes_to_ten():
+    """A sixteenth of the channels; all but the last layer fits."""
+    published = PROFILE["butterfly-finetuning"]
+    spec = models.parse(published["network"], published["width"] // 16)
+    many, few = (models.build(spec, (3, 32, 32), last + 1 - first) for first, last in published["classes"])
+    shapes = [{name: value.shape for name, value in each.state_dict().items()} for each in (many, few)]
+    assert {name for name in shapes[0] if shapes[0][name] != shapes[1][name]} == models.classifier(few)
+    assert [{each[name][0] for name in models.classifier(few)} for each in shapes] == [{100}, {10}]
+    first = TrainConfig(**published["training"] | published["pretraining"], precision=published["precision"])
+    assert max(published["lengths"]) == first.steps
+    assert first.warmup / first.steps == 0.025
+
+
 def test_pushes_come_at_the_published_shares_of_training():
     published = PROFILE["butterfly-onset"]
     steps = published["training"]["steps"]

@@ -14,8 +14,8 @@ __all__ = [
     "disattenuated", "draw_members", "grand", "grand_last_layer", "harder", "identify", "input_gradients",
     "mean_over_replicates", "memorisation", "permutation_test", "places", "pointwise", "predict", "prediction_depth",
     "principal_components", "prototype_distance", "ranks", "reliability", "reproduced", "runs_needed",
-    "self_prototype_distance", "sensitive_examples", "shuffle_classes", "spearman_brown", "split_half", "tie_share",
-    "unanimity", "vog", "welch_test", "within_classes",
+    "self_prototype_distance", "sensitive_examples", "shuffle_classes", "spearman_brown", "split_by_orders",
+    "split_half", "tie_share", "unanimity", "vog", "welch_test", "within_classes",
 ]  # fmt: skip
 
 from lmc_lib.difficulty.contrast import LEVEL, Halves, compare_halves, places, reproduced
@@ -31,6 +31,7 @@ from lmc_lib.difficulty.correlation import (
     reliability,
     runs_needed,
     spearman_brown,
+    split_by_orders,
     split_half,
     tie_share,
 )

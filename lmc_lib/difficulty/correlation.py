@@ -6,10 +6,12 @@ are averaged: many scores are counts, and most examples share theirs.
 
 __all__ = [
     "Components", "Correlations", "correlations", "cross_correlation", "different_scores", "disattenuated",
-    "principal_components", "ranks", "reliability", "runs_needed", "spearman_brown", "split_half", "tie_share",
+    "principal_components", "ranks", "reliability", "runs_needed", "spearman_brown", "split_by_orders", "split_half",
+    "tie_share",
 ]  # fmt: skip
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -207,15 +209,36 @@ def split_half(
         ValueError: if there is a single replicate, or a value is missing or infinite.
     """
     _check_replicates(stack, 2, "a split into halves")
+    orders = np.stack([rng.permutation(len(stack)) for _ in range(splits)])
+    return split_by_orders(stack, orders, range(1, len(stack) // 2 + 1))
+
+
+def split_by_orders(
+    stack: Float[ndarray, "replicates examples"], orders: Int[ndarray, "splits _"], runs: Sequence[int]
+) -> Float[ndarray, "{len(orders)} {len(runs)}"]:
+    """The reliability of means over some numbers of runs, as :func:`split_half`, by given orders of the replicates.
+
+    Orders of some of the replicates give what is measured without the others, by the same splits otherwise.
+
+    Args:
+        stack: a score, one row a replicate.
+        orders: in each row different replicates, at least twice as many as runs are averaged.
+        runs: the numbers of runs to average.
+
+    Raises:
+        ValueError: if an order is too short, or a value is missing or infinite.
+    """
     if not np.isfinite(stack).all():
         raise ValueError("a value is missing or infinite, and has no mean; infinity is a convention for never-learned")
-    curves = np.empty((splits, len(stack) // 2))
-    for curve in curves:
-        shuffled = stack[rng.permutation(len(stack))]
-        for runs in range(1, len(curve) + 1):
-            halves = shuffled[:runs].mean(0, keepdims=True), shuffled[runs : 2 * runs].mean(0, keepdims=True)
-            curve[runs - 1] = correlations(*halves).values[0, 0]
-    return curves
+    if max(runs) * 2 > orders.shape[1]:
+        raise ValueError(f"two means over {max(runs)} runs need {2 * max(runs)} replicates, got {orders.shape[1]}")
+    means = np.stack([[[stack[order[:n]].mean(0), stack[order[n : 2 * n]].mean(0)] for n in runs] for order in orders])
+    placed = ranks(means)
+    centred = placed - placed.mean(-1, keepdims=True)
+    lengths = np.linalg.norm(centred, axis=-1)
+    with np.errstate(invalid="ignore"):  # where all values are equal there is no correlation: NaN
+        result: ndarray = (centred[..., 0, :] * centred[..., 1, :]).sum(-1) / (lengths[..., 0] * lengths[..., 1])
+    return result.clip(-1.0, 1.0)
 
 
 def principal_components(scores: Float[ndarray, "scores examples"], *, anchor: int = 0) -> Components:

@@ -29,7 +29,7 @@ def predict(
     inputs: Float[Tensor, "examples ..."],
     *,
     mode: str,
-    batch_size: int = 1024,
+    batch_size: int = 256,
     seed: int = 0,
 ) -> Float[Tensor, "examples classes"]:
     """The logits of a network, in float64 on the CPU.

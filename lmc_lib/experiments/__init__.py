@@ -1,20 +1,31 @@
 """The compositions that notebooks share: train these replicas, measure these pairs, through the store."""
 
 __all__ = [
-    "METHODS", "SAMPLES", "SEARCHES", "SIMPLEX_METHODS", "Cell", "ChainSpec", "Chains", "ChildSpec", "ContrastSpec",
-    "Contrasts", "FeatureSpec", "FingerprintSpec", "Fingerprints", "Matchings", "MatchingsSpec", "Measurements",
-    "Origin", "PairSpec", "Planned", "PrunedPairSpec", "PrunedPairs", "PrunedSpec", "RunSpec", "Scores", "ScoresSpec",
-    "SimplexSpec", "Simplices", "Spec", "Trajectories", "TrajectoryPairSpec", "TransportSpec", "Transports",
-    "TwinSpec", "Twins", "alignment_evidence", "architecture", "chain_specs", "contrast_evidence", "contrast_specs",
-    "direction_evidence", "distance_evidence", "evidence", "fill", "fingerprint_evidence", "growth_exponents",
-    "hyperparameter_evidence", "limit_evidence", "limit_pairs", "listed", "measure", "measure_chains",
-    "measure_contrasts", "measure_fingerprints", "measure_limits", "measure_pruned", "measure_simplices",
+    "METHODS", "PUBLISHED", "SAMPLES", "SEARCHES", "SIMPLEX_METHODS", "Agreement", "AgreementSpec", "Cell",
+    "ChainSpec", "Chains", "Checkpoint", "ChildSpec", "ContrastSpec", "Contrasts", "FeatureSpec", "FingerprintSpec",
+    "Fingerprints", "Matchings", "MatchingsSpec", "Measurements", "Origin", "PairSpec", "Planned", "PrunedPairSpec",
+    "PrunedPairs", "PrunedSpec", "Reliability", "ReliabilitySpec", "RunSpec", "ScoreTableSpec", "Scores",
+    "ScoresSpec", "SimplexSpec", "Simplices", "Spec", "Trajectories", "TrajectoryPairSpec", "TransportSpec",
+    "Transports", "TwinSpec", "Twins", "agreement_evidence", "alignment_evidence", "architecture", "chain_specs",
+    "contrast_evidence", "contrast_specs", "direction_evidence", "distance_evidence", "evidence", "fill",
+    "fine_tuned", "finetuning_evidence", "fingerprint_evidence", "growth_exponents", "hyperparameter_evidence",
+    "limit_evidence", "limit_pairs", "listed", "measure", "measure_agreement", "measure_chains", "measure_contrasts",
+    "measure_fingerprints", "measure_limits", "measure_pruned", "measure_reliability", "measure_simplices",
     "measure_trajectories", "measure_transports", "measure_twins", "obtain", "obtain_child", "obtain_pair",
     "obtain_run", "obtain_sequence", "onset_evidence", "origin", "pairs", "pruned_evidence", "pruned_pairs",
-    "read_scores", "replicas", "representation_evidence", "score_specs", "simplex_specs", "simplices_evidence",
-    "start_evidence", "trajectory_evidence", "trajectory_pairs", "transports", "twin_grid",
+    "read_scores", "reliability_evidence", "replicas", "representation_evidence", "score_specs", "score_table",
+    "simplex_specs", "simplices_evidence", "start_evidence", "trajectory_evidence", "trajectory_pairs", "transports",
+    "twin_grid",
 ]  # fmt: skip
 
+from lmc_lib.experiments.agreement import (
+    Agreement,
+    AgreementSpec,
+    ScoreTableSpec,
+    agreement_evidence,
+    measure_agreement,
+    score_table,
+)
 from lmc_lib.experiments.butterfly import (
     alignment_evidence,
     direction_evidence,
@@ -33,6 +44,7 @@ from lmc_lib.experiments.contrasts import (
     contrast_specs,
     measure_contrasts,
 )
+from lmc_lib.experiments.finetuning import fine_tuned, finetuning_evidence
 from lmc_lib.experiments.fingerprints import Fingerprints, FingerprintSpec, fingerprint_evidence, measure_fingerprints
 from lmc_lib.experiments.limits import (
     SEARCHES,
@@ -52,7 +64,14 @@ from lmc_lib.experiments.pruned_barriers import (
     pruned_evidence,
     pruned_pairs,
 )
-from lmc_lib.experiments.runs import RunSpec, architecture, obtain_run, replicas
+from lmc_lib.experiments.reliability import (
+    PUBLISHED,
+    Reliability,
+    ReliabilitySpec,
+    measure_reliability,
+    reliability_evidence,
+)
+from lmc_lib.experiments.runs import Checkpoint, RunSpec, architecture, obtain_run, replicas
 from lmc_lib.experiments.scores import SAMPLES, Scores, ScoresSpec, read_scores, score_specs
 from lmc_lib.experiments.simplices import (
     SIMPLEX_METHODS,

@@ -1,7 +1,8 @@
 """Training runs as values: what defines a replica, and how to obtain its trajectory."""
 
 __all__ = [
-    "RunSpec", "architecture", "dataset", "device", "groups", "obtain_run", "replicas", "train_run", "trained",
+    "Checkpoint", "RunSpec", "architecture", "dataset", "device", "groups", "obtain_run", "replicas", "train_run",
+    "trained",
     "trajectory_of",
 ]  # fmt: skip
 
@@ -20,12 +21,36 @@ from lmc_lib.models import ModelSpec
 from lmc_lib.state import State
 from lmc_lib.store import Entry, Result, Store
 from lmc_lib.symmetry import PermutationSpec
-from lmc_lib.training import Checkpoint, Diverged, TrainConfig, Trajectory
+from lmc_lib.training import Diverged, TrainConfig, Trajectory
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The weights of a training after a number of updates.
+
+    Attributes:
+        run: the training.
+        step: the number of updates; one after which it keeps a checkpoint.
+    """
+
+    run: "RunSpec"
+    step: int
+
+    def __post_init__(self) -> None:
+        kept = sorted({*self.run.save_at, *self.run.spawn_at, self.run.train.steps})
+        if self.step not in kept:
+            raise ValueError(
+                f"no checkpoint at step {self.step}: the training keeps one at {', '.join(map(str, kept))} (save_at)"
+            )
 
 
 @dataclass(frozen=True)
 class RunSpec:
     """All that defines a trained network.
+
+    A training begins at random weights or, when it fine-tunes a pre-trained network, at a checkpoint of another
+    training. Then its last layer is drawn anew all the same, since it tells other classes apart, and the optimiser
+    begins afresh.
 
     Attributes:
         model: the architecture.
@@ -36,6 +61,7 @@ class RunSpec:
         save_at: steps after which a checkpoint is kept, besides the last.
         spawn_at: steps after which a checkpoint and what the optimiser remembers are kept, so that children can start
             there.
+        pretrained: the checkpoint whose weights it begins with, all but those of the last layer; none if None.
     """
 
     VERSION: ClassVar[int] = 1
@@ -48,6 +74,13 @@ class RunSpec:
     order_seed: int = 0
     save_at: tuple[int, ...] = ()
     spawn_at: tuple[int, ...] = ()
+    pretrained: Checkpoint | None = None
+
+    def __post_init__(self) -> None:
+        if self.pretrained is not None and self.pretrained.run.model != self.model:
+            raise ValueError(
+                f"a pre-trained network is fine-tuned as it is: it is {self.pretrained.run.model}, not {self.model}"
+            )
 
     @property
     def label(self) -> str:
@@ -56,14 +89,32 @@ class RunSpec:
 
     @property
     def needs(self) -> tuple[Spec, ...]:
-        """Nothing: a training begins at random weights."""
-        return ()
+        """The pre-training, if there is one."""
+        return () if self.pretrained is None else (self.pretrained.run,)
 
     def compute(self, store: Store) -> Result:
-        """Trains the network."""
-        return trained(
-            lambda: Trajectory.of(train_run(self, save_at={*self.save_at, *self.spawn_at})), remember=self.spawn_at
-        )
+        """Trains the network; that its pre-training left the finite numbers is a result too."""
+        try:
+            found = train_run(self, store, save_at={*self.save_at, *self.spawn_at})
+        except Diverged as error:
+            return Result({"diverged": {"step": error.step, "loss": str(error.loss), "in": "pre-training"}})
+        return trained(lambda: Trajectory.of(found), remember=self.spawn_at)
+
+
+def _start(spec: RunSpec, model: nn.Module, store: Store) -> State:
+    """The weights at which a training begins."""
+    drawn = models.initialise(model, generator=rng.stream(spec.init_seed, "initial weights"))
+    if spec.pretrained is None:
+        return drawn
+    before = obtain_run(store, spec.pretrained.run).at(spec.pretrained.step)
+    body = {name: value for name, value in before.items() if name not in models.classifier(model)}
+    for name, value in body.items():
+        if value.shape != drawn[name].shape:
+            raise ValueError(
+                f"{name} is {list(value.shape)} in the pre-trained network, but {list(drawn[name].shape)} for "
+                f"{spec.data.name}: images of another size or number of channels need another network"
+            )
+    return drawn | body
 
 
 def replicas(
@@ -90,16 +141,20 @@ def obtain_run(store: Store, spec: RunSpec) -> Trajectory:
     return trajectory_of(obtain(store, spec))
 
 
-def train_run(spec: RunSpec, *, save_at: Collection[int] = ()) -> Iterator[Checkpoint]:
-    """Trains the network of a run here and now, without a store, and yields each checkpoint as it comes.
+def train_run(spec: RunSpec, store: Store, *, save_at: Collection[int] = ()) -> Iterator[training.Checkpoint]:
+    """Trains the network of a run here and now, and yields each checkpoint as it comes; none is stored.
+
+    Args:
+        spec: the run.
+        store: where its pre-training is, if it has one.
+        save_at: steps after which there is a checkpoint, besides the last.
 
     Raises:
-        Diverged: if the training left the finite numbers, when it gets there.
+        Diverged: if the training left the finite numbers, when it gets there; if the pre-training did, at once.
     """
     model = architecture(spec)
-    start = models.initialise(model, generator=rng.stream(spec.init_seed, "initial weights"))
     where = device(spec.train)
-    state = {name: value.to(where) for name, value in start.items()}
+    state = {name: value.to(where) for name, value in _start(spec, model, store).items()}
     split = dataset(spec.data).train
     return training.checkpoints(model, state, split, spec.train, seed=spec.order_seed, save_at=save_at)
 
@@ -160,7 +215,7 @@ def groups(model: ModelSpec, data: DataSpec, dtype: torch.dtype) -> PermutationS
     return symmetry.permutation_spec(network, loaded.train.inputs[:1].to(dtype))
 
 
-@functools.lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=4)
 def dataset(spec: DataSpec) -> Dataset:
     """Loads a data set once a process."""
     return data.load(spec)

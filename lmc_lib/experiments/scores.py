@@ -66,19 +66,18 @@ class ScoresSpec:
 
     @property
     def needs(self) -> tuple[Spec, ...]:
-        """Nothing: the network is trained here."""
-        return ()
+        """The pre-training of the network, if there is one; the network itself is trained here."""
+        return self.run.needs
 
     def compute(self, store: Store) -> Result:
         """Trains the network and scores its examples."""
-        del store
         here = setting(
             self.run, train_examples=None, test_examples=self.test_examples, matching_examples=1, reset_examples=1
         )
         samples = {name: _Sample(self, here, split) for name, split in here.splits.items()}
 
         try:
-            for checkpoint in train_run(self.run, save_at=self.checkpoints):
+            for checkpoint in train_run(self.run, store, save_at=self.checkpoints):
                 for each in samples.values():
                     each.visit(checkpoint.step, checkpoint.state)
         except Diverged as error:

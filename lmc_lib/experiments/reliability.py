@@ -1,0 +1,211 @@
+"""How far scores of examples agree between networks, and how many networks it takes to make them stable."""
+
+__all__ = ["PUBLISHED", "Reliability", "ReliabilitySpec", "measure_reliability", "reliability_evidence"]
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from jaxtyping import Float, Int
+from numpy import ndarray
+
+from lmc_lib import difficulty, rng
+from lmc_lib.claims import Estimate, estimate, estimate_by_jackknife
+from lmc_lib.experiments.collecting import as_matrix
+from lmc_lib.experiments.runs import dataset
+from lmc_lib.experiments.scores import SAMPLES, ScoresSpec, read_scores
+from lmc_lib.experiments.setting import rounded
+from lmc_lib.experiments.spec import Spec, obtain
+from lmc_lib.store import Result, Store
+
+# The scores for which the authors' notebooks show numbers.
+PUBLISHED = tuple(
+    f"{when} {what}" for when in ("mean", "final") for what in ("confidence", "loss", "max_confidence", "accuracy")
+)
+
+
+@dataclass(frozen=True)
+class ReliabilitySpec:
+    """All that defines the agreement of networks about examples.
+
+    Attributes:
+        scored: the networks, of one architecture.
+        orders: random orders of the networks for split halves.
+        shuffled: whether the examples are shuffled within their class, in each network otherwise: what is left of the
+            agreement is between classes.
+        seed: stream of the orders and of the shuffles.
+    """
+
+    noun: ClassVar[str] = "reliabilities"
+
+    scored: tuple[ScoresSpec, ...]
+    orders: int = 10
+    shuffled: bool = False
+    seed: int = 0
+
+    @property
+    def label(self) -> str:
+        """The architecture."""
+        return self.scored[0].label
+
+    @property
+    def needs(self) -> tuple[Spec, ...]:
+        """The scores of all networks."""
+        return self.scored
+
+    def compute(self, store: Store) -> Result:
+        """Compares all pairs of networks, and means over some with means over others."""
+        found = read_scores(store, self.scored)
+        stream = rng.numpy_stream(self.seed, "reliability")
+        count = len(found.values["train"])
+        orders = np.stack([stream.permutation(count) for _ in range(self.orders)])
+        samples = {}
+        for sample in SAMPLES:
+            classes = getattr(dataset(self.scored[0].run.data), sample).labels.numpy()
+            shuffles = [_within(classes, stream) if self.shuffled else slice(None) for _ in range(count)]
+            samples[sample] = {
+                name: _agreement(
+                    np.stack([row[rows] for row, rows in zip(found.stack(sample, name), shuffles, strict=True)]),
+                    orders,
+                    leave_out=name in PUBLISHED,
+                )
+                for name in found.names
+            }
+        return Result({"networks": count, "diverged": list(found.diverged), "runs": _runs(count), "samples": samples})
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """The agreement of networks about examples, by sample and score.
+
+    Attributes:
+        networks: how many networks there are.
+        diverged: which of those that were asked for have no scores.
+        runs: the numbers of runs over which means were taken.
+        samples: by sample and score what was measured.
+    """
+
+    networks: int
+    diverged: tuple[int, ...]
+    runs: tuple[int, ...]
+    samples: dict[str, dict[str, dict[str, Any]]]
+
+    @property
+    def names(self) -> list[str]:
+        """The scores."""
+        return list(self.samples["test"])
+
+    def matrix(self, sample: str, name: str) -> Float[ndarray, "networks networks"]:
+        """Rank correlations between networks; NaN on the diagonal."""
+        pairs = [(i, j) for i in range(self.networks) for j in range(i + 1, self.networks)]
+        return as_matrix(self.networks, pairs, np.array(self.samples[sample][name]["pairs"], dtype=float))
+
+    def single(self, sample: str, name: str, *, seed: int) -> Estimate:
+        """The reliability of a single network: the mean rank correlation between two."""
+        return estimate(
+            self.matrix(sample, name), rng=rng.numpy_stream(seed, "bootstrap", sample, name), statistic="mean"
+        )
+
+    def ties(self, sample: str, name: str) -> float:
+        """The share of examples whose score by one network is that of another example; the mean over networks."""
+        return float(self.samples[sample][name]["ties"])
+
+    def averaged(self, sample: str, name: str) -> Float[ndarray, " runs"]:
+        """The rank correlation of means over some networks with means over as many others, by ``runs``."""
+        return np.array(self.samples[sample][name]["halves"], dtype=float)
+
+    def predicted(self, sample: str, name: str) -> Float[ndarray, " runs"]:
+        """The same by the law of Spearman and Brown, from single networks."""
+        own = float(np.nanmean(self.matrix(sample, name)))
+        return np.array([difficulty.spearman_brown(own, count) for count in self.runs])
+
+    def departure(self, sample: str, names: Iterable[str]) -> Estimate:
+        """The largest distance between what is measured and the law, over scores and numbers of runs.
+
+        The jackknife leaves out one network after the other.
+        """
+        chosen = list(names)
+        matrices = {name: self.matrix(sample, name) for name in chosen}
+        without = [
+            max(
+                self._distance(np.delete(np.delete(matrices[name], gone, 0), gone, 1), sample, name, gone)
+                for name in chosen
+            )
+            for gone in range(self.networks)
+        ]
+        whole = max(self._distance(matrices[name], sample, name, None) for name in chosen)
+        return estimate_by_jackknife(whole, np.array(without))
+
+    def _distance(self, matrix: ndarray, sample: str, name: str, gone: int | None) -> float:
+        here = self.samples[sample][name]
+        halves = here["halves"] if gone is None else here["without"][gone]
+        own = float(np.nanmean(matrix))
+        law = np.array([difficulty.spearman_brown(own, count) for count in self.runs])
+        return float(np.abs(np.array(halves, dtype=float) - law).max())
+
+
+def measure_reliability(store: Store, spec: ReliabilitySpec) -> Reliability:
+    """Collects what was measured; call ``fill`` before to compute in parallel."""
+    values = obtain(store, spec).values
+    return Reliability(values["networks"], tuple(values["diverged"]), tuple(values["runs"]), values["samples"])
+
+
+def reliability_evidence(found: Reliability, sample: str, *, seed: int) -> dict[str, Estimate]:
+    """The estimates that the criterion asks for.
+
+    Returns:
+        The reliability of a single network by the scores ``"mean confidence"``, ``"mean accuracy"``, ``"final
+        confidence"`` and ``"final accuracy"``; ``"first"``, ``"second"`` and ``"third"``: by how much each of these is
+        above the next; ``"departure"``: the largest distance from the law of Spearman and Brown over the scores with
+        published numbers.
+    """
+    order = ["mean confidence", "mean accuracy", "final confidence", "final accuracy"]
+    single = {name: found.single(sample, name, seed=seed) for name in order}
+    steps = {
+        place: estimate(
+            found.matrix(sample, above) - found.matrix(sample, below),
+            rng=rng.numpy_stream(seed, "bootstrap", sample, place),
+            statistic="mean",
+        )
+        for place, above, below in zip(("first", "second", "third"), order[:-1], order[1:], strict=True)
+    }
+    return single | steps | {"departure": found.departure(sample, PUBLISHED)}
+
+
+def _runs(count: int) -> list[int]:
+    """Numbers of runs, evenly spaced on a logarithmic axis, of which two means fit in all networks but one."""
+    largest = (count - 1) // 2
+    return sorted({round(each) for each in np.geomspace(1, largest, 6)}) if largest else []
+
+
+def _agreement(
+    stack: Float[ndarray, "networks examples"], orders: Int[ndarray, "orders networks"], *, leave_out: bool
+) -> dict[str, Any]:
+    matrix = difficulty.correlations(stack).values
+    runs = _runs(len(stack))
+    left_out = range(len(stack)) if leave_out else ()
+    without = [np.stack([order[order != gone] for order in orders]) for gone in left_out]
+    return {
+        "pairs": _or_none(matrix[np.triu_indices(len(stack), 1)]),
+        "ties": rounded(float(np.mean([difficulty.tie_share(row) for row in stack]))),
+        "halves": _curve(stack, orders, runs),
+        "without": [_curve(stack, each, runs) for each in without],
+    }
+
+
+def _curve(stack: ndarray, orders: ndarray, runs: list[int]) -> list[float | None]:
+    return _or_none(difficulty.split_by_orders(stack, orders, runs).mean(0))
+
+
+def _or_none(values: ndarray) -> list[float | None]:
+    """Numbers for JSON, which knows no NaN: where all examples have one value, there is no correlation."""
+    return [rounded(float(each)) if np.isfinite(each) else None for each in values]
+
+
+def _within(classes: Int[ndarray, " examples"], stream: np.random.Generator) -> Int[ndarray, " examples"]:
+    """An order that exchanges examples of the same class."""
+    rows = np.arange(len(classes))
+    for each in np.unique(classes):
+        rows[classes == each] = stream.permutation(rows[classes == each])
+    return rows
