@@ -1,16 +1,16 @@
 """Figures of the book. Each function draws arrays on an ``Axes`` and returns it; nothing here computes a result."""
 
 __all__ = [
-    "LABELS", "STYLE", "along_steps", "barriers_against_width", "barriers_of_pairs", "compositions",
-    "correlation_map", "divergence", "forest", "gallery", "growth", "interpolation_curves", "loadings", "matrix",
-    "reliabilities", "scatter", "stability", "triangle",
+    "LABELS", "STYLE", "accuracies", "along_steps", "barriers_against_width", "barriers_of_pairs", "compositions",
+    "correlation_map", "divergence", "forest", "gallery", "growth", "interpolation_curves", "loadings", "manhattan",
+    "matrix", "reliabilities", "scatter", "stability", "triangle",
 ]  # fmt: skip
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import seaborn as sns
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from matplotlib.axes import Axes
 from matplotlib.colors import BoundaryNorm
 from numpy import ndarray
@@ -484,7 +484,7 @@ def loadings(ax: Axes, names: Sequence[str], components: Mapping[str, Float[ndar
 
 
 def gallery(
-    axes: Sequence[Axes], images: Float[ndarray, "images channels height width"], titles: Sequence[str]
+    axes: Iterable[Axes], images: Float[ndarray, "images channels height width"], titles: Sequence[str]
 ) -> None:
     """Draws one image an axis, with its title; axes without an image stay empty.
 
@@ -493,12 +493,85 @@ def gallery(
         images: the images, of any range: each is drawn from its darkest to its brightest value.
         titles: what stands above each.
     """
-    for ax in axes:
+    row = list(axes)
+    for ax in row:
         ax.axis("off")
-    for ax, image, title in zip(axes, images, titles, strict=False):
+    for ax, image, title in zip(row, images, titles, strict=False):
         shown = (image - image.min()) / max(float(np.ptp(image)), 1e-12)
         ax.imshow(shown[0] if len(shown) == 1 else shown.transpose(1, 2, 0), cmap="gray")
         ax.set_title(title, fontsize=8)
+
+
+def manhattan(
+    ax: Axes,
+    strength: Float[ndarray, " examples"],
+    classes: Int[ndarray, " examples"],
+    marked: Sequence[int] = (),
+    *,
+    ylabel: str,
+) -> Axes:
+    """Draws the test of every example, sorted by class: upwards for one sign of the difference, else downwards.
+
+    Args:
+        ax: where to draw.
+        strength: for each example minus the decimal logarithm of its p, with the sign of the difference.
+        classes: the class of each example.
+        marked: the examples that stand out.
+        ylabel: what is drawn, and what upwards means.
+    """
+    place = np.empty(len(classes), dtype=int)
+    place[classes.argsort(kind="stable")] = np.arange(len(classes))
+    names, counts = np.unique(classes, return_counts=True)
+    tone = np.searchsorted(names, classes) % 2
+    rest = ~np.isin(np.arange(len(classes)), marked)
+    for each, colour in enumerate(("0.35", "0.65")):
+        kept = rest & (tone == each)
+        ax.scatter(place[kept], strength[kept], color=colour, s=6, linewidths=0)
+    if not rest.all():
+        ax.scatter(place[~rest], strength[~rest], color=_PALETTE[3], marker="D", s=9, linewidths=0)
+    middles = counts.cumsum() - counts / 2.0
+    ax.set_xticks(middles, [str(name) for name in names])
+    ax.set_xlabel("examples, sorted by class")
+    ax.set_ylabel(ylabel)
+    ax.yaxis.set_major_formatter(lambda value, _: f"{abs(value):g}")
+    _show_zero(ax)
+    return ax
+
+
+def accuracies(
+    ax: Axes,
+    sizes: Sequence[int],
+    curves: Mapping[str, Sequence[tuple[float, float, float]]],
+    *,
+    chance: float,
+    xlabel: str,
+    ylabel: str,
+) -> Axes:
+    """Draws accuracies against a number on a logarithmic axis, with 95 % intervals, and the accuracy of guessing.
+
+    Args:
+        ax: where to draw.
+        sizes: the numbers, rising.
+        curves: for each line, by its label, value and interval at each number.
+        chance: the accuracy of guessing.
+        xlabel: what the numbers are.
+        ylabel: what the accuracy is of.
+    """
+    for place, (label, rows) in enumerate(curves.items()):
+        values, low, high = np.array(rows).T
+        shift = 1.0 + 0.05 * (place - (len(curves) - 1) / 2.0)
+        ax.errorbar(
+            np.array(sizes) * shift, values, yerr=[values - low, high - values],
+            color=_SERIES[place], marker="osD^vX"[place], markersize=5, capsize=3, label=label,
+        )  # fmt: skip
+    ax.axhline(chance, color="0.3", linewidth=1.0, linestyle=":")
+    ax.annotate("chance", (0.99, chance), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=9)
+    ax.set_xscale("log")
+    ax.set_xticks(list(sizes), [str(size) for size in sizes])
+    ax.minorticks_off()
+    ax.set_xlabel(xlabel)
+    ax.set_ylabel(ylabel)
+    return ax
 
 
 def growth(ax: Axes, sizes: Sequence[int], seconds: Mapping[str, Sequence[float]], *, xlabel: str) -> Axes:

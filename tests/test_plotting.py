@@ -325,3 +325,49 @@ def test_a_forest_has_a_row_for_each_ratio_from_the_top_down(ax):
     np.testing.assert_allclose([segment[:, 0] for segment in intervals], [[2.0, 9.0], [0.3, 1.1]])
     assert [label.get_text() for label in ax.get_yticklabels()] == ["wide", "decay"]
     assert ax.get_xscale() == "log"
+
+
+# -- examples ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_manhattan_plot_sorts_examples_by_class_and_marks_some(ax):
+    strength, classes = draw(30) - 0.5, np.arange(30) % 3 + 5
+    plotting.manhattan(ax, strength, classes, [4, 9], ylabel="harder for A")
+    points = np.concatenate([each.get_offsets() for each in ax.collections])
+    order = np.argsort(classes, kind="stable")
+    np.testing.assert_array_equal(points[points[:, 0].argsort(), 1], strength[order])
+    marked = ax.collections[-1].get_offsets()
+    np.testing.assert_array_equal(sorted(marked[:, 1]), sorted(strength[[4, 9]]))
+    assert [each.get_text() for each in ax.get_xticklabels()] == ["5", "6", "7"]
+    np.testing.assert_allclose(ax.get_xticks(), [5.0, 15.0, 25.0])
+    assert len({tuple(each.get_facecolor()[0]) for each in ax.collections}) == 3
+
+
+def test_a_manhattan_plot_may_mark_none(ax):
+    plotting.manhattan(ax, draw(6), np.arange(6), ylabel="harder for A")
+    assert sum(len(each.get_offsets()) for each in ax.collections) == 6
+
+
+def test_accuracies_stand_at_their_sizes_with_their_intervals_and_chance(ax):
+    rows = {"chosen": [(0.5, 0.4, 0.7), (0.8, 0.7, 0.9)], "random": [(0.3, 0.2, 0.4), (0.5, 0.4, 0.6)]}
+    plotting.accuracies(ax, (1, 10), rows, chance=0.25, xlabel="examples", ylabel="accuracy")
+    bars = [each for each in ax.containers if isinstance(each, ErrorbarContainer)]
+    for bar, (label, values) in zip(bars, rows.items(), strict=True):
+        assert bar.get_label() == label
+        np.testing.assert_allclose(bar[0].get_ydata(), [each[0] for each in values])
+        ends = np.array([segment[:, 1] for segment in bar[2][0].get_segments()])
+        np.testing.assert_allclose(ends, [each[1:] for each in values])
+        np.testing.assert_allclose(bar[0].get_xdata(), [1, 10], rtol=0.06)
+    assert heights(ax) == [0.25]
+    assert ax.get_xscale() == "log"
+
+
+def test_a_gallery_shows_each_image_and_leaves_other_places_empty():
+    figure, axes = plt.subplots(1, 3)
+    images = draw(2, 1, 4, 4)
+    plotting.gallery(axes, images, ["first", "second"])
+    assert [len(each.get_images()) for each in axes] == [1, 1, 0]
+    shown = axes[1].get_images()[0].get_array()
+    np.testing.assert_allclose(shown, (images[1, 0] - images[1].min()) / np.ptp(images[1]))
+    assert axes[0].get_title() == "first"
+    plt.close(figure)

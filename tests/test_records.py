@@ -213,6 +213,39 @@ def butterfly_finetuning(records, name):
             yield value[-1] if kind == "distance" else value
 
 
+def label(scores):
+    """The name of an architecture, from the description of its first replicate."""
+    model = scores["run"]["model"]
+    depth = model["depth"]
+    names = {"mlp": f"MLP, {depth} hidden layers", "vgg": f"VGG-{depth}", "resnet": f"ResNet-{depth}"}
+    return f"{names[model['family']]}, width {model['width']}"
+
+
+def difficulty_inductive_bias(records, name):
+    """What was measured on all replicates of two architectures, without leaving one out."""
+    what, sample, pair = name.split(", ", 2)
+    for record in records.values():
+        spec = record["spec"]
+        same = {"out-of-sample": "test", "in-sample": "train"}[sample] == spec.get("sample", "test")
+        if same and f"{label(spec['first'])} and {label(spec['second'])}" == pair:
+            yield record["values"]["halves"][what][0]
+
+
+def difficulty_fingerprint(records, name):
+    """The mean over the replicates that were set aside."""
+    variant, size, how = re.search(r"^share told right, (.+), (\d+) (\w+)$", name).groups()
+    wanted = {"architectures, by place": {"places": True}, "architectures, in-sample": {"sample": "train"}}
+    wanted |= {"families": {}, "architectures": {}, "names exchanged": {"shuffled": True}}
+    plain = {"places": False, "sample": "test", "shuffled": False}
+    for record in records.values():
+        spec = plain | record["spec"]
+        by_family = len(record["values"]["names"]) < len(spec["networks"])
+        same = all(spec[key] == (plain | wanted[variant])[key] for key in plain)
+        if same and by_family == (variant == "families"):
+            place = spec.get("sizes", [1, 2, 3, 5, 10, 20, 50]).index(int(size))
+            yield np.mean([row[place] for row in record["values"][how]])
+
+
 def test_headline_numbers_follow_from_the_records(content):
     claim = content["report"]["claim"].replace("-", "_")
     of_claim = globals().get(claim, butterfly)

@@ -8,15 +8,17 @@ replicate.
 """
 
 __all__ = [
-    "NEVER_LEARNED", "POINTWISE", "SCORES", "VOG", "Components", "Correlations", "History", "Learning",
-    "MixedSamples", "Moments", "Sensitivity", "agreement", "all_correct", "c_score", "consensus", "correlations",
-    "cross_correlation", "different_scores", "disattenuated", "draw_members", "grand", "grand_last_layer", "harder",
-    "input_gradients", "mean_over_replicates", "memorisation", "permutation_test", "pointwise", "predict",
-    "prediction_depth", "principal_components", "prototype_distance", "ranks", "reliability", "runs_needed",
-    "self_prototype_distance", "spearman_brown", "split_by_orders", "split_half", "tie_share", "unanimity", "vog",
-    "welch_test", "within_classes",
+    "LEVEL", "NEVER_LEARNED", "POINTWISE", "SCORES", "VOG", "Components", "Correlations", "Halves", "History",
+    "Identified", "Learning", "MixedSamples", "Moments", "Sensitivity", "agreement", "all_correct", "c_score",
+    "compare_halves", "consensus", "correlations", "cross_correlation", "cross_identify", "different_scores",
+    "disattenuated", "draw_members", "grand", "grand_last_layer", "harder", "identify", "input_gradients",
+    "mean_over_replicates", "memorisation", "permutation_test", "places", "pointwise", "predict", "prediction_depth",
+    "principal_components", "prototype_distance", "ranks", "reliability", "reproduced", "runs_needed",
+    "self_prototype_distance", "sensitive_examples", "shuffle_classes", "spearman_brown", "split_by_orders",
+    "split_half", "tie_share", "unanimity", "vog", "welch_test", "within_classes",
 ]  # fmt: skip
 
+from lmc_lib.difficulty.contrast import LEVEL, Halves, compare_halves, places, reproduced
 from lmc_lib.difficulty.correlation import (
     Components,
     Correlations,
@@ -33,6 +35,7 @@ from lmc_lib.difficulty.correlation import (
     split_half,
     tie_share,
 )
+from lmc_lib.difficulty.fingerprint import Identified, cross_identify, identify, sensitive_examples, shuffle_classes
 from lmc_lib.difficulty.gradients import VOG, grand, grand_last_layer, input_gradients, vog, within_classes
 from lmc_lib.difficulty.learning import NEVER_LEARNED, History, Learning
 from lmc_lib.difficulty.moments import Moments

@@ -2,18 +2,20 @@
 
 __all__ = [
     "METHODS", "PUBLISHED", "SAMPLES", "SEARCHES", "SIMPLEX_METHODS", "Agreement", "AgreementSpec", "Cell",
-    "ChainSpec", "Chains", "Checkpoint", "ChildSpec", "FeatureSpec", "Matchings", "MatchingsSpec", "Measurements",
-    "Origin", "PairSpec", "Planned", "PrunedPairSpec", "PrunedPairs", "PrunedSpec", "Reliability", "ReliabilitySpec",
-    "RunSpec", "ScoreTableSpec", "Scores", "ScoresSpec", "SimplexSpec", "Simplices", "Spec", "Trajectories",
-    "TrajectoryPairSpec", "TransportSpec", "Transports", "TwinSpec", "Twins", "agreement_evidence",
-    "alignment_evidence", "architecture", "chain_specs", "direction_evidence", "distance_evidence", "evidence",
-    "fill", "fine_tuned", "finetuning_evidence", "growth_exponents", "hyperparameter_evidence", "limit_evidence",
-    "limit_pairs", "listed", "measure", "measure_agreement", "measure_chains", "measure_limits", "measure_pruned",
-    "measure_reliability", "measure_simplices", "measure_trajectories", "measure_transports", "measure_twins",
-    "obtain", "obtain_child", "obtain_pair", "obtain_run", "obtain_sequence", "onset_evidence", "origin", "pairs",
-    "pruned_evidence", "pruned_pairs", "read_scores", "reliability_evidence", "replicas", "representation_evidence",
-    "score_specs", "score_table", "simplex_specs", "simplices_evidence", "start_evidence", "trajectory_evidence",
-    "trajectory_pairs", "transports", "twin_grid",
+    "ChainSpec", "Chains", "Checkpoint", "ChildSpec", "ContrastSpec", "Contrasts", "FeatureSpec", "FingerprintSpec",
+    "Fingerprints", "Matchings", "MatchingsSpec", "Measurements", "Origin", "PairSpec", "Planned", "PrunedPairSpec",
+    "PrunedPairs", "PrunedSpec", "Reliability", "ReliabilitySpec", "RunSpec", "ScoreTableSpec", "Scores",
+    "ScoresSpec", "SimplexSpec", "Simplices", "Spec", "Trajectories", "TrajectoryPairSpec", "TransportSpec",
+    "Transports", "TwinSpec", "Twins", "agreement_evidence", "alignment_evidence", "architecture", "chain_specs",
+    "contrast_evidence", "contrast_specs", "direction_evidence", "distance_evidence", "evidence", "fill",
+    "fine_tuned", "finetuning_evidence", "fingerprint_evidence", "growth_exponents", "hyperparameter_evidence",
+    "limit_evidence", "limit_pairs", "listed", "measure", "measure_agreement", "measure_chains", "measure_contrasts",
+    "measure_fingerprints", "measure_limits", "measure_pruned", "measure_reliability", "measure_simplices",
+    "measure_trajectories", "measure_transports", "measure_twins", "obtain", "obtain_child", "obtain_pair",
+    "obtain_run", "obtain_sequence", "onset_evidence", "origin", "pairs", "pruned_evidence", "pruned_pairs",
+    "read_scores", "reliability_evidence", "replicas", "representation_evidence", "score_specs", "score_table",
+    "simplex_specs", "simplices_evidence", "start_evidence", "trajectory_evidence", "trajectory_pairs", "transports",
+    "twin_grid",
 ]  # fmt: skip
 
 from lmc_lib.experiments.agreement import (
@@ -35,7 +37,15 @@ from lmc_lib.experiments.butterfly import (
     start_evidence,
 )
 from lmc_lib.experiments.chains import Chains, ChainSpec, chain_specs, measure_chains
+from lmc_lib.experiments.contrasts import (
+    Contrasts,
+    ContrastSpec,
+    contrast_evidence,
+    contrast_specs,
+    measure_contrasts,
+)
 from lmc_lib.experiments.finetuning import fine_tuned, finetuning_evidence
+from lmc_lib.experiments.fingerprints import Fingerprints, FingerprintSpec, fingerprint_evidence, measure_fingerprints
 from lmc_lib.experiments.limits import (
     SEARCHES,
     FeatureSpec,
