@@ -2,12 +2,12 @@
 
 __all__ = [
     "FLOOR", "VERDICTS", "Claim", "Condition", "Estimate", "Judgement", "Report", "conclude", "estimate",
-    "estimate_of_twins", "highest_ratio", "judge", "judge_parts", "load", "load_all", "mean", "median", "median_ratio",
-    "rank_correlation", "rates_of_rule", "within_correlation",
+    "estimate_by_jackknife", "estimate_of_twins", "highest_ratio", "judge", "judge_parts", "load", "load_all", "mean",
+    "median", "median_ratio", "rank_correlation", "rates_of_rule", "within_correlation",
 ]  # fmt: skip
 
 from lmc_lib.claims.claim import Claim, Condition, load, load_all
-from lmc_lib.claims.interval import Estimate, estimate, estimate_of_twins
+from lmc_lib.claims.interval import Estimate, estimate, estimate_by_jackknife, estimate_of_twins
 from lmc_lib.claims.simulation import rates_of_rule
 from lmc_lib.claims.statistics import (
     FLOOR,

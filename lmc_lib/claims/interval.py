@@ -1,6 +1,6 @@
 """Estimates with bootstrap intervals that respect how the evidence was made."""
 
-__all__ = ["Estimate", "estimate", "estimate_of_twins"]
+__all__ = ["Estimate", "estimate", "estimate_by_jackknife", "estimate_of_twins"]
 
 import math
 import warnings
@@ -28,7 +28,8 @@ class Estimate:
         high: upper end of the interval.
         pairs: number of pairs, of larger sets, or of twins: a network and its child.
         replicas: number of independent networks that make them.
-        size: number of independent networks in each: 2 for pairs, 3 for triples, 1 for twins.
+        size: number of independent networks in each: 2 for pairs, 3 for triples, 1 for twins; 0 for a statistic of
+            the whole set of networks.
     """
 
     value: float
@@ -40,7 +41,9 @@ class Estimate:
 
     @property
     def count(self) -> str:
-        """What the statistic is taken over, as ``"10 pairs of 5 networks"``."""
+        """What the statistic is taken over, as ``"10 pairs of 5 networks"``; of single networks, how many."""
+        if self.size == 0:
+            return f"{self.replicas} networks"
         return f"{self.pairs} {_name(self.size)} of {self.replicas} networks"
 
     @property
@@ -156,6 +159,38 @@ def estimate_of_twins(
         low, high = _interval(len(values[0]), over_parents, rng, resamples)
     count = int((~np.isnan(values[0])).sum())
     return Estimate(overall, low, high, count, len(values[0]), size=1)
+
+
+def estimate_by_jackknife(value: float, without: Float[ndarray, " replicas"]) -> Estimate:
+    r"""A statistic of a whole set of networks with a 95 % interval by the jackknife.
+
+    For statistics that compare one part of the networks with another, as split halves: a bootstrap would put the same
+    network into both parts. With :math:`\theta_{(i)}` the statistic without network :math:`i`, the standard error is
+    :math:`\sqrt{\frac{n - 1}{n} \sum_i (\theta_{(i)} - \bar\theta_{(\cdot)})^2}`, and the interval is that of Student's
+    t with :math:`n - 1` degrees of freedom around the value.
+
+    Args:
+        value: the statistic of all networks.
+        without: the statistic with each network left out in turn, by the same draws where it draws.
+
+    Raises:
+        ValueError: if there are fewer than three networks, or a value is not a number.
+
+    Example:
+        >>> numbers = np.array([1.0, 2.0, 3.0, 6.0])
+        >>> str(estimate_by_jackknife(numbers.mean(), (numbers.sum() - numbers) / 3))
+        '3.000 [-0.437, 6.437]'
+    """
+    from scipy.stats import t  # noqa: PLC0415 -- slow to load, and of no use to workers
+
+    count = len(without)
+    if count < 3:
+        raise ValueError(f"an interval by the jackknife needs at least three networks, got {count}")
+    if not (math.isfinite(value) and np.isfinite(without).all()):
+        raise ValueError("the statistic is not a number, of all networks or without one of them: see its reason")
+    error = math.sqrt((count - 1) / count * float(np.square(without - without.mean()).sum()))
+    reach = float(t.ppf(0.975, count - 1)) * error
+    return Estimate(float(value), float(value) - reach, float(value) + reach, count, count, size=0)
 
 
 def _interval(

@@ -1,17 +1,18 @@
 """The compositions that notebooks share: train these replicas, measure these pairs, through the store."""
 
 __all__ = [
-    "METHODS", "SAMPLES", "SEARCHES", "SIMPLEX_METHODS", "Cell", "ChainSpec", "Chains", "ChildSpec", "FeatureSpec",
-    "Matchings", "MatchingsSpec", "Measurements", "Origin", "PairSpec", "Planned", "PrunedPairSpec", "PrunedPairs",
-    "PrunedSpec", "RunSpec", "Scores", "ScoresSpec", "SimplexSpec", "Simplices", "Spec", "Trajectories",
-    "TrajectoryPairSpec", "TransportSpec", "Transports", "TwinSpec", "Twins", "alignment_evidence", "architecture",
-    "chain_specs", "direction_evidence", "distance_evidence", "evidence", "fill", "growth_exponents",
-    "hyperparameter_evidence", "limit_evidence", "limit_pairs", "listed", "measure", "measure_chains",
-    "measure_limits", "measure_pruned", "measure_simplices", "measure_trajectories", "measure_transports",
-    "measure_twins", "obtain", "obtain_child", "obtain_pair", "obtain_run", "obtain_sequence", "onset_evidence",
-    "origin", "pairs", "pruned_evidence", "pruned_pairs", "read_scores", "replicas", "representation_evidence",
-    "score_specs", "simplex_specs", "simplices_evidence", "start_evidence", "trajectory_evidence", "trajectory_pairs",
-    "transports", "twin_grid",
+    "METHODS", "PLANS", "RECALLS", "SAMPLES", "SEARCHES", "SIMPLEX_METHODS", "Cell", "ChainSpec", "Chains", "ChildSpec",
+    "FeatureSpec", "HeldOutSpec", "Kept", "KeptSpec", "LabelErrors", "LabelErrorsSpec", "Matchings", "MatchingsSpec",
+    "Measurements", "Origin", "PairSpec", "Planned", "PrunedPairSpec", "PrunedPairs", "PrunedSpec", "RunSpec", "Scores",
+    "ScoresSpec", "SimplexSpec", "Simplices", "Spec", "Trajectories", "TrajectoryPairSpec", "TransportSpec",
+    "Transports", "TwinSpec", "Twins", "alignment_evidence", "architecture", "chain_specs", "direction_evidence",
+    "distance_evidence", "evidence", "fill", "growth_exponents", "hyperparameter_evidence", "kept_specs",
+    "label_evidence", "limit_evidence", "limit_pairs", "listed", "measure", "measure_chains", "measure_kept",
+    "measure_label_errors", "measure_limits", "measure_pruned", "measure_simplices", "measure_trajectories",
+    "measure_transports", "measure_twins", "obtain", "obtain_child", "obtain_pair", "obtain_run", "obtain_sequence",
+    "onset_evidence", "origin", "over_networks", "pairs", "pruned_evidence", "pruned_pairs", "pruning_evidence",
+    "read_scores", "replicas", "representation_evidence", "score_specs", "simplex_specs", "simplices_evidence",
+    "start_evidence", "trajectory_evidence", "trajectory_pairs", "transports", "twin_grid",
 ]  # fmt: skip
 
 from lmc_lib.experiments.butterfly import (
@@ -25,6 +26,16 @@ from lmc_lib.experiments.butterfly import (
     start_evidence,
 )
 from lmc_lib.experiments.chains import Chains, ChainSpec, chain_specs, measure_chains
+from lmc_lib.experiments.collecting import over_networks
+from lmc_lib.experiments.kept import PLANS, Kept, KeptSpec, kept_specs, measure_kept, pruning_evidence
+from lmc_lib.experiments.labels import (
+    RECALLS,
+    HeldOutSpec,
+    LabelErrors,
+    LabelErrorsSpec,
+    label_evidence,
+    measure_label_errors,
+)
 from lmc_lib.experiments.limits import (
     SEARCHES,
     FeatureSpec,

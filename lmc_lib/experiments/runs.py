@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from jaxtyping import Int
 from torch import Tensor, nn
 
 from lmc_lib import data, models, rng, symmetry, training
@@ -90,8 +91,15 @@ def obtain_run(store: Store, spec: RunSpec) -> Trajectory:
     return trajectory_of(obtain(store, spec))
 
 
-def train_run(spec: RunSpec, *, save_at: Collection[int] = ()) -> Iterator[Checkpoint]:
+def train_run(
+    spec: RunSpec, *, save_at: Collection[int] = (), rows: Int[Tensor, " kept"] | None = None
+) -> Iterator[Checkpoint]:
     """Trains the network of a run here and now, without a store, and yields each checkpoint as it comes.
+
+    Args:
+        spec: the run.
+        save_at: steps after which to yield a checkpoint, besides the last.
+        rows: the training examples to train on; all if None.
 
     Raises:
         Diverged: if the training left the finite numbers, when it gets there.
@@ -101,6 +109,7 @@ def train_run(spec: RunSpec, *, save_at: Collection[int] = ()) -> Iterator[Check
     where = device(spec.train)
     state = {name: value.to(where) for name, value in start.items()}
     split = dataset(spec.data).train
+    split = split if rows is None else split[rows]
     return training.checkpoints(model, state, split, spec.train, seed=spec.order_seed, save_at=save_at)
 
 
