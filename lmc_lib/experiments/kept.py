@@ -3,7 +3,7 @@
 __all__ = ["PLANS", "Kept", "KeptSpec", "kept_specs", "measure_kept", "predict_after", "pruning_evidence"]
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -28,6 +28,7 @@ PLANS = {
     "random": ("random", False, False),
     "hard of each class": ("hard", True, False),
     "easy of each class": ("easy", True, False),
+    "random of each class": ("random", True, False),
     "hard by shuffled scores": ("hard", False, True),
 }
 
@@ -56,7 +57,7 @@ class KeptSpec:
     policy: str = "random"
     share: float = 1.0
     scored: tuple[ScoresSpec, ...] = ()
-    score: str = "early el2n"
+    score: str = "mean el2n"
     balanced: bool = False
     shuffled: bool = False
     seed: int = 0
@@ -141,10 +142,12 @@ def kept_specs(
     """
     cells = {("random", 1.0): KeptSpec(tuple(runs))}
     for share in sorted({*shares, half}):
-        cells["random", share] = KeptSpec(tuple(runs), "random", share)
         for plan, (policy, balanced, shuffled) in PLANS.items():
-            if policy != "random" and (share == half or not (balanced or shuffled)):
-                cells[plan, share] = KeptSpec(tuple(runs), policy, share, tuple(scored), score, balanced, shuffled)
+            spec = KeptSpec(tuple(runs), "random", share, balanced=balanced)
+            if policy != "random":
+                spec = replace(spec, policy=policy, scored=tuple(scored), score=score, shuffled=shuffled)
+            if share == half or not (balanced or shuffled):
+                cells[plan, share] = spec
     return cells
 
 
@@ -159,17 +162,15 @@ def measure_kept(store: Store, specs: Mapping[tuple[str, float], KeptSpec]) -> K
 
 def pruning_evidence(plenty: Kept, scarce: Kept, *, half: float = 0.5) -> dict[str, Estimate]:
     """The estimates that the parts on kept examples ask for: differences between networks of equal initial weights."""
-    most = {plan: plenty.accuracy(plan, half) for plan in PLANS}
-    few = {plan: scarce.accuracy(plan, half) for plan in PLANS}
-    values = {
-        "hard and all, plenty": most["hard"] - plenty.accuracy("random", 1.0),
-        "hard and random, plenty": most["hard"] - most["random"],
-        "hard and easy, plenty": most["hard"] - most["easy"],
-        "shuffled and random, plenty": most["hard by shuffled scores"] - most["random"],
-        "easy and random, scarce": few["easy"] - few["random"],
-        "easy and hard, scarce": few["easy"] - few["hard"],
-        "shuffled and random, scarce": few["hard by shuffled scores"] - few["random"],
-    }
+    values = {"hard and all, plenty": plenty.accuracy("hard", half) - plenty.accuracy("random", 1.0)}
+    for size, here, (good, bad) in (("plenty", plenty, ("hard", "easy")), ("scarce", scarce, ("easy", "hard"))):
+        for within, ending in (("", ""), (" of each class", ", by class")):
+            first, others, by_chance = (here.accuracy(f"{plan}{within}", half) for plan in (good, bad, "random"))
+            values[f"{good} and random, {size}{ending}"] = first - by_chance
+            values[f"{good} and {bad}, {size}{ending}"] = first - others
+        values[f"shuffled and random, {size}"] = here.accuracy("hard by shuffled scores", half) - here.accuracy(
+            "random", half
+        )
     return {name: over_networks(each) for name, each in values.items()}
 
 

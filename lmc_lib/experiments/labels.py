@@ -58,14 +58,15 @@ class LabelErrorsSpec:
 
     def compute(self, store: Store) -> Result:
         """Ranks the training examples by each score of each network, and of their mean."""
-        data = self.scored[0].run.data
+        labels = dataset(self.scored[0].run.data).train.labels.numpy()
         found = read_scores(store, self.scored)
         values, stream = found.values["train"], rng.numpy_stream(self.seed, "shuffled labels")
         if self.shuffled:
-            labels = dataset(data).train.labels.numpy()
             values = np.stack([difficulty.shuffle_within(each, labels, rng=stream) for each in values])
         stacks = {name: values[:, place] for place, name in enumerate(found.names)}
-        return Result(_ranked(stacks, _wrong(self.scored[0].run)))
+        wrong = _wrong(self.scored[0].run)
+        by_heart = (found.predictions["train"] == labels)[:, wrong].mean(1)
+        return Result(_ranked(stacks, wrong) | {"by heart": [rounded(each) for each in by_heart]})
 
 
 @dataclass(frozen=True)
@@ -117,10 +118,17 @@ class HeldOutSpec:
 
 @dataclass(frozen=True)
 class LabelErrors:
-    """How well scores rank replaced labels: by name of the score, one value a network."""
+    """How well scores rank replaced labels.
+
+    Attributes:
+        share: the share of replaced labels, which is the average precision of a random order.
+        values: by name of the score what was measured.
+        by_heart: the share of replaced labels that each network answers with at the end; none for held-out predictions.
+    """
 
     share: float
     values: dict[str, dict[str, Any]]
+    by_heart: Float[ndarray, " networks"]
 
     def average_precision(self, name: str) -> Float[ndarray, " networks"]:
         """Of each network's own score."""
@@ -142,19 +150,25 @@ def measure_label_errors(store: Store, spec: LabelErrorsSpec | HeldOutSpec) -> L
         Diverged: if all trainings left the finite numbers, or one of those that hold out examples.
     """
     values = sound(obtain(store, spec))
-    return LabelErrors(values["share"], values["scores"])
+    return LabelErrors(values["share"], values["scores"], np.array(values.get("by heart", [])))
 
 
-def label_evidence(found: LabelErrors, held_out: LabelErrors) -> dict[str, Estimate]:
-    """The estimates that the parts on labels ask for; differences are within a network, or between equal seeds."""
-    loss, margin = (found.average_precision(f"mean {name}") for name in ("loss", "logit_margin"))
-    confidence = held_out.average_precision("held-out confidence")
+def label_evidence(plenty: LabelErrors, scarce: LabelErrors, held_out: LabelErrors) -> dict[str, Estimate]:
+    """The estimates that the parts on labels ask for; differences are within a network, or between equal seeds.
+
+    Args:
+        plenty: the scores of networks that had plenty of data.
+        scarce: those of networks that had few, so that they learned wrong labels by heart.
+        held_out: the scores of held-out predictions on these few.
+    """
+    own = scarce.average_precision
     values = {
-        "mean loss": loss,
-        "AUM": margin,
-        "mean and final loss": loss - found.average_precision("final loss"),
-        "mean and final margin": margin - found.average_precision("final logit_margin"),
-        "held-out and final": confidence - found.average_precision("final confidence"),
+        "mean loss": plenty.average_precision("mean loss"),
+        "AUM": plenty.average_precision("mean logit_margin"),
+        "by heart": scarce.by_heart,
+        "mean and final loss": own("mean loss") - own("final loss"),
+        "mean and final margin": own("mean logit_margin") - own("final logit_margin"),
+        "held-out and final": held_out.average_precision("held-out confidence") - own("final confidence"),
     }
     return {name: over_networks(each) for name, each in values.items()}
 
