@@ -131,13 +131,13 @@ class Kept:
 def kept_specs(
     runs: Sequence[RunSpec], scored: Sequence[ScoresSpec], *, shares: Sequence[float], half: float = 0.5, score: str
 ) -> dict[tuple[str, float], KeptSpec]:
-    """Lists what to train on, by plan and share: all examples, the three policies at all shares, the rest at the half.
+    """Lists what to train on, by plan and share: all examples, every plan at all shares, shuffled scores at the half.
 
     Args:
         runs: the networks to train.
         scored: those that say what is hard.
         shares: how much is kept, below 1.
-        half: the share at which all plans are compared; it is added if it is not among them.
+        half: the share at which shuffled scores are tried too; it is added if it is not among them.
         score: the score that counts.
     """
     cells = {("random", 1.0): KeptSpec(tuple(runs))}
@@ -146,7 +146,7 @@ def kept_specs(
             spec = KeptSpec(tuple(runs), "random", share, balanced=balanced)
             if policy != "random":
                 spec = replace(spec, policy=policy, scored=tuple(scored), score=score, shuffled=shuffled)
-            if share == half or not (balanced or shuffled):
+            if share == half or not shuffled:
                 cells[plan, share] = spec
     return cells
 
@@ -162,15 +162,15 @@ def measure_kept(store: Store, specs: Mapping[tuple[str, float], KeptSpec]) -> K
 
 def pruning_evidence(plenty: Kept, scarce: Kept, *, half: float = 0.5) -> dict[str, Estimate]:
     """The estimates that the parts on kept examples ask for: differences between networks of equal initial weights."""
-    values = {"hard and all, plenty": plenty.accuracy("hard", half) - plenty.accuracy("random", 1.0)}
-    for size, here, (good, bad) in (("plenty", plenty, ("hard", "easy")), ("scarce", scarce, ("easy", "hard"))):
+    values = {}
+    for size, here, good, bad in (("plenty", plenty, "hard", "easy"), ("scarce", scarce, "easy", "hard")):
         for within, ending in (("", ""), (" of each class", ", by class")):
             first, others, by_chance = (here.accuracy(f"{plan}{within}", half) for plan in (good, bad, "random"))
             values[f"{good} and random, {size}{ending}"] = first - by_chance
             values[f"{good} and {bad}, {size}{ending}"] = first - others
-        values[f"shuffled and random, {size}"] = here.accuracy("hard by shuffled scores", half) - here.accuracy(
-            "random", half
-        )
+            values[f"{good} and all, {size}{ending}"] = first - here.accuracy(good, 1.0)
+        shuffled, by_chance = (here.accuracy(plan, half) for plan in ("hard by shuffled scores", "random"))
+        values[f"shuffled and random, {size}"] = shuffled - by_chance
     return {name: over_networks(each) for name, each in values.items()}
 
 
