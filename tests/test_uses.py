@@ -162,12 +162,22 @@ class TestLabels:
             stack = scores.stack("train", name)
             expected = [average_precision_score(wrong, row) for row in stack]
             assert found.average_precision(name) == pytest.approx(expected, abs=1e-8)
-            assert found.of_mean(name).value == pytest.approx(average_precision_score(wrong, stack.mean(0)), abs=1e-8)
-            without = [average_precision_score(wrong, (stack.sum(0) - row) / 2) for row in stack]
-            assert found.values[name]["without"] == pytest.approx(without, abs=0.02)  # rounding may split a tie
+            assert found.of_mean(name).value == pytest.approx(
+                average_precision_score(wrong, np.float32(stack.mean(0))), abs=1e-8
+            )
+            pairs = [np.float32((stack[first] + stack[second]) / 2) for first, second in ((1, 2), (0, 2), (0, 1))]
+            without = [average_precision_score(wrong, each) for each in pairs]
+            assert found.values[name]["without"] == pytest.approx(without, abs=1e-8)
             assert found.precisions(name).shape == (3, len(RECALLS))
             assert found.precisions(name)[:, -1].min() >= 0.2 - 1e-9
         assert found.average_precision("mean loss").min() > 0.5
+
+    def test_equal_means_of_counts_are_ties_whatever_the_order_of_networks(self):
+        # In tenths, as shares of ten checkpoints are: 0.1 + 0.2 + 0.3 and 0.3 + 0.2 + 0.1 differ in their last bit.
+        stack = np.array([[0.1, 0.3], [0.2, 0.2], [0.3, 0.1]])
+        assert stack.mean(0)[0] != stack.mean(0)[1]
+        ranked = labels._ranked({"accuracy": stack}, np.array([True, False]))["scores"]["accuracy"]
+        assert ranked["mean"] == 0.5
 
     def test_by_heart_is_how_often_the_wrong_label_is_answered(self, store, wrong):
         found = measure_label_errors(store, LabelErrorsSpec(scored(NOISY)))

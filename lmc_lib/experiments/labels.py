@@ -185,11 +185,17 @@ def _ranked(stacks: Mapping[str, ndarray], wrong: Bool[ndarray, " examples"]) ->
     levels = np.array(RECALLS)
     scores = {}
     for name, stack in stacks.items():
-        means = [np.delete(stack, place, axis=0).mean(0) for place in range(len(stack))]
+        means = [_mean(np.delete(stack, place, axis=0)) for place in range(len(stack))]
         scores[name] = {
             "each": [rounded(difficulty.average_precision(row, wrong)) for row in stack],
-            "mean": rounded(difficulty.average_precision(stack.mean(0), wrong)),
+            "mean": rounded(difficulty.average_precision(_mean(stack), wrong)),
             "without": [rounded(difficulty.average_precision(each, wrong)) for each in means],
             "precisions": [[rounded(each) for each in difficulty.precisions(row, wrong, levels)] for row in stack],
         }
     return {"share": rounded(float(wrong.mean())), "scores": scores}
+
+
+def _mean(stack: Float[ndarray, "networks examples"]) -> Float[ndarray, " examples"]:
+    """The mean score, in float32: equal means of counts differ in their last bits, and are ties all the same."""
+    mean: ndarray = stack.mean(0).astype(np.float32)
+    return mean
