@@ -44,7 +44,7 @@ _CURVES = (
 )
 _VALUES = (
     "every number that was measured, `quantity` being its place in the measurement, `seeds` those of its networks, and "
-    "`push` what parted twins"
+    "`push` what parted twins, or what was done to the training data"
 )
 _SCORES = (
     "the table of scores, one row an example; `pandas.read_csv` reads it in one line. `sample`: in-sample (trained on) "
@@ -235,12 +235,25 @@ def values_table(entries: Sequence[Entry]) -> list[list[Any]]:
 
 
 def _push(entry: Entry) -> str:
-    """What parted twins; empty for other measurements."""
+    """What parted twins, or what was done to the training data; empty for other measurements."""
+    if entry.spec["type"] in ("KeptSpec", "LabelErrorsSpec", "HeldOutSpec"):
+        return _part(entry.spec)
     if entry.spec["type"] != "TwinSpec":
         return ""
     child = entry.spec["child"]
     push = {"direction": "gaussian", "weights": "all"} | child["perturbation"]
     return f"step {child['step']}, {push['direction']}, size {push['size']:g}, weights {push['weights']}"
+
+
+def _part(spec: Mapping[str, Any]) -> str:
+    """Which part of how many examples networks were trained on, and the share of wrong labels."""
+    data = next(_runs(spec))["data"]
+    parts = [f"{data.get('train_examples', 'all')} examples"]
+    parts += [f"labels wrong {data['label_noise']:g}"] if "label_noise" in data else []
+    if spec["type"] == "KeptSpec":
+        parts += [f"{spec.get('policy', 'random')} {spec.get('share', 1.0):g} kept"]
+        parts += ["of each class"] if "balanced" in spec else []
+    return ", ".join([*parts, *(["scores shuffled"] if "shuffled" in spec else [])])
 
 
 def _network(entry: Entry) -> list[Any]:

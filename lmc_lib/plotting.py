@@ -3,7 +3,7 @@
 __all__ = [
     "LABELS", "STYLE", "accuracies", "along_steps", "barriers_against_width", "barriers_of_pairs", "compositions",
     "correlation_map", "divergence", "forest", "gallery", "growth", "interpolation_curves", "loadings", "manhattan",
-    "matrix", "reliabilities", "scatter", "stability", "triangle",
+    "matrix", "reliabilities", "scatter", "stability", "triangle", "with_intervals",
 ]  # fmt: skip
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -266,6 +266,43 @@ def forest(
     ax.set_xscale("log")
     ax.set_xlabel(xlabel)
     ax.grid(visible=False, axis="y")
+    return ax
+
+
+def with_intervals(
+    ax: Axes,
+    places: Sequence[float],
+    estimates: Mapping[str, Sequence[tuple[float, float, float]]],
+    *,
+    xlabel: str,
+    ylabel: str,
+) -> Axes:
+    """Draws estimates with their intervals against a number; lines stand a little apart, so that intervals are seen.
+
+    Args:
+        ax: where to draw.
+        places: the numbers, rising.
+        estimates: for each line, by its label, the value and the two ends of the interval at every place.
+        xlabel: what the numbers are, with their unit.
+        ylabel: what is estimated, with its unit.
+    """
+    apart = 0.012 * (max(places) - min(places))
+    for place, (label, values) in enumerate(estimates.items()):
+        middle, low, high = np.array(values).T
+        shift = apart * (place - (len(estimates) - 1) / 2)
+        ax.errorbar(
+            np.array(places) + shift,
+            middle,
+            yerr=[middle - low, high - middle],
+            color=_SERIES[place],
+            marker="osD^vX"[place],
+            markersize=5,
+            capsize=3,
+            label=label,
+        )
+    ax.set_xticks(list(places), [f"{place:g}" for place in places])
+    ax.set_xlabel(xlabel)
+    ax.set_ylabel(ylabel)
     return ax
 
 

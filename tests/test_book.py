@@ -265,6 +265,26 @@ def test_the_table_of_values_says_how_twins_parted():
         assert row == ["f00", "mlp-3", 8, "4", text, "angle", 0.5]
 
 
+def test_the_table_of_values_says_what_networks_were_trained_on():
+    data = DataSpec("digits", 200, label_noise=0.1)
+    runs, others = (
+        tuple(experiments.RunSpec(ModelSpec("mlp", 8, 3), data, TrainConfig(9), seed, seed) for seed in seeds)
+        for seeds in ((5, 6), (1, 2))
+    )
+    judges = tuple(experiments.ScoresSpec(run, (3, 9), 3) for run in others)
+    parts = {
+        "200 examples, labels wrong 0.1, random 1 kept": experiments.KeptSpec(runs),
+        "200 examples, labels wrong 0.1, hard 0.5 kept, of each class": experiments.KeptSpec(
+            runs, "hard", 0.5, judges, balanced=True
+        ),
+        "200 examples, labels wrong 0.1, scores shuffled": experiments.LabelErrorsSpec(judges, shuffled=True),
+        "200 examples, labels wrong 0.1": experiments.HeldOutSpec(runs),
+    }
+    for text, spec in parts.items():
+        _, row = load_build().values_table([Entry("f00", describe(spec), {"accuracy": 0.5}, {}, {})])
+        assert row[1:3] + row[4:] == ["mlp-3", 8, text, "accuracy", 0.5]
+
+
 def test_parts_of_a_claim_have_rows_of_their_own_in_the_dashboard():
     """Each part stands with its verdict and its evidence; the page's own verdict stands on the page."""
     whole = claims.load("butterfly-onset")

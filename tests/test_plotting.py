@@ -371,3 +371,20 @@ def test_a_gallery_shows_each_image_and_leaves_other_places_empty():
     np.testing.assert_allclose(shown, (images[1, 0] - images[1].min()) / np.ptp(images[1]))
     assert axes[0].get_title() == "first"
     plt.close(figure)
+
+
+def test_estimates_stand_near_their_numbers_with_their_intervals(ax):
+    places = (0.25, 0.5, 1.0)
+    estimates = {name: [(value, value - 0.1, value + 0.2) for value in draw(3, name=name)] for name in ("a", "b", "c")}
+    plotting.with_intervals(ax, places, estimates, xlabel="part", ylabel="accuracy")
+    bars = [each for each in ax.containers if isinstance(each, ErrorbarContainer)]
+    assert [each.get_label() for each in bars] == ["a", "b", "c"]
+    for container, values in zip(bars, estimates.values(), strict=True):
+        line, _, (intervals,) = container
+        assert np.abs(line.get_xdata() - places).max() < 0.02
+        assert line.get_ydata() == pytest.approx([value for value, _, _ in values])
+        ends = [(low, high) for _, low, high in values]
+        assert np.array([each[:, 1] for each in intervals.get_segments()]) == pytest.approx(np.array(ends))
+    assert len({tuple(each[0].get_xdata()) for each in bars}) == 3
+    assert len({(each[0].get_color(), each[0].get_marker()) for each in bars}) == 3
+    assert [each.get_text() for each in ax.get_xticklabels()] == ["0.25", "0.5", "1"]

@@ -246,6 +246,25 @@ def difficulty_fingerprint(records, name):
             yield np.mean([row[place] for row in record["values"][how]])
 
 
+def difficulty_uses(records, name):
+    """Means over networks of average precision, or of test accuracy; what was kept is told by its counts too."""
+    kind, size, rest = re.fullmatch(r"(average precision|accuracy) with (\d+) examples, (.+)", name).groups()
+    for record in records.values():
+        spec, values = record["spec"], record["values"]
+        run = (spec.get("runs") or [each["run"] for each in spec["scored"]])[0]
+        if run["data"]["train_examples"] != int(size):
+            continue
+        if kind == "average precision" and "scores" in values and not spec.get("shuffled") and rest in values["scores"]:
+            yield np.mean(values["scores"][rest]["each"])
+        elif kind == "accuracy" and "accuracy" in values:
+            ways = [spec.get("policy", "random"), "balanced" in spec, "shuffled" in spec]
+            words = {(False, False): "", (True, False): " of each class", (False, True): " by shuffled scores"}
+            share = spec.get("share", 1.0)
+            if rest == f"{ways[0]}{words[*ways[1:]]}, {share:g} kept":
+                assert {sum(each) for each in values["kept"]} == {round(share * int(size))}
+                yield np.mean(values["accuracy"])
+
+
 def test_headline_numbers_follow_from_the_records(content):
     claim = content["report"]["claim"].replace("-", "_")
     of_claim = globals().get(claim, butterfly)

@@ -1,4 +1,4 @@
-"""How hard examples are: scores of examples, and how far they can be trusted.
+"""How hard examples are: scores of examples, how far they can be trusted, and what they are used for.
 
 ``pointwise`` scores the logits of one network at one step; ``History`` follows a training, one checkpoint at a time, in
 memory that does not grow with their number; gradients, representations and ensembles have scores of their own.
@@ -8,14 +8,15 @@ replicate.
 """
 
 __all__ = [
-    "LEVEL", "NEVER_LEARNED", "POINTWISE", "SCORES", "VOG", "Components", "Correlations", "Halves", "History",
-    "Identified", "Learning", "MixedSamples", "Moments", "Sensitivity", "agreement", "all_correct", "c_score",
-    "compare_halves", "consensus", "correlations", "cross_correlation", "cross_identify", "different_scores",
-    "disattenuated", "draw_members", "grand", "grand_last_layer", "harder", "identify", "input_gradients",
-    "mean_over_replicates", "memorisation", "permutation_test", "places", "pointwise", "predict", "prediction_depth",
-    "principal_components", "prototype_distance", "ranks", "reliability", "reproduced", "runs_needed",
-    "self_prototype_distance", "sensitive_examples", "shuffle_classes", "spearman_brown", "split_by_orders",
-    "split_half", "tie_share", "unanimity", "vog", "welch_test", "within_classes",
+    "LEVEL", "NEVER_LEARNED", "POINTWISE", "POLICIES", "SCORES", "VOG", "Components", "Correlations", "Halves",
+    "History", "Identified", "Learning", "MixedSamples", "Moments", "Sensitivity", "agreement", "all_correct",
+    "average_precision", "c_score", "compare_halves", "consensus", "correlations", "cross_correlation",
+    "cross_identify", "different_scores", "disattenuated", "draw_members", "grand", "grand_last_layer", "harder",
+    "identify", "input_gradients", "keep", "mean_over_replicates", "memorisation", "permutation_test", "places",
+    "pointwise", "precisions", "predict", "prediction_depth", "principal_components", "prototype_distance", "ranks",
+    "reliability", "reproduced", "runs_needed", "self_prototype_distance", "sensitive_examples", "shuffle_classes",
+    "shuffle_within", "spearman_brown", "split_by_orders", "split_half", "tie_share", "unanimity", "vog",
+    "welch_test", "within_classes",
 ]  # fmt: skip
 
 from lmc_lib.difficulty.contrast import LEVEL, Halves, compare_halves, places, reproduced
@@ -42,6 +43,7 @@ from lmc_lib.difficulty.moments import Moments
 from lmc_lib.difficulty.neighbours import prediction_depth, prototype_distance, self_prototype_distance
 from lmc_lib.difficulty.orientation import SCORES, harder
 from lmc_lib.difficulty.predictions import POINTWISE, pointwise, predict
+from lmc_lib.difficulty.selection import POLICIES, average_precision, keep, precisions, shuffle_within
 from lmc_lib.difficulty.sensitivity import Sensitivity, permutation_test, welch_test
 from lmc_lib.difficulty.subsets import (
     MixedSamples,

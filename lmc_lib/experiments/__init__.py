@@ -1,18 +1,20 @@
 """The compositions that notebooks share: train these replicas, measure these pairs, through the store."""
 
 __all__ = [
-    "METHODS", "PUBLISHED", "SAMPLES", "SEARCHES", "SIMPLEX_METHODS", "Agreement", "AgreementSpec", "Cell",
-    "ChainSpec", "Chains", "Checkpoint", "ChildSpec", "ContrastSpec", "Contrasts", "FeatureSpec", "FingerprintSpec",
-    "Fingerprints", "Matchings", "MatchingsSpec", "Measurements", "Origin", "PairSpec", "Planned", "PrunedPairSpec",
-    "PrunedPairs", "PrunedSpec", "Reliability", "ReliabilitySpec", "RunSpec", "ScoreTableSpec", "Scores",
-    "ScoresSpec", "SimplexSpec", "Simplices", "Spec", "Trajectories", "TrajectoryPairSpec", "TransportSpec",
+    "METHODS", "PLANS", "PUBLISHED", "RECALLS", "SAMPLES", "SEARCHES", "SIMPLEX_METHODS", "Agreement",
+    "AgreementSpec", "Cell", "ChainSpec", "Chains", "Checkpoint", "ChildSpec", "ContrastSpec", "Contrasts",
+    "FeatureSpec", "FingerprintSpec", "Fingerprints", "HeldOutSpec", "Kept", "KeptSpec", "LabelErrors",
+    "LabelErrorsSpec", "Matchings", "MatchingsSpec", "Measurements", "Origin", "PairSpec", "Planned",
+    "PrunedPairSpec", "PrunedPairs", "PrunedSpec", "Reliability", "ReliabilitySpec", "RunSpec", "ScoreTableSpec",
+    "Scores", "ScoresSpec", "SimplexSpec", "Simplices", "Spec", "Trajectories", "TrajectoryPairSpec", "TransportSpec",
     "Transports", "TwinSpec", "Twins", "agreement_evidence", "alignment_evidence", "architecture", "chain_specs",
     "contrast_evidence", "contrast_specs", "direction_evidence", "distance_evidence", "evidence", "fill",
     "fine_tuned", "finetuning_evidence", "fingerprint_evidence", "growth_exponents", "hyperparameter_evidence",
-    "limit_evidence", "limit_pairs", "listed", "measure", "measure_agreement", "measure_chains", "measure_contrasts",
-    "measure_fingerprints", "measure_limits", "measure_pruned", "measure_reliability", "measure_simplices",
-    "measure_trajectories", "measure_transports", "measure_twins", "obtain", "obtain_child", "obtain_pair",
-    "obtain_run", "obtain_sequence", "onset_evidence", "origin", "pairs", "pruned_evidence", "pruned_pairs",
+    "kept_specs", "label_evidence", "limit_evidence", "limit_pairs", "listed", "measure", "measure_agreement",
+    "measure_chains", "measure_contrasts", "measure_fingerprints", "measure_kept", "measure_label_errors",
+    "measure_limits", "measure_pruned", "measure_reliability", "measure_simplices", "measure_trajectories",
+    "measure_transports", "measure_twins", "obtain", "obtain_child", "obtain_pair", "obtain_run", "obtain_sequence",
+    "onset_evidence", "origin", "over_networks", "pairs", "pruned_evidence", "pruned_pairs", "pruning_evidence",
     "read_scores", "reliability_evidence", "replicas", "representation_evidence", "score_specs", "score_table",
     "simplex_specs", "simplices_evidence", "start_evidence", "trajectory_evidence", "trajectory_pairs", "transports",
     "twin_grid",
@@ -37,15 +39,19 @@ from lmc_lib.experiments.butterfly import (
     start_evidence,
 )
 from lmc_lib.experiments.chains import Chains, ChainSpec, chain_specs, measure_chains
-from lmc_lib.experiments.contrasts import (
-    Contrasts,
-    ContrastSpec,
-    contrast_evidence,
-    contrast_specs,
-    measure_contrasts,
-)
+from lmc_lib.experiments.collecting import over_networks
+from lmc_lib.experiments.contrasts import Contrasts, ContrastSpec, contrast_evidence, contrast_specs, measure_contrasts
 from lmc_lib.experiments.finetuning import fine_tuned, finetuning_evidence
 from lmc_lib.experiments.fingerprints import Fingerprints, FingerprintSpec, fingerprint_evidence, measure_fingerprints
+from lmc_lib.experiments.kept import PLANS, Kept, KeptSpec, kept_specs, measure_kept, pruning_evidence
+from lmc_lib.experiments.labels import (
+    RECALLS,
+    HeldOutSpec,
+    LabelErrors,
+    LabelErrorsSpec,
+    label_evidence,
+    measure_label_errors,
+)
 from lmc_lib.experiments.limits import (
     SEARCHES,
     FeatureSpec,

@@ -1,6 +1,8 @@
 """From stored measurements of sets of replicas to arrays; what the kinds of measurement have in common."""
 
-__all__ = ["QUANTITIES", "as_matrix", "collect", "columns", "line_barriers", "measured", "on_device"]
+__all__ = [
+    "QUANTITIES", "as_matrix", "collect", "columns", "line_barriers", "measured", "on_device", "over_networks", "sound",
+]  # fmt: skip
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -9,12 +11,13 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
+from lmc_lib.claims import Estimate, estimate_by_jackknife
 from lmc_lib.connectivity import Curve
 from lmc_lib.experiments.runs import RunSpec, device
 from lmc_lib.experiments.setting import rounded
 from lmc_lib.experiments.spec import Spec, obtain
 from lmc_lib.state import State
-from lmc_lib.store import Result, Store
+from lmc_lib.store import Entry, Result, Store
 from lmc_lib.training import Diverged
 
 QUANTITIES = [(split, quantity) for split in ("train", "test") for quantity in ("loss", "error")]
@@ -91,3 +94,19 @@ def line_barriers(lines: Mapping[str, Curve], *, convention: str = "chord") -> d
 def columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     """A list of equal dictionaries as a dictionary of lists."""
     return {name: [row[name] for row in rows] for name in rows[0]}
+
+
+def over_networks(values: Float[ndarray, " networks"]) -> Estimate:
+    """The mean over networks, with the interval of Student's t: the jackknife of a mean is just that."""
+    return estimate_by_jackknife(float(values.mean()), (values.sum() - values) / (len(values) - 1))
+
+
+def sound(entry: Entry) -> dict[str, Any]:
+    """The values of a measurement.
+
+    Raises:
+        Diverged: if a training behind it left the finite numbers.
+    """
+    if "diverged" in entry.values:
+        raise Diverged(entry.values["step"], float(entry.values["loss"]))
+    return dict(entry.values)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from jaxtyping import Int
 from torch import Tensor, nn
 
 from lmc_lib import data, models, rng, symmetry, training
@@ -141,13 +142,16 @@ def obtain_run(store: Store, spec: RunSpec) -> Trajectory:
     return trajectory_of(obtain(store, spec))
 
 
-def train_run(spec: RunSpec, store: Store, *, save_at: Collection[int] = ()) -> Iterator[training.Checkpoint]:
+def train_run(
+    spec: RunSpec, store: Store, *, save_at: Collection[int] = (), rows: Int[Tensor, " kept"] | None = None
+) -> Iterator[training.Checkpoint]:
     """Trains the network of a run here and now, and yields each checkpoint as it comes; none is stored.
 
     Args:
         spec: the run.
         store: where its pre-training is, if it has one.
         save_at: steps after which there is a checkpoint, besides the last.
+        rows: the training examples to train on; all if None.
 
     Raises:
         Diverged: if the training left the finite numbers, when it gets there; if the pre-training did, at once.
@@ -156,6 +160,7 @@ def train_run(spec: RunSpec, store: Store, *, save_at: Collection[int] = ()) -> 
     where = device(spec.train)
     state = {name: value.to(where) for name, value in _start(spec, model, store).items()}
     split = dataset(spec.data).train
+    split = split if rows is None else split[rows]
     return training.checkpoints(model, state, split, spec.train, seed=spec.order_seed, save_at=save_at)
 
 

@@ -1,0 +1,200 @@
+"""How well scores find labels that were replaced: those of networks trained on them, and of held-out predictions."""
+
+__all__ = [
+    "RECALLS", "HeldOutSpec", "LabelErrors", "LabelErrorsSpec", "label_evidence", "measure_label_errors",
+]  # fmt: skip
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from numpy import ndarray
+
+from lmc_lib import difficulty, rng
+from lmc_lib.claims import Estimate, estimate_by_jackknife
+from lmc_lib.experiments.collecting import measured, over_networks, sound
+from lmc_lib.experiments.kept import predict_after
+from lmc_lib.experiments.runs import RunSpec, dataset
+from lmc_lib.experiments.scores import ScoresSpec, read_scores
+from lmc_lib.experiments.setting import rounded
+from lmc_lib.experiments.spec import Spec, obtain
+from lmc_lib.store import Result, Store
+
+# Shares of the wrong labels at which the precision is taken.
+RECALLS = tuple(level / 10 for level in range(1, 11))
+
+# Which scores of held-out predictions rank labels: those of cleanlab, the second scaled from 0 to 1 there.
+_HELD_OUT = ("confidence", "margin")
+
+
+@dataclass(frozen=True)
+class LabelErrorsSpec:
+    """All that defines how well the scores of networks rank the labels that were replaced in their training data.
+
+    Attributes:
+        scored: the networks; their data have label noise.
+        shuffled: whether the scores of each network are shuffled within the classes, as a control.
+        seed: stream of the shuffles.
+    """
+
+    noun: ClassVar[str] = "rankings of labels"
+
+    scored: tuple[ScoresSpec, ...]
+    shuffled: bool = False
+    seed: int = 0
+
+    @property
+    def label(self) -> str:
+        """The architecture."""
+        return self.scored[0].label
+
+    @property
+    def needs(self) -> tuple[Spec, ...]:
+        """The scores of all networks."""
+        return self.scored
+
+    def compute(self, store: Store) -> Result:
+        """Ranks the training examples by each score of each network, and of their mean."""
+        labels = dataset(self.scored[0].run.data).train.labels.numpy()
+        found = read_scores(store, self.scored)
+        values, stream = found.values["train"], rng.numpy_stream(self.seed, "shuffled labels")
+        if self.shuffled:
+            values = np.stack([difficulty.shuffle_within(each, labels, rng=stream) for each in values])
+        stacks = {name: values[:, place] for place, name in enumerate(found.names)}
+        wrong = _wrong(self.scored[0].run)
+        by_heart = (found.predictions["train"] == labels)[:, wrong].mean(1)
+        return Result(_ranked(stacks, wrong) | {"by heart": [rounded(each) for each in by_heart]})
+
+
+@dataclass(frozen=True)
+class HeldOutSpec:
+    """All that defines how well predictions for held-out examples rank replaced labels, by cross-validation.
+
+    Attributes:
+        runs: the trainings, each repeated once a fold, on all examples that are not in the fold.
+        folds: into how many parts the examples are divided, otherwise for each training.
+        seed: stream of the division.
+    """
+
+    noun: ClassVar[str] = "cross-validations"
+
+    runs: tuple[RunSpec, ...]
+    folds: int = 5
+    seed: int = 0
+
+    @property
+    def label(self) -> str:
+        """The architecture."""
+        return self.runs[0].label
+
+    @property
+    def needs(self) -> tuple[Spec, ...]:
+        """What the trainings begin with; the networks are trained here."""
+        return tuple(each for run in self.runs for each in run.needs)
+
+    def compute(self, store: Store) -> Result:
+        """Trains a network for each fold and ranks the examples that it did not see."""
+        return measured(self.runs, lambda run: self._scores(store, run), self._rank)
+
+    def _scores(self, store: Store, run: RunSpec) -> dict[str, ndarray]:
+        split = dataset(run.data).train
+        order = rng.stream(self.seed, "folds", run.init_seed)
+        parts = torch.randperm(len(split), generator=order).tensor_split(self.folds)
+        logits = torch.empty(len(split), dataset(run.data).num_classes, dtype=torch.float64)
+        for place, fold in enumerate(parts):
+            rows = torch.cat([*parts[:place], *parts[place + 1 :]])
+            logits[fold] = predict_after(store, run, rows, split.inputs[fold])
+        scores = difficulty.pointwise(logits, split.labels, _HELD_OUT)
+        return {f"held-out {name}": difficulty.harder(name, values) for name, values in scores.items()}
+
+    def _rank(self, *found: dict[str, ndarray]) -> dict[str, Any]:
+        stacks = {name: np.stack([each[name] for each in found]) for name in found[0]}
+        return _ranked(stacks, _wrong(self.runs[0]))
+
+
+@dataclass(frozen=True)
+class LabelErrors:
+    """How well scores rank replaced labels.
+
+    Attributes:
+        share: the share of replaced labels, which is the average precision of a random order.
+        values: by name of the score what was measured.
+        by_heart: the share of replaced labels that each network answers with at the end; none for held-out predictions.
+    """
+
+    share: float
+    values: dict[str, dict[str, Any]]
+    by_heart: Float[ndarray, " networks"]
+
+    def average_precision(self, name: str) -> Float[ndarray, " networks"]:
+        """Of each network's own score."""
+        return np.array(self.values[name]["each"])
+
+    def of_mean(self, name: str) -> Estimate:
+        """The average precision of the mean score of all networks."""
+        return estimate_by_jackknife(self.values[name]["mean"], np.array(self.values[name]["without"]))
+
+    def precisions(self, name: str) -> Float[ndarray, "networks recalls"]:
+        """The precision where ``RECALLS`` are reached."""
+        return np.array(self.values[name]["precisions"])
+
+
+def measure_label_errors(store: Store, spec: LabelErrorsSpec | HeldOutSpec) -> LabelErrors:
+    """Obtains how well scores rank replaced labels.
+
+    Raises:
+        Diverged: if all trainings left the finite numbers, or one of those that hold out examples.
+    """
+    values = sound(obtain(store, spec))
+    return LabelErrors(values["share"], values["scores"], np.array(values.get("by heart", [])))
+
+
+def label_evidence(plenty: LabelErrors, scarce: LabelErrors, held_out: LabelErrors) -> dict[str, Estimate]:
+    """The estimates that the parts on labels ask for; differences are within a network, or between equal seeds.
+
+    Args:
+        plenty: the scores of networks that had plenty of data.
+        scarce: those of networks that had few, so that they learned wrong labels by heart.
+        held_out: the scores of held-out predictions on these few.
+    """
+    own = scarce.average_precision
+    values = {
+        "mean loss": plenty.average_precision("mean loss"),
+        "AUM": plenty.average_precision("mean logit_margin"),
+        "by heart": scarce.by_heart,
+        "mean and final loss": own("mean loss") - own("final loss"),
+        "mean and final margin": own("mean logit_margin") - own("final logit_margin"),
+        "held-out and final": held_out.average_precision("held-out confidence") - own("final confidence"),
+    }
+    return {name: over_networks(each) for name, each in values.items()}
+
+
+def _wrong(run: RunSpec) -> Bool[ndarray, " examples"]:
+    data = dataset(run.data)
+    wrong = np.zeros(len(data.train), dtype=bool)
+    wrong[data.noisy.numpy()] = True
+    return wrong
+
+
+def _ranked(stacks: Mapping[str, ndarray], wrong: Bool[ndarray, " examples"]) -> dict[str, Any]:
+    """How well each score ranks wrong labels: of each network, of the mean, and of the mean without each network."""
+    levels = np.array(RECALLS)
+    scores = {}
+    for name, stack in stacks.items():
+        means = [_mean(np.delete(stack, place, axis=0)) for place in range(len(stack))]
+        scores[name] = {
+            "each": [rounded(difficulty.average_precision(row, wrong)) for row in stack],
+            "mean": rounded(difficulty.average_precision(_mean(stack), wrong)),
+            "without": [rounded(difficulty.average_precision(each, wrong)) for each in means],
+            "precisions": [[rounded(each) for each in difficulty.precisions(row, wrong, levels)] for row in stack],
+        }
+    return {"share": rounded(float(wrong.mean())), "scores": scores}
+
+
+def _mean(stack: Float[ndarray, "networks examples"]) -> Float[ndarray, " examples"]:
+    """The mean score, in float32: equal means of counts differ in their last bits, and are ties all the same."""
+    mean: ndarray = stack.mean(0).astype(np.float32)
+    return mean
