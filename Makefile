@@ -14,10 +14,11 @@ book: $(STAMP)
 	$(PYTHON) book/build.py
 
 # The notebooks run first, on an empty store of their own, so that their digits are computed, not replayed. The tests of the
-# book then build its pages from that store.
+# book then build its pages from that store. Two notebooks at a time with one process each need less time than one with two.
 test: $(STAMP)
 	store=$$(mktemp -d); \
-	LMC_STORE=$$store $(PYTHON) -m pytest -c notebooks/pytest.ini --nbval --nbval-current-env notebooks && \
+	LMC_STORE=$$store LMC_WORKERS=1 $(PYTHON) -m pytest -c notebooks/pytest.ini --nbval --nbval-current-env -n 2 \
+	  --dist loadfile notebooks && \
 	LMC_BOOK_STORE=$$store $(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder; \
 	code=$$?; rm -rf "$$store"; exit $$code
 
