@@ -197,6 +197,8 @@ def butterfly_finetuning(records, name):
         return "random" if "label_noise" in data else ["few", "many"][counts.index(len(data["classes"]))]
 
     for child, record in zip(specs, records.values(), strict=True):
+        if "diverged" in record["values"]:
+            continue
         start = child["parent"].get("pretrained")
         went = (0, before) if start is None else (start["step"], task(start["run"]["data"]))
         if (went, task(child["parent"]["data"])) != ((int(length), before), after):
@@ -221,6 +223,40 @@ def label(scores):
     return f"{names[model['family']]}, width {model['width']}"
 
 
+def difficulty_noise(records, name):
+    """The mean rank correlation between two networks, from all pairs."""
+    setting, sample, score = re.search(r"^(.+), (train|test), (.+)$", name).groups()
+    for record in records.values():
+        if label(record["spec"]["scored"][0]) == setting and "shuffled" not in record["spec"]:
+            yield np.mean(record["values"]["samples"][sample][score]["pairs"])
+
+
+def difficulty_agreement(records, name):
+    """Correlations from the matrices, components from what is left without each network."""
+    what, setting = name.rsplit(", ", 1)[1], name.rsplit(", ", 1)[0]
+    for record in records.values():
+        if record["spec"]["type"] != "AgreementSpec":
+            continue
+        alone, samples = record["spec"].get("shuffled", ""), record["values"]["samples"]
+        own = label(record["spec"]["scored"][0])
+        rows = [record["values"]["names"].index(each) for each in experiments.PUBLISHED]
+        pairs = np.triu_indices(len(rows), 1)
+        if what in ("correlation", "dominance", "loading"):
+            if setting != own + {"within classes": ", classes alone", "all": ", nothing", "": ""}[alone]:
+                continue
+            matrix = np.array(samples["test"]["means"], dtype=float)[np.ix_(rows, rows)]
+            values, vectors = np.linalg.eigh(matrix)
+            yield {
+                "correlation": np.median(np.abs(matrix[pairs])),
+                "dominance": values[-1] / values[-2],
+                "loading": (vectors[:, -1] * np.sign(vectors[0, -1])).min(),
+            }[what]
+        elif alone == "" and setting.startswith(own):
+            sample = {"in-sample": "train", "out-of-sample": "test"}[setting.rsplit(", ", 1)[1]]
+            matrix = np.array(samples[sample][what], dtype=float)[np.ix_(rows, rows)]
+            yield np.nanmedian(np.abs(matrix[pairs]))
+
+
 def difficulty_inductive_bias(records, name):
     """What was measured on all replicates of two architectures, without leaving one out."""
     what, sample, pair = name.split(", ", 2)
@@ -239,7 +275,7 @@ def difficulty_fingerprint(records, name):
     plain = {"places": False, "sample": "test", "shuffled": False}
     for record in records.values():
         spec = plain | record["spec"]
-        by_family = len(record["values"]["names"]) < len(spec["networks"])
+        by_family = record["values"]["names"][0] in ("mlp", "resnet", "vgg")
         same = all(spec[key] == (plain | wanted[variant])[key] for key in plain)
         if same and by_family == (variant == "families"):
             place = spec.get("sizes", [1, 2, 3, 5, 10, 20, 50]).index(int(size))
