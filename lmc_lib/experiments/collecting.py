@@ -97,8 +97,14 @@ def columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
 
 
 def over_networks(values: Float[ndarray, " networks"]) -> Estimate:
-    """The mean over networks, with the interval of Student's t: the jackknife of a mean is just that."""
-    return estimate_by_jackknife(float(values.mean()), (values.sum() - values) / (len(values) - 1))
+    """The mean over networks, with the interval of Student's t: the jackknife of a mean is just that.
+
+    Networks without a value, since their training diverged, are left out; how many there are stands in the estimate.
+    """
+    known = values[np.isfinite(values)]
+    if len(known) < 3:
+        raise ValueError(f"an interval over networks needs at least three with a value, got {len(known)}")
+    return estimate_by_jackknife(float(known.mean()), (known.sum() - known) / (len(known) - 1))
 
 
 def sound(entry: Entry) -> dict[str, Any]:

@@ -14,12 +14,13 @@ from torch import Tensor
 
 from lmc_lib import difficulty, rng
 from lmc_lib.claims import Estimate
-from lmc_lib.experiments.collecting import columns, measured, over_networks, sound
+from lmc_lib.experiments.collecting import columns, over_networks
 from lmc_lib.experiments.runs import RunSpec, architecture, dataset, train_run
 from lmc_lib.experiments.scores import ScoresSpec, read_scores
 from lmc_lib.experiments.setting import rounded
 from lmc_lib.experiments.spec import Spec, obtain
 from lmc_lib.store import Result, Store
+from lmc_lib.training import Diverged
 
 # Ways to choose examples: which end of the order is kept, whether within each class, whether scores are shuffled.
 PLANS = {
@@ -81,12 +82,12 @@ class KeptSpec:
         return (*self.scored, *(each for run in self.runs for each in run.needs))
 
     def compute(self, store: Store) -> Result:
-        """Trains the networks and tests them."""
+        """Trains the networks and tests them; one whose training left the finite numbers has no accuracy."""
         split = dataset(self.runs[0].data).train
         scores = np.zeros(len(split))
         if self.scored:
             scores = read_scores(store, self.scored).means("train", [self.score])[0]
-        return measured(self.runs, lambda run: self._train(store, run, scores), lambda *found: columns(found))
+        return Result(columns([self._train(store, run, scores) for run in self.runs]))
 
     def _train(self, store: Store, run: RunSpec, scores: Float[ndarray, " examples"]) -> dict[str, Any]:
         data, stream = dataset(run.data), rng.numpy_stream(self.seed, "kept", run.init_seed)
@@ -95,13 +96,14 @@ class KeptSpec:
             scores = difficulty.shuffle_within(scores, classes, rng=stream)
         within = classes if self.balanced else None
         rows = torch.from_numpy(difficulty.keep(scores, self.share, policy=self.policy, rng=stream, classes=within))
-        logits, labels = predict_after(store, run, rows, data.test.inputs), data.test.labels
+        kept = np.bincount(classes[rows.numpy()], minlength=data.num_classes).tolist()
+        try:
+            logits, labels = predict_after(store, run, rows, data.test.inputs), data.test.labels
+        except Diverged:
+            return {"accuracy": None, "accuracy by class": [None] * data.num_classes, "kept": kept}
         right = (logits.argmax(1) == labels).double()
-        return {
-            "accuracy": rounded(float(right.mean())),
-            "accuracy by class": [rounded(float(right[labels == each].mean())) for each in range(data.num_classes)],
-            "kept": np.bincount(classes[rows.numpy()], minlength=data.num_classes).tolist(),
-        }
+        by_class = [rounded(float(right[labels == each].mean())) for each in range(data.num_classes)]
+        return {"accuracy": rounded(float(right.mean())), "accuracy by class": by_class, "kept": kept}
 
 
 @dataclass(frozen=True)
@@ -110,13 +112,18 @@ class Kept:
 
     cells: dict[tuple[str, float], dict[str, Any]]
 
+    @property
+    def diverged(self) -> int:
+        """How many trainings left the finite numbers."""
+        return sum(each is None for cell in self.cells.values() for each in cell["accuracy"])
+
     def accuracy(self, plan: str, share: float) -> Float[ndarray, " networks"]:
-        """The test accuracy; with a share of 1 all examples are kept by any plan."""
-        return np.array(self._cell(plan, share)["accuracy"])
+        """The test accuracy, NaN where a training diverged; with a share of 1 all examples are kept by any plan."""
+        return np.array(self._cell(plan, share)["accuracy"], dtype=float)
 
     def worst(self, plan: str, share: float) -> Float[ndarray, " networks"]:
         """The test accuracy in the class where it is lowest."""
-        lowest: ndarray = np.array(self._cell(plan, share)["accuracy by class"]).min(1)
+        lowest: ndarray = np.array(self._cell(plan, share)["accuracy by class"], dtype=float).min(1)
         return lowest
 
     def counts(self, plan: str, share: float) -> Float[ndarray, " classes"]:
@@ -152,12 +159,8 @@ def kept_specs(
 
 
 def measure_kept(store: Store, specs: Mapping[tuple[str, float], KeptSpec]) -> Kept:
-    """Obtains what networks learn from parts of the examples.
-
-    Raises:
-        Diverged: if a training left the finite numbers.
-    """
-    return Kept({cell: sound(obtain(store, spec)) for cell, spec in specs.items()})
+    """Obtains what networks learn from parts of the examples."""
+    return Kept({cell: obtain(store, spec).values for cell, spec in specs.items()})
 
 
 def pruning_evidence(plenty: Kept, scarce: Kept, *, half: float = 0.5) -> dict[str, Estimate]:
