@@ -225,9 +225,9 @@ class TestLabels:
 
 def test_a_network_that_diverges_has_no_accuracy_and_the_others_have(store):
     """A rate that is too high for every network, and then an array with one that has none."""
-    lost = measure_kept(store, {("random", 1.0): KeptSpec(runs(DIGITS, config=WILD))})
+    lost = measure_kept(store, {("random", 1.0): KeptSpec(runs(config=WILD))})
     assert np.isnan(lost.accuracy("random", 1.0)).all()
-    assert lost.diverged == len(runs(DIGITS))
+    assert lost.diverged == len(runs())
     found = over_networks(np.array([0.3, np.nan, 0.5, 0.4, 0.9]))
     assert (found.value, found.replicas) == (pytest.approx(0.525), 4)
     with pytest.raises(ValueError, match="at least three with a value, got 0"):
