@@ -296,7 +296,7 @@ def _subset(split: Split, examples: int | None, spec: DataSpec, part: str) -> Sp
     return split[_rows(spec, part, examples, len(split))]
 
 
-def positions(spec: DataSpec) -> dict[str, Int[Tensor, " _"]]:
+def positions(spec: DataSpec) -> dict[str, Tensor]:
     """Where the ``train`` and ``test`` examples of a spec stand in the whole data set, counted from 0.
 
     Raises:

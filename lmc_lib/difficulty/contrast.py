@@ -79,7 +79,7 @@ def reproduced(
         The found examples, and those of them that differ again with the same sign.
 
     Raises:
-        ValueError: if the halves share a replicate; and as for :func:`welch_test`.
+        ValueError: if the halves share a replicate; and as for ``welch_test``.
     """
     if shared := set(half.tolist()) & set(other.tolist()):
         raise ValueError(f"halves have no replicate in common, but both have {sorted(shared)}")

@@ -59,7 +59,7 @@ def sensitive_examples(
         count: how many to choose.
 
     Raises:
-        ValueError: if there are fewer examples, or a single class; and as for :func:`welch_test`.
+        ValueError: if there are fewer examples, or a single class; and as for ``welch_test``.
     """
     names = np.unique(classes)
     if not 1 <= count <= scores.shape[1] or len(names) < 2:

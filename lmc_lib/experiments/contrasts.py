@@ -205,13 +205,11 @@ def replicates_of(first: ScoresSpec, count: int) -> tuple[ScoresSpec, ...]:
     )
 
 
-def sound_stacks(
-    store: Store, networks: Sequence[Sequence[ScoresSpec]], sample: str, score: str
-) -> list[Float[ndarray, "replicates examples"]]:
+def sound_stacks(store: Store, networks: Sequence[Sequence[ScoresSpec]], sample: str, score: str) -> list[ndarray]:
     """One score by the networks of several architectures; a replicate that diverged in one is left out of all.
 
     Raises:
-        ValueError: if the numbers of replicates differ; and as for :func:`read_scores`.
+        ValueError: if the numbers of replicates differ; and as for ``read_scores``.
     """
     if len({len(each) for each in networks}) != 1:
         raise ValueError(f"architectures need as many replicates, got {[len(each) for each in networks]}")
