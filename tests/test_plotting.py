@@ -350,7 +350,7 @@ def test_a_manhattan_plot_may_mark_none(ax):
 
 def test_accuracies_stand_at_their_sizes_with_their_intervals_and_chance(ax):
     rows = {"chosen": [(0.5, 0.4, 0.7), (0.8, 0.7, 0.9)], "random": [(0.3, 0.2, 0.4), (0.5, 0.4, 0.6)]}
-    plotting.accuracies(ax, (1, 10), rows, chance=0.25, xlabel="examples", ylabel="accuracy")
+    plotting.with_intervals(ax, (1, 10), rows, logarithmic=True, chance=0.25, xlabel="examples", ylabel="accuracy")
     bars = [each for each in ax.containers if isinstance(each, ErrorbarContainer)]
     for bar, (label, values) in zip(bars, rows.items(), strict=True):
         assert bar.get_label() == label

@@ -17,8 +17,8 @@ from lmc_lib import data, difficulty, rng
 from lmc_lib.claims import Estimate, estimate_by_jackknife
 from lmc_lib.experiments.reliability import PUBLISHED
 from lmc_lib.experiments.runs import dataset
-from lmc_lib.experiments.scores import SAMPLES, Scores, ScoresSpec, read_scores
-from lmc_lib.experiments.setting import rounded
+from lmc_lib.experiments.scores import SAMPLES, ScoredNetworks, Scores, ScoresSpec, read_scores
+from lmc_lib.experiments.setting import or_none, rounded
 from lmc_lib.experiments.spec import Spec, obtain
 from lmc_lib.store import Result, Store
 
@@ -36,7 +36,7 @@ _NEAR_COPY = 0.95
 
 
 @dataclass(frozen=True)
-class AgreementSpec:
+class AgreementSpec(ScoredNetworks):
     """All that defines the agreement of scores with each other.
 
     Attributes:
@@ -50,7 +50,6 @@ class AgreementSpec:
 
     noun: ClassVar[str] = "agreements"
 
-    scored: tuple[ScoresSpec, ...]
     shuffled: str = ""
     shown: int = 12
     seed: int = 0
@@ -59,26 +58,17 @@ class AgreementSpec:
         if self.shuffled not in SHUFFLES:
             raise ValueError(f"examples are shuffled in one of the ways {SHUFFLES}, not {self.shuffled!r}")
 
-    @property
-    def label(self) -> str:
-        """The architecture."""
-        return self.scored[0].label
-
-    @property
-    def needs(self) -> tuple[Spec, ...]:
-        """The scores of all networks."""
-        return self.scored
-
     def compute(self, store: Store) -> Result:
         """Correlates all scores of all networks with each other."""
         found = read_scores(store, self.scored)
         samples = {}
         for sample in SAMPLES:
-            classes = getattr(dataset(self.scored[0].run.data), sample).labels.numpy()
             stack = found.values[sample]
             if self.shuffled:
-                together = classes if self.shuffled == "within classes" else np.zeros_like(classes)
-                stack = _shuffled(stack, together, rng.numpy_stream(self.seed, "agreement", sample))
+                together = self.labels(sample) * (self.shuffled == "within classes")
+                stream = rng.numpy_stream(self.seed, "agreement", sample)
+                of_scores = (difficulty.shuffle_within(each, together, rng=stream) for each in stack.swapaxes(0, 1))
+                stack = np.stack(list(of_scores), axis=1)
             samples[sample] = _correlated(stack, found.names) | self._extremes(found, sample)
         return Result({"names": list(found.names), "networks": len(stack), "samples": samples})
 
@@ -179,7 +169,7 @@ def _correlated(stack: Float[ndarray, "networks scores examples"], names: tuple[
         "all": varying,
         "different": varying[difficulty.different_scores(means[varying], _NEAR_COPY)],
     }
-    return {kind: [_or_none(row) for row in matrix] for kind, matrix in kinds.items()} | {
+    return {kind: [or_none(row) for row in matrix] for kind, matrix in kinds.items()} | {
         "components": {which: _components(means, rows, names) for which, rows in sets.items()},
         "whole": _summary(means[published]),
         "without": [_summary(np.delete(stack, gone, 0).mean(0)[published]) for gone in range(networks)],
@@ -201,25 +191,8 @@ def _components(means: ndarray, rows: Int[ndarray, " chosen"], names: tuple[str,
     if len(rows) == 1:  # all others are copies of it
         return {"names": kept, "shares": [1.0], "loadings": [[1.0]]}
     found = difficulty.principal_components(means[rows])
-    shares, loadings = _or_none(found.shares[:_COMPONENTS]), [_or_none(row) for row in found.loadings[:2]]
+    shares, loadings = or_none(found.shares[:_COMPONENTS]), [or_none(row) for row in found.loadings[:2]]
     return {"names": kept, "shares": shares, "loadings": loadings}
-
-
-def _shuffled(
-    stack: Float[ndarray, "networks scores examples"], classes: Int[ndarray, " examples"], stream: np.random.Generator
-) -> Float[ndarray, "networks scores examples"]:
-    """Exchanges examples of the same class, alike in all networks, otherwise for each score."""
-    moved = stack.copy()
-    for score in range(stack.shape[1]):
-        for each in np.unique(classes):
-            rows = np.flatnonzero(classes == each)
-            moved[:, score, rows] = stack[:, score, stream.permutation(rows)]
-    return moved
-
-
-def _or_none(values: ndarray) -> list[float | None]:
-    """Numbers for JSON, which knows no NaN."""
-    return [rounded(float(each)) if np.isfinite(each) else None for each in values]
 
 
 @dataclass(frozen=True)

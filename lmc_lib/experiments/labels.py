@@ -18,7 +18,7 @@ from lmc_lib.claims import Estimate, estimate_by_jackknife
 from lmc_lib.experiments.collecting import measured, over_networks, sound
 from lmc_lib.experiments.kept import predict_after
 from lmc_lib.experiments.runs import RunSpec, dataset
-from lmc_lib.experiments.scores import ScoresSpec, read_scores
+from lmc_lib.experiments.scores import ScoredNetworks, read_scores
 from lmc_lib.experiments.setting import rounded
 from lmc_lib.experiments.spec import Spec, obtain
 from lmc_lib.store import Result, Store
@@ -31,7 +31,7 @@ _HELD_OUT = ("confidence", "margin")
 
 
 @dataclass(frozen=True)
-class LabelErrorsSpec:
+class LabelErrorsSpec(ScoredNetworks):
     """All that defines how well the scores of networks rank the labels that were replaced in their training data.
 
     Attributes:
@@ -42,24 +42,12 @@ class LabelErrorsSpec:
 
     noun: ClassVar[str] = "rankings of labels"
 
-    scored: tuple[ScoresSpec, ...]
     shuffled: bool = False
     seed: int = 0
 
-    @property
-    def label(self) -> str:
-        """The architecture."""
-        return self.scored[0].label
-
-    @property
-    def needs(self) -> tuple[Spec, ...]:
-        """The scores of all networks."""
-        return self.scored
-
     def compute(self, store: Store) -> Result:
         """Ranks the training examples by each score of each network, and of their mean."""
-        labels = dataset(self.scored[0].run.data).train.labels.numpy()
-        found = read_scores(store, self.scored)
+        labels, found = self.labels("train"), read_scores(store, self.scored)
         values, stream = found.values["train"], rng.numpy_stream(self.seed, "shuffled labels")
         if self.shuffled:
             values = np.stack([difficulty.shuffle_within(each, labels, rng=stream) for each in values])

@@ -13,10 +13,9 @@ from numpy import ndarray
 from lmc_lib import difficulty, rng
 from lmc_lib.claims import Estimate, estimate, estimate_by_jackknife
 from lmc_lib.experiments.collecting import as_matrix
-from lmc_lib.experiments.runs import dataset
-from lmc_lib.experiments.scores import SAMPLES, ScoresSpec, read_scores
-from lmc_lib.experiments.setting import rounded
-from lmc_lib.experiments.spec import Spec, obtain
+from lmc_lib.experiments.scores import SAMPLES, ScoredNetworks, read_scores
+from lmc_lib.experiments.setting import or_none, rounded
+from lmc_lib.experiments.spec import obtain
 from lmc_lib.store import Result, Store
 
 # The scores for which the authors' notebooks show numbers.
@@ -26,7 +25,7 @@ PUBLISHED = tuple(
 
 
 @dataclass(frozen=True)
-class ReliabilitySpec:
+class ReliabilitySpec(ScoredNetworks):
     """All that defines the agreement of networks about examples.
 
     Attributes:
@@ -39,20 +38,9 @@ class ReliabilitySpec:
 
     noun: ClassVar[str] = "reliabilities"
 
-    scored: tuple[ScoresSpec, ...]
     orders: int = 10
     shuffled: bool = False
     seed: int = 0
-
-    @property
-    def label(self) -> str:
-        """The architecture."""
-        return self.scored[0].label
-
-    @property
-    def needs(self) -> tuple[Spec, ...]:
-        """The scores of all networks."""
-        return self.scored
 
     def compute(self, store: Store) -> Result:
         """Compares all pairs of networks, and means over some with means over others."""
@@ -62,15 +50,12 @@ class ReliabilitySpec:
         orders = np.stack([stream.permutation(count) for _ in range(self.orders)])
         samples = {}
         for sample in SAMPLES:
-            classes = getattr(dataset(self.scored[0].run.data), sample).labels.numpy()
-            shuffles = [_within(classes, stream) if self.shuffled else slice(None) for _ in range(count)]
+            values, classes = found.values[sample], self.labels(sample)
+            if self.shuffled:
+                values = np.stack([difficulty.shuffle_within(each, classes, rng=stream) for each in values])
             samples[sample] = {
-                name: _agreement(
-                    np.stack([row[rows] for row, rows in zip(found.stack(sample, name), shuffles, strict=True)]),
-                    orders,
-                    leave_out=name in PUBLISHED,
-                )
-                for name in found.names
+                name: _agreement(values[:, place], orders, leave_out=name in PUBLISHED)
+                for place, name in enumerate(found.names)
             }
         return Result({"networks": count, "diverged": list(found.diverged), "runs": _runs(count), "samples": samples})
 
@@ -187,7 +172,7 @@ def _agreement(
     left_out = range(len(stack)) if leave_out else ()
     without = [np.stack([order[order != gone] for order in orders]) for gone in left_out]
     return {
-        "pairs": _or_none(matrix[np.triu_indices(len(stack), 1)]),
+        "pairs": or_none(matrix[np.triu_indices(len(stack), 1)]),
         "ties": rounded(float(np.mean([difficulty.tie_share(row) for row in stack]))),
         "halves": _curve(stack, orders, runs),
         "without": [_curve(stack, each, runs) for each in without],
@@ -195,17 +180,4 @@ def _agreement(
 
 
 def _curve(stack: ndarray, orders: ndarray, runs: list[int]) -> list[float | None]:
-    return _or_none(difficulty.split_by_orders(stack, orders, runs).mean(0))
-
-
-def _or_none(values: ndarray) -> list[float | None]:
-    """Numbers for JSON, which knows no NaN: where all examples have one value, there is no correlation."""
-    return [rounded(float(each)) if np.isfinite(each) else None for each in values]
-
-
-def _within(classes: Int[ndarray, " examples"], stream: np.random.Generator) -> Int[ndarray, " examples"]:
-    """An order that exchanges examples of the same class."""
-    rows = np.arange(len(classes))
-    for each in np.unique(classes):
-        rows[classes == each] = stream.permutation(rows[classes == each])
-    return rows
+    return or_none(difficulty.split_by_orders(stack, orders, runs).mean(0))

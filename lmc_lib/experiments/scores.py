@@ -1,6 +1,6 @@
 """Scores of every example by one network, taken while it trains: of what it is trained on and of what is held out."""
 
-__all__ = ["SAMPLES", "Scores", "ScoresSpec", "read_scores", "score_specs"]
+__all__ = ["SAMPLES", "ScoredNetworks", "Scores", "ScoresSpec", "read_scores", "score_specs"]
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -8,14 +8,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from numpy import ndarray
 from torch import Tensor
 
 from lmc_lib import difficulty
 from lmc_lib.data import DataSpec, Split
 from lmc_lib.difficulty import History, Moments
-from lmc_lib.experiments.runs import RunSpec, replicas, train_run
+from lmc_lib.experiments.runs import RunSpec, dataset, replicas, train_run
 from lmc_lib.experiments.setting import Setting, setting
 from lmc_lib.experiments.spec import Spec, obtain
 from lmc_lib.models import ModelSpec
@@ -176,6 +176,32 @@ class Scores:
         """The mean of each score over the networks; of all scores if none is named."""
         chosen = self.names if names is None else names
         return np.stack([difficulty.mean_over_replicates(self.stack(sample, name)) for name in chosen])
+
+
+@dataclass(frozen=True)
+class ScoredNetworks:
+    """What summaries of the scores of one architecture have in common.
+
+    Attributes:
+        scored: the networks.
+    """
+
+    scored: tuple[ScoresSpec, ...]
+
+    @property
+    def label(self) -> str:
+        """The architecture."""
+        return self.scored[0].label
+
+    @property
+    def needs(self) -> tuple[Spec, ...]:
+        """The scores of all networks."""
+        return self.scored
+
+    def labels(self, sample: str) -> Int[ndarray, " examples"]:
+        """The classes of the examples of a sample, as the networks are told."""
+        found: ndarray = getattr(dataset(self.scored[0].run.data), sample).labels.numpy()
+        return found
 
 
 def score_specs(

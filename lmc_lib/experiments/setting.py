@@ -1,12 +1,15 @@
 """What a measurement needs besides weights: the architecture, its groups and the data, as one value."""
 
-__all__ = ["DIGITS", "Setting", "digits", "rounded", "setting"]
+__all__ = ["DIGITS", "Setting", "digits", "or_none", "rounded", "setting"]
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from jaxtyping import Float
+from numpy import ndarray
 from torch import Tensor, nn
 
 from lmc_lib import connectivity, matching, norms
@@ -125,3 +128,8 @@ def digits(values: Tensor) -> list[float]:
 def rounded(value: float) -> float:
     """A number with the digits that are stored."""
     return float(f"{value:.{DIGITS}g}")
+
+
+def or_none(values: Float[ndarray, " _"]) -> list[float | None]:
+    """A vector as numbers of the digits that are stored, None for NaN, which JSON does not know."""
+    return [rounded(float(each)) if np.isfinite(each) else None for each in values]

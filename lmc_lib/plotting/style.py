@@ -1,0 +1,76 @@
+"""What figures have in common: one style, colours that repeat what dashes and markers say, and three habits."""
+
+__all__ = [
+    "COLOURS",
+    "DASHES",
+    "LABELS",
+    "MARKERS",
+    "PALETTE",
+    "SERIES",
+    "STYLE",
+    "log_from",
+    "show_bound",
+    "show_zero",
+]
+
+import seaborn as sns
+from matplotlib.axes import Axes
+
+# The palette tells its colours apart under the common colour-vision deficiencies; dashes and markers repeat them.
+PALETTE = sns.color_palette("colorblind")
+COLOURS = {
+    "none": PALETTE[3], "random": PALETTE[7], "weights": PALETTE[0], "activations": PALETTE[2],
+    "merge": PALETTE[1], "cycle": PALETTE[4], "apart": PALETTE[5],
+}  # fmt: skip
+DASHES: dict[str, str | tuple[int, tuple[int, ...]]] = {
+    "none": "-", "random": (0, (1, 1)), "weights": "--", "activations": "-.", "merge": (0, (5, 1)),
+    "cycle": (0, (3, 1, 1, 1, 1, 1)), "apart": (0, (1, 2)),
+}  # fmt: skip
+MARKERS = {
+    "none": "o", "random": "X", "weights": "s", "activations": "D", "merge": "^", "cycle": "v", "apart": "P"
+}  # fmt: skip
+
+# Of lines that stand for no method.
+SERIES = [PALETTE[each] for each in (3, 0, 2, 1, 4, 5)]
+
+LABELS = {
+    "none": "no permutation",
+    "random": "random permutation",
+    "weights": "weight matching",
+    "activations": "activation matching",
+    "merge": "merge-many",
+    "cycle": "cycle-consistent matching",
+    "apart": "matched to different copies",
+}
+
+STYLE = {
+    "figure.dpi": 110,
+    "savefig.dpi": 160,
+    "figure.facecolor": "white",
+    "font.size": 10.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "legend.frameon": False,
+    "lines.linewidth": 1.8,
+    "figure.constrained_layout.use": True,
+}
+
+
+def show_zero(ax: Axes) -> None:
+    """Draws the zero line, so that heights can be compared; a fixed limit would stop shared axes from growing."""
+    ax.axhline(0.0, color="0.75", linewidth=0.8, zorder=0)
+
+
+def log_from(ax: Axes, floor: float) -> None:
+    """A logarithmic axis on which the floor is seen to be one."""
+    ax.set_yscale("log")
+    ax.set_ylim(bottom=0.7 * floor)
+    ax.axhline(floor, color="0.6", linewidth=0.8, linestyle="--", zorder=0)
+
+
+def show_bound(ax: Axes, bound: float | None) -> None:
+    """Draws the bound of a claim, if there is one, as a dotted line."""
+    if bound is not None:
+        ax.axhline(bound, color="0.3", linewidth=1.0, linestyle=":")
