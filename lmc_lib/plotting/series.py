@@ -134,7 +134,7 @@ def forest(
 
 def with_intervals(
     ax: Axes,
-    places: Sequence[float],
+    places: Sequence[float | int],
     estimates: Mapping[str, Sequence[tuple[float, float, float]]],
     *,
     logarithmic: bool = False,
