@@ -21,7 +21,7 @@ import torch
 
 from lmc_lib import store as store_module
 from lmc_lib.data import DataSpec
-from lmc_lib.experiments import ChildSpec, PairSpec, RunSpec
+from lmc_lib.experiments import Checkpoint, ChildSpec, PairSpec, RunSpec, ScoresSpec
 from lmc_lib.models import ModelSpec
 from lmc_lib.perturbation import Perturbation
 from lmc_lib.store import Entry, NotStored, Result, Store, StoreError, describe, fingerprint, provenance
@@ -105,8 +105,21 @@ class TestFingerprint:
             "grid_bits": 20,
         }
         assert defaults_of(ModelSpec) == {"norm": "none"}
-        assert defaults_of(DataSpec) == {"train_examples": None, "test_examples": None, "label_noise": 0.0, "seed": 0}
-        assert defaults_of(RunSpec) == {"init_seed": 0, "order_seed": 0, "save_at": (), "spawn_at": ()}
+        assert defaults_of(DataSpec) == {
+            "train_examples": None,
+            "test_examples": None,
+            "label_noise": 0.0,
+            "seed": 0,
+            "classes": None,
+        }
+        assert defaults_of(RunSpec) == {
+            "init_seed": 0,
+            "order_seed": 0,
+            "save_at": (),
+            "spawn_at": (),
+            "pretrained": None,
+        }
+        assert defaults_of(ScoresSpec) == {"deep": True, "neighbours": 30}
         assert defaults_of(ChildSpec) == {"seed": 0, "order_seed": None, "save_at": ()}
         assert defaults_of(Perturbation) == {
             "direction": "gaussian",
@@ -164,6 +177,7 @@ class TestFingerprint:
 
 
 OTHER_WORDS = {"optimiser": "adamw", "schedule": "linear", "precision": "portable"}
+OTHER_THAN_NONE = {"classes": (0, 1), "pretrained": Checkpoint(RUN, 300)}
 
 
 def defaults_of(kind):
@@ -194,7 +208,9 @@ def other(name, value):
         return OTHER_WORDS.get(name, "other")
     if isinstance(value, tuple):
         return (*value, 5)
-    return 7 if value is None else value + 1
+    if value is None:
+        return OTHER_THAN_NONE.get(name, 7)
+    return value + 1
 
 
 class TestGetOrCompute:

@@ -43,7 +43,6 @@ class ScoresSpec:
         deep: whether to take what costs more than logits: gradients (GraNd, VoG) and representations (prediction depth,
             distance to prototypes).
         neighbours: training examples that vote at each layer for the prediction depth.
-        test_examples: number of test examples; all if None.
     """
 
     noun: ClassVar[str] = "scored networks"
@@ -53,7 +52,6 @@ class ScoresSpec:
     early: int
     deep: bool = True
     neighbours: int = 30
-    test_examples: int | None = None
 
     def __post_init__(self) -> None:
         if self.early not in self.checkpoints:
@@ -71,9 +69,7 @@ class ScoresSpec:
 
     def compute(self, store: Store) -> Result:
         """Trains the network and scores its examples."""
-        here = setting(
-            self.run, train_examples=None, test_examples=self.test_examples, matching_examples=1, reset_examples=1
-        )
+        here = setting(self.run, train_examples=None, test_examples=None, matching_examples=1, reset_examples=1)
         samples = {name: _Sample(self, here, split) for name, split in here.splits.items()}
 
         try:
