@@ -130,6 +130,6 @@ def rounded(value: float) -> float:
     return float(f"{value:.{DIGITS}g}")
 
 
-def or_none(values: Float[ndarray, " _"]) -> list[float | None]:
+def or_none(values: Float[ndarray, " examples"]) -> list[float | None]:
     """A vector as numbers of the digits that are stored, None for NaN, which JSON does not know."""
     return [rounded(float(each)) if np.isfinite(each) else None for each in values]
