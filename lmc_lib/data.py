@@ -1,7 +1,7 @@
 """Data sets as tensors in memory, batch orders as index tensors.
 
 Nothing here downloads by surprise: a data set is looked for on disk first, and the only network access is the data
-set's own checked download through torchvision.
+set's own checked download.
 """
 
 __all__ = [
@@ -22,11 +22,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
-from lmc_lib import rng
+from lmc_lib import rng, text
 
-NAMES = ("digits", "fashion_mnist", "mnist", "cifar10", "cifar100", "svhn")
+NAMES = ("digits", "fashion_mnist", "mnist", "cifar10", "cifar100", "svhn", "movie_snippets")
 
-# By name the shape of an image and the number of classes, for plans that are made without the data.
+# Tokens of a sentence: two thirds of the snippets have fewer, the others are cut.
+_TOKENS = 32
+
+# By name the shape of an example and the number of classes, for plans that are made without the data.
 SHAPES: dict[str, tuple[tuple[int, int, int], int]] = {
     "digits": ((1, 8, 8), 10),
     "fashion_mnist": ((1, 28, 28), 10),
@@ -34,6 +37,7 @@ SHAPES: dict[str, tuple[tuple[int, int, int], int]] = {
     "cifar10": ((3, 32, 32), 10),
     "cifar100": ((3, 32, 32), 100),
     "svhn": ((3, 32, 32), 10),
+    "movie_snippets": ((1, _TOKENS, text.FEATURES), 2),
 }
 
 # Debian's package `dataset-fashion-mnist` puts the original files here.
@@ -48,6 +52,10 @@ _FASHION_MNIST_SHA256 = {
 }
 
 _DIGITS_TEST_EXAMPLES = 500
+_SNIPPETS_TEST_EXAMPLES = 2000
+
+# A snippet is negative or positive if its mean rating, from -4 to 4, is at least so far from 0; others are left out.
+_OPINION = 0.5
 
 
 class MissingData(FileNotFoundError):
@@ -88,7 +96,10 @@ class DataSpec:
 
 @dataclass(frozen=True)
 class Split:
-    """Examples with labels; inputs are standardised by the mean and deviation of the training set."""
+    """Examples with labels.
+
+    Images are standardised by the mean and deviation of the training set. The rows of a text are its tokens as vectors.
+    """
 
     inputs: Float[Tensor, "examples channels height width"]
     labels: Int[Tensor, " examples"]
@@ -128,9 +139,11 @@ def root() -> Path:
 
 
 def load(spec: DataSpec) -> Dataset:
-    """Loads a data set into memory, standardised by channel, in float32.
+    """Loads a data set into memory, images standardised by channel, in float32.
 
     Mean and deviation are those of the whole training set, so that neither a subset nor a choice of classes moves them.
+    ``movie_snippets`` are sentences, negative (0) or positive (1), as the sequences of vectors that the embedding layer
+    of MiniLM makes of them; what is shorter than the longest ends in rows of zeros.
 
     Args:
         spec: name, classes, subset and label noise.
@@ -148,22 +161,15 @@ def load(spec: DataSpec) -> Dataset:
         raise ValueError(f"unknown data set {spec.name!r}; there are {', '.join(NAMES)}")
     if not 0.0 <= spec.label_noise <= 1.0:
         raise ValueError(f"label_noise is a share between 0 and 1, not {spec.label_noise}")
-    train, test = _digits() if spec.name == "digits" else _torchvision(spec.name)
+    train, test = _everything(spec.name)
     num_classes = int(train.labels.max()) + 1
-    mean, deviation = _channel_statistics(train.inputs)
     if spec.classes is not None:
         train, test = (_of_classes(each, spec.classes, num_classes, spec.name) for each in (train, test))
         num_classes = len(spec.classes)
     train = _subset(train, spec.train_examples, spec, "train")
     test = _subset(test, spec.test_examples, spec, "test")
     train, noisy = _with_label_noise(train, num_classes, spec)
-    return Dataset(
-        spec.name,
-        replace(train, inputs=(train.inputs - mean) / deviation),
-        replace(test, inputs=(test.inputs - mean) / deviation),
-        num_classes,
-        noisy,
-    )
+    return Dataset(spec.name, train, test, num_classes, noisy)
 
 
 def batch_order(num_examples: int, batch_size: int, *, generator: Generator) -> Int[Tensor, "batches batch"]:
@@ -192,6 +198,18 @@ def augment(
     return padded[torch.arange(batch)[:, None, None], :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
+def _everything(name: str) -> tuple[Split, Split]:
+    """All training and test examples of a data set, as networks see them."""
+    if name == "movie_snippets":
+        return _snippets()
+    train, test = _digits() if name == "digits" else _torchvision(name)
+    mean, deviation = _channel_statistics(train.inputs)
+    return (
+        replace(train, inputs=(train.inputs - mean) / deviation),
+        replace(test, inputs=(test.inputs - mean) / deviation),
+    )
+
+
 def _digits() -> tuple[Split, Split]:
     from sklearn.datasets import load_digits  # noqa: PLC0415 -- slow to import, and only needed here
 
@@ -202,6 +220,29 @@ def _digits() -> tuple[Split, Split]:
     order = torch.randperm(len(labels), generator=rng.stream(0, "digits", "split"))
     everything = Split(inputs, labels)
     return everything[order[_DIGITS_TEST_EXAMPLES:]], everything[order[:_DIGITS_TEST_EXAMPLES]]
+
+
+def _snippets() -> tuple[Split, Split]:
+    try:
+        snippets, encoder = text.read_snippets(root()), text.encoder()
+    except (OSError, text.EncoderMissing) as error:
+        raise MissingData(_how_to_get_snippets(error)) from error
+    ratings = torch.tensor(snippets.ratings, dtype=torch.float64)
+    kept = ratings.abs() >= _OPINION
+    sentences = [sentence for sentence, keep in zip(snippets.sentences, kept.tolist(), strict=True) if keep]
+    everything = Split(encoder.embed(sentences, _TOKENS).unsqueeze(1), (ratings[kept] > 0).long())
+    order = torch.randperm(len(everything), generator=rng.stream(0, "movie_snippets", "split"))
+    return everything[order[_SNIPPETS_TEST_EXAMPLES:]], everything[order[:_SNIPPETS_TEST_EXAMPLES]]
+
+
+def _how_to_get_snippets(error: Exception) -> str:
+    return (
+        f"movie_snippets cannot be read: {error}\n"
+        f"They are looked for as {root() / text.ARCHIVE} (set LMC_DATA to look elsewhere). Three ways to get them: run "
+        f"again with a network connection (the file is downloaded from PyPI and its checksum verified); "
+        f"`pip download --no-deps --no-binary :all: vaderSentiment=={text.VERSION}` where there is one, and copy the "
+        f"file into that folder; or show the records that ship with the repository, which need neither."
+    )
 
 
 def _torchvision(name: str) -> tuple[Split, Split]:

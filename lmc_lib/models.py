@@ -1,11 +1,12 @@
-"""Architectures, small enough for a CPU: multilayer perceptrons, VGG and the CIFAR family of residual networks.
+"""Architectures, small enough for a CPU: perceptrons, VGG, the CIFAR family of residual networks, transformers.
 
 A module is architecture only: it is built without moving the global random stream, and ``initialise`` draws its
 weights as a ``State`` from a generator. ``norm="group"`` has four groups where the width allows it.
 """
 
 __all__ = [
-    "NORMS", "ModelSpec", "build", "classifier", "initialise", "memory_format", "mlp", "parse", "resnet", "vgg",
+    "NORMS", "ModelSpec", "build", "classifier", "initialise", "memory_format", "mlp", "parse", "resnet",
+    "transformer", "vgg",
 ]  # fmt: skip
 
 import math
@@ -33,10 +34,12 @@ class ModelSpec:
     """What defines an architecture, up to the shape of its data.
 
     Attributes:
-        family: ``"mlp"``, ``"vgg"`` or ``"resnet"``.
-        width: units of a hidden layer (mlp), channels of the first stage (vgg, resnet).
-        depth: hidden layers (mlp), or the depth in the network's name (vgg 11 to 19; resnet 8, 14, 20, ...).
-        norm: ``"none"``, ``"batch"``, ``"layer"`` or ``"group"``.
+        family: ``"mlp"``, ``"vgg"``, ``"resnet"`` or ``"transformer"``.
+        width: units of a hidden layer (mlp), channels of the first stage (vgg, resnet), features of a token
+            (transformer).
+        depth: hidden layers (mlp), layers (transformer), or the depth in the network's name (vgg 11 to 19; resnet 8,
+            14, 20, ...).
+        norm: ``"none"``, ``"batch"``, ``"layer"`` or ``"group"``; ``"layer"`` for a transformer.
     """
 
     family: str
@@ -47,8 +50,13 @@ class ModelSpec:
     @property
     def label(self) -> str:
         """The network's usual name with its width, as on the axis of a figure."""
-        layers = "hidden layer" if self.depth == 1 else "hidden layers"
-        name = {"mlp": f"MLP, {self.depth} {layers}", "vgg": f"VGG-{self.depth}", "resnet": f"ResNet-{self.depth}"}
+        layers = "layer" if self.depth == 1 else "layers"
+        name = {
+            "mlp": f"MLP, {self.depth} hidden {layers}",
+            "vgg": f"VGG-{self.depth}",
+            "resnet": f"ResNet-{self.depth}",
+            "transformer": f"transformer, {self.depth} {layers}",
+        }
         return f"{name[self.family]}, width {self.width}"
 
 
@@ -89,6 +97,50 @@ class _Block(nn.Module):
         return out
 
 
+class _Encoding(nn.Module):
+    """A layer of BERT: attention and two linear layers, each added to its input and normalised after that."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(width, heads, batch_first=True)
+        self.norm1 = nn.LayerNorm(width, eps=1e-12)
+        self.linear1 = nn.Linear(width, 4 * width)
+        self.activation = nn.GELU()
+        self.linear2 = nn.Linear(4 * width, width)
+        self.norm2 = nn.LayerNorm(width, eps=1e-12)
+
+    def forward(self, x: Tensor, padding: Tensor) -> Tensor:
+        """Maps ``(N, tokens, width)`` to the same shape; tokens that are padding are not looked at."""
+        x = self.norm1(x + self.attention(x, x, x, key_padding_mask=padding, need_weights=False)[0])
+        out: Tensor = self.norm2(x + self.linear2(self.activation(self.linear1(x))))
+        return out
+
+
+class _Transformer(nn.Module):
+    """A classifier of the mean token after several layers."""
+
+    def __init__(self, tokens: int, features: int, num_classes: int, *, depth: int, width: int) -> None:
+        super().__init__()
+        self.embedding: nn.Module | None = None
+        if features != width:
+            self.embedding = nn.Linear(features, width)
+            self.positions = nn.Parameter(torch.zeros(tokens, width))
+        self.layers = nn.ModuleList(_Encoding(width, max(1, width // 32)) for _ in range(depth))
+        self.classifier = nn.Linear(width, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps ``(N, 1, tokens, features)`` to logits; a token of zeros is padding."""
+        x = x.squeeze(1)
+        padding = (x == 0).all(-1)
+        if self.embedding is not None:
+            x = self.embedding(x) + self.positions
+        for layer in self.layers:
+            x = layer(x, padding)
+        kept = (~padding).to(x.dtype).unsqueeze(-1)
+        out: Tensor = self.classifier((x * kept).sum(1) / kept.sum(1))
+        return out
+
+
 def parse(name: str, width: int) -> ModelSpec:
     """Reads ``FAMILY-DEPTH`` or ``FAMILY-DEPTH-NORM``, as parameters of a notebook write an architecture.
 
@@ -100,7 +152,7 @@ def parse(name: str, width: int) -> ModelSpec:
         ModelSpec(family='resnet', width=16, depth=8, norm='layer')
     """
     family, *rest = name.split("-")
-    if family not in ("mlp", "vgg", "resnet") or len(rest) not in (1, 2) or not rest[0].isdigit():
+    if family not in ("mlp", "vgg", "resnet", "transformer") or len(rest) not in (1, 2) or not rest[0].isdigit():
         raise ValueError(f"an architecture is FAMILY-DEPTH or FAMILY-DEPTH-NORM, like 'resnet-8-layer', not {name!r}")
     norm = rest[1] if len(rest) == 2 else "none"
     _check_norm(norm)
@@ -187,6 +239,29 @@ def resnet(in_channels: int, num_classes: int, *, depth: int = 20, width: int = 
     )
 
 
+@torch.random.fork_rng(devices=[])
+def transformer(tokens: int, features: int, num_classes: int, *, depth: int = 6, width: int = 384) -> nn.Module:
+    """Creates a transformer encoder of the BERT family, without dropout, and a linear layer on its mean token.
+
+    It has a head for every 32 features, and four times as many units as features between its two linear layers, like
+    MiniLM. Where the tokens of the input have as many features as its own, they are taken as embedded, positions
+    included; otherwise it begins with a linear layer and positions of its own.
+
+    Args:
+        tokens: length of a sequence; a token of zeros is padding.
+        features: numbers that describe a token of the input.
+        num_classes: number of logits.
+        depth: number of layers.
+        width: features of a token inside.
+
+    Raises:
+        ValueError: if the width is above 32 and no multiple of it.
+    """
+    if width > 32 and width % 32:
+        raise ValueError(f"a transformer has a head for every 32 features; {width} is no multiple of 32")
+    return _Transformer(tokens, features, num_classes, depth=depth, width=width)
+
+
 def build(spec: ModelSpec, input_shape: Sequence[int], num_classes: int) -> nn.Module:
     """Builds the architecture of ``spec`` for inputs of ``input_shape`` (channels, height, width).
 
@@ -199,7 +274,16 @@ def build(spec: ModelSpec, input_shape: Sequence[int], num_classes: int) -> nn.M
         return vgg(input_shape[0], num_classes, depth=spec.depth, width=spec.width, norm=spec.norm)
     if spec.family == "resnet":
         return resnet(input_shape[0], num_classes, depth=spec.depth, width=spec.width, norm=spec.norm)
-    raise ValueError(f"unknown family of models {spec.family!r}; there are 'mlp', 'vgg' and 'resnet'")
+    if spec.family == "transformer":
+        if spec.norm != "layer":
+            raise ValueError(
+                f"a transformer has layer normalisation: transformer-{spec.depth}-layer, not {spec.norm!r}"
+            )
+        channels, tokens, features = input_shape
+        if channels != 1:
+            raise ValueError(f"a transformer reads the rows of one channel as tokens, and these images have {channels}")
+        return transformer(tokens, features, num_classes, depth=spec.depth, width=spec.width)
+    raise ValueError(f"unknown family of models {spec.family!r}; there are 'mlp', 'vgg', 'resnet' and 'transformer'")
 
 
 def initialise(model: nn.Module, *, generator: Generator) -> State:

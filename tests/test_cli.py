@@ -395,7 +395,9 @@ class TestWeakConnectivity:
 
     def test_status_of_the_paper_profile_is_known_without_its_data(self, lmc, monkeypatch, tmp_path):
         monkeypatch.setenv("LMC_DATA", str(tmp_path / "nothing"))
-        code, stdout, stderr = lmc("status", CLAIM, "--profile", "paper")
+        # Narrow networks: the time of an update is measured.
+        narrow = ["width=8", "widths=[4]", "residual_width=8", "residual_widths=[4]"]
+        code, stdout, stderr = lmc("status", CLAIM, "--profile", "paper", overrides=narrow)
         assert code == 0, stderr
         *lines, total = stdout.splitlines()
         assert lines

@@ -232,3 +232,25 @@ def test_what_direction_and_length_bring_together_is_not_related_within_cells():
     unrelated = made_up(as_claimed, lambda each: 10 ** round(np.log10(each)) + generator.random())
     found = experiments.finetuning_evidence(unrelated, CELLS, lengths=LENGTHS, seed=0)
     assert found["many to few, within"].low < 0.2 < 0.9 > found["many to few, within"].high
+
+
+def test_one_pretrained_network_beside_random_weights():
+    """The ratio of the judged push, distances over all pushes of the pre-trained, and the reverse for a control."""
+    twins = made_up(as_claimed, lambda each: each)
+    random, pretrained = twins["many to few", 0], twins["many to few", 100]
+    found = experiments.pretrained_evidence(random, pretrained, CELLS, seed=0)
+    assert found["random"].value == np.median(random.barriers(CELLS[0]))
+    assert found["pre-trained"].value == np.median(pretrained.barriers(CELLS[0]))
+    assert found["gain"].value == pytest.approx(found["random"].value / found["pre-trained"].value)
+    assert found["gain"].low > 5.0
+    assert found["correlation"].value == found["within"].value == pytest.approx(1.0)
+    turned = experiments.pretrained_evidence(pretrained, random, CELLS, seed=0)
+    assert turned["gain"].value == pytest.approx(1 / found["gain"].value)
+
+
+def test_pushes_of_other_sizes_make_a_correlation_but_none_within():
+    """Barrier and distance are both larger for one of the pushes; among its twins they have nothing in common."""
+    generator = rng.numpy_stream(0, "unrelated")
+    twins = made_up(as_claimed, lambda each: 10 ** round(np.log10(each)) * (1.0 + 0.1 * generator.random()))
+    found = experiments.pretrained_evidence(twins["many to few", 0], twins["many to few", 100], CELLS, seed=0)
+    assert found["correlation"].value > 0.5 > found["within"].value

@@ -134,6 +134,18 @@ def test_numbers_are_those_computed_by_hand(store, found, grid):
     )
 
 
+def test_twins_can_be_compared_as_they_are(store, found):
+    """Without matching, all that needs none is the same, and nothing else is there."""
+    cell = Cell(4, NOISE)
+    bare = experiments.twin_grid([parent(0)], [cell], save_at=(0, 2, 6), matched=False, **OPTIONS)
+    values = experiments.measure_twins(store, bare).values[cell][0][0]
+    whole = found.values[cell][0][0]
+    assert values["barriers"] == {name: whole["barriers"][name] for name in ("none", "code")}
+    assert values["fixed_points"].keys() == {"chance"}
+    assert values["scores"] == {who: whole["scores"][who] for who in ("parent", "child", "merged", "ensemble")}
+    assert all(values[name] == whole[name] for name in ("perturbation", "distance", "angles", "disagreement"))
+
+
 def test_a_planted_permutation_is_undone_by_matching(found):
     """The child is its parent, so that only the renumbering brings a barrier, and matching takes all of it away."""
     assert found.barriers(Cell(4), alignment="planted").min() > 1e-4

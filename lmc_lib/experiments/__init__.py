@@ -14,7 +14,8 @@ __all__ = [
     "measure_chains", "measure_contrasts", "measure_fingerprints", "measure_kept", "measure_label_errors",
     "measure_limits", "measure_pruned", "measure_reliability", "measure_simplices", "measure_trajectories",
     "measure_transports", "measure_twins", "obtain", "obtain_child", "obtain_pair", "obtain_run", "obtain_sequence",
-    "onset_evidence", "origin", "over_networks", "pairs", "pruned_evidence", "pruned_pairs", "pruning_evidence",
+    "onset_evidence", "origin", "over_networks", "pairs", "pretrained_evidence", "pruned_evidence", "pruned_pairs",
+    "pruning_evidence",
     "read_scores", "reliability_evidence", "replicas", "representation_evidence", "score_specs", "score_table",
     "simplex_specs", "simplices_evidence", "start_evidence", "trajectory_evidence", "trajectory_pairs", "transports",
     "twin_grid",
@@ -41,7 +42,7 @@ from lmc_lib.experiments.butterfly import (
 from lmc_lib.experiments.chains import Chains, ChainSpec, chain_specs, measure_chains
 from lmc_lib.experiments.collecting import over_networks
 from lmc_lib.experiments.contrasts import Contrasts, ContrastSpec, contrast_evidence, contrast_specs, measure_contrasts
-from lmc_lib.experiments.finetuning import fine_tuned, finetuning_evidence
+from lmc_lib.experiments.finetuning import fine_tuned, finetuning_evidence, pretrained_evidence
 from lmc_lib.experiments.fingerprints import Fingerprints, FingerprintSpec, fingerprint_evidence, measure_fingerprints
 from lmc_lib.experiments.kept import PLANS, Kept, KeptSpec, kept_specs, measure_kept, pruning_evidence
 from lmc_lib.experiments.labels import (

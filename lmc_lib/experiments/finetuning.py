@@ -1,6 +1,6 @@
 """Networks that are trained on one task and then on another: how they are listed, and what a claim about them asks."""
 
-__all__ = ["fine_tuned", "finetuning_evidence"]
+__all__ = ["fine_tuned", "finetuning_evidence", "pretrained_evidence"]
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -10,7 +10,14 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from lmc_lib import rng
-from lmc_lib.claims import Estimate, estimate_of_twins, median, median_ratio, within_correlation
+from lmc_lib.claims import (
+    Estimate,
+    estimate_of_twins,
+    median,
+    median_ratio,
+    rank_correlation,
+    within_correlation,
+)  # fmt: skip
 from lmc_lib.data import DataSpec
 from lmc_lib.experiments.runs import Checkpoint, RunSpec
 from lmc_lib.experiments.twins import Cell, Twins
@@ -108,6 +115,37 @@ def finetuning_evidence(
         values[f"{way}, gain"] = median_ratio, [at[way, none], at[way, longest]][::order]
         values[f"{way}, longer"] = median_ratio, [at[way, shortest], at[way, longest]][::order]
         values[f"{way}, within"] = within_correlation, pair
+    return _estimates(values, seed)
+
+
+def pretrained_evidence(random: Twins, pretrained: Twins, cells: Sequence[Cell], *, seed: int) -> dict[str, Estimate]:
+    """The estimates for what one pre-trained network does to twins of its fine-tunings, from barriers in train loss.
+
+    Args:
+        random: twins of networks that begin at random weights.
+        pretrained: twins of networks that begin at the pre-trained weights.
+        cells: when and how twins part; the first is the one that is judged, all count for distances.
+        seed: stream of the bootstrap.
+
+    Returns:
+        ``"random"`` and ``"pre-trained"``: the median barriers; ``"gain"``: the ratio of the two; ``"correlation"``: of
+        the pre-trained the rank correlation of distance and barrier over all cells; ``"within"``: that within cells.
+    """
+    first, second = (each.barriers(cells[0]) for each in (random, pretrained))
+    pair = [np.hstack([get(cell) for cell in cells]) for get in (pretrained.distance, pretrained.barriers)]
+    return _estimates(
+        {
+            "random": (median, [first]),
+            "pre-trained": (median, [second]),
+            "gain": (median_ratio, [first, second]),
+            "correlation": (rank_correlation, pair),
+            "within": (within_correlation, pair),
+        },
+        seed,
+    )
+
+
+def _estimates(values: Mapping[str, tuple[Callable[..., Any], list[ndarray]]], seed: int) -> dict[str, Estimate]:
     return {
         name: estimate_of_twins(statistic, *arrays, rng=rng.numpy_stream(seed, "bootstrap", name))
         for name, (statistic, arrays) in values.items()

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from lmc_lib import data, models, rng, symmetry, training
+from lmc_lib import data, models, rng, symmetry, text, training
 from lmc_lib.data import Dataset, DataSpec
 from lmc_lib.experiments.spec import Spec, obtain
 from lmc_lib.models import ModelSpec
@@ -50,8 +50,8 @@ class RunSpec:
     """All that defines a trained network.
 
     A training begins at random weights or, when it fine-tunes a pre-trained network, at a checkpoint of another
-    training. Then its last layer is drawn anew all the same, since it tells other classes apart, and the optimiser
-    begins afresh.
+    training or at published weights. Then its last layer is drawn anew all the same, since it tells other classes
+    apart, and the optimiser begins afresh.
 
     Attributes:
         model: the architecture.
@@ -62,7 +62,8 @@ class RunSpec:
         save_at: steps after which a checkpoint is kept, besides the last.
         spawn_at: steps after which a checkpoint and what the optimiser remembers are kept, so that children can start
             there.
-        pretrained: the checkpoint whose weights it begins with, all but those of the last layer; none if None.
+        pretrained: the checkpoint whose weights it begins with, all but those of the last layer, or ``"minilm"`` for
+            the layers of that sentence encoder; random weights if None.
     """
 
     VERSION: ClassVar[int] = 1
@@ -75,10 +76,14 @@ class RunSpec:
     order_seed: int = 0
     save_at: tuple[int, ...] = ()
     spawn_at: tuple[int, ...] = ()
-    pretrained: Checkpoint | None = None
+    pretrained: Checkpoint | str | None = None
 
     def __post_init__(self) -> None:
-        if self.pretrained is not None and self.pretrained.run.model != self.model:
+        if isinstance(self.pretrained, str) and self.pretrained != "minilm":
+            raise ValueError(f"published weights are those of 'minilm', not {self.pretrained!r}")
+        if self.train.augment and self.data.name == "movie_snippets":
+            raise ValueError("augmentation flips and crops images, and movie_snippets are sentences: augment=False")
+        if isinstance(self.pretrained, Checkpoint) and self.pretrained.run.model != self.model:
             raise ValueError(
                 f"a pre-trained network is fine-tuned as it is: it is {self.pretrained.run.model}, not {self.model}"
             )
@@ -91,7 +96,7 @@ class RunSpec:
     @property
     def needs(self) -> tuple[Spec, ...]:
         """The pre-training, if there is one."""
-        return () if self.pretrained is None else (self.pretrained.run,)
+        return (self.pretrained.run,) if isinstance(self.pretrained, Checkpoint) else ()
 
     def compute(self, store: Store) -> Result:
         """Trains the network; that its pre-training left the finite numbers is a result too."""
@@ -107,15 +112,26 @@ def _start(spec: RunSpec, model: nn.Module, store: Store) -> State:
     drawn = models.initialise(model, generator=rng.stream(spec.init_seed, "initial weights"))
     if spec.pretrained is None:
         return drawn
-    before = obtain_run(store, spec.pretrained.run).at(spec.pretrained.step)
+    before = _published() if isinstance(spec.pretrained, str) else _at(store, spec.pretrained)
     body = {name: value for name, value in before.items() if name not in models.classifier(model)}
+    if missing := sorted(drawn.keys() - body.keys() - models.classifier(model)):
+        raise ValueError(f"the pre-trained network has no {missing[0]}, which {spec.model} has for {spec.data.name}")
     for name, value in body.items():
-        if value.shape != drawn[name].shape:
+        if name not in drawn or value.shape != drawn[name].shape:
+            here = list(drawn[name].shape) if name in drawn else "missing"
             raise ValueError(
-                f"{name} is {list(value.shape)} in the pre-trained network, but {list(drawn[name].shape)} for "
-                f"{spec.data.name}: images of another size or number of channels need another network"
+                f"{name} is {list(value.shape)} in the pre-trained network, but {here} for {spec.data.name}: examples "
+                f"of another shape need another network"
             )
     return drawn | body
+
+
+def _at(store: Store, checkpoint: Checkpoint) -> State:
+    return obtain_run(store, checkpoint.run).at(checkpoint.step)
+
+
+def _published() -> State:
+    return text.encoder().layers()
 
 
 def replicas(

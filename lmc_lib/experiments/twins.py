@@ -42,6 +42,7 @@ class TwinSpec:
         matching_examples: training examples that activation matching sees.
         reset_examples: training examples for BatchNorm statistics.
         feature_examples: test examples whose representations are compared.
+        matched: whether the child's units are matched to the parent's too; otherwise the two are compared as they are.
         seed: stream of the order of groups in matching, of random starts and of the planted permutation.
     """
 
@@ -54,6 +55,7 @@ class TwinSpec:
     matching_examples: int = 512
     reset_examples: int = 512
     feature_examples: int = 256
+    matched: bool = True
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -279,7 +281,7 @@ def _measure(spec: TwinSpec, parent: Trajectory, child: Trajectory) -> dict[str,
         reset_examples=spec.reset_examples,
     )
     target, source = on_device(parent.final, run), on_device(child.final, run)
-    found = _permutations(spec, here, target, source)
+    found = _permutations(spec, here, target, source) if spec.matched else {}
     lines: dict[str, dict[str, Curve]] = {}
     for alignment, moved in _aligned(spec, here, target, source, found).items():
         lines[alignment] = here.line(target, moved, spec.points, ends_of=lines.get("none"))
@@ -310,7 +312,9 @@ def _permutations(spec: TwinSpec, here: Setting, target: State, source: State) -
 def _aligned(
     spec: TwinSpec, here: Setting, target: State, source: State, found: Mapping[str, Permutation]
 ) -> dict[str, State]:
-    """The child as it is, matched, renumbered at random, and matched after that."""
+    """The child as it is and, if permutations were found, matched, renumbered at random, and matched after that."""
+    if not found:
+        return {"none": source}
     planted = symmetry.random(here.permutations, generator=_stream(spec, "planted"))
     renumbered = symmetry.permute(source, planted, here.permutations)
     back = here.match("weights", target, renumbered, generator=_stream(spec, "undone"))
@@ -360,7 +364,7 @@ def _scores(
 ) -> dict[str, dict[str, float]]:
     middle = len(lines["none"]["train"].alphas) // 2
     points = {"parent": ("none", 0), "child": ("none", -1), "merged": ("none", middle)}
-    points |= {"merged, weights": ("weights", middle)}
+    points |= {"merged, weights": ("weights", middle)} if "weights" in lines else {}
     scores = {
         who: {f"{s} {q}": rounded(getattr(lines[alignment][s].at(place), q)) for s, q in QUANTITIES}
         for who, (alignment, place) in points.items()

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, fx, nn
 from torch.fx.graph import CodeGen
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils import _pytree as pytree
 
 from lmc_lib.state import State, given
@@ -73,7 +74,8 @@ def observer(module: fx.GraphModule, nodes: Collection[str]) -> Callable[[State,
             return torch.func.functional_call(network, entries, tuple(leaves), tie_weights=False)
 
         entries = given(network, state)
-        found: dict[str, Tensor] = torch.vmap(one)(inputs)
+        with sdpa_kernel(SDPBackend.MATH):  # the only kind of attention that can be mapped over examples
+            found: dict[str, Tensor] = torch.vmap(one)(inputs)
         return found
 
     return observe
