@@ -215,6 +215,20 @@ def butterfly_finetuning(records, name):
             yield value[-1] if kind == "distance" else value
 
 
+def butterfly_text(records, name):
+    """Barriers, distances and disagreement of twins by where their parents began."""
+    start, size = re.search(r"(random weights|pre-trained), size ([\d.]+)$", name).groups()
+    for record in records.values():
+        child = record["spec"]["child"]
+        began = "pre-trained" if "pretrained" in child["parent"] else "random weights"
+        if (began, child["perturbation"]["size"]) == (start, float(size)):
+            values = record["values"]
+            if score := re.match(r"barrier in ((?:train|test) (?:loss|error))", name):
+                yield values["barriers"]["none"][score[1]]
+            else:
+                yield values["distance"]["whole"][-1] if "distance" in name else values["disagreement"]["classes"]
+
+
 def label(scores):
     """The name of an architecture, from the description of its first replicate."""
     model = scores["run"]["model"]
