@@ -279,6 +279,16 @@ def test_growth_draws_each_part_on_logarithmic_axes(ax):
 # -- twins -------------------------------------------------------------------------------------------------------------
 
 
+def test_panels_that_share_an_axis_cut_nothing_off():
+    _, axes = plt.subplots(1, 2, sharey=True)
+    words = {"xlabel": "distance", "ylabel": "barrier"}
+    for panel, height in zip(axes, (0.01, 3.0), strict=True):
+        plotting.scatter(panel, {"twins": (np.array([1.0, 2.0]), np.array([0.0, height]))}, floor=0.001, **words)
+    low, high = axes[0].get_ylim()
+    assert low < 0.001
+    assert high > 3.0
+
+
 def test_a_floor_makes_the_axis_logarithmic_and_lifts_what_lies_below(ax):
     values = np.array([[0.5, 0.0], [0.3, 1e-5], [0.4, 0.02]])
     plotting.along_steps(ax, [0, 10], {"size 1": values}, floor=1e-3, ylabel="barrier")
