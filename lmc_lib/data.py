@@ -161,15 +161,22 @@ def load(spec: DataSpec) -> Dataset:
         raise ValueError(f"unknown data set {spec.name!r}; there are {', '.join(NAMES)}")
     if not 0.0 <= spec.label_noise <= 1.0:
         raise ValueError(f"label_noise is a share between 0 and 1, not {spec.label_noise}")
-    train, test = _everything(spec.name)
+    train, test = _whole(spec.name)
     num_classes = int(train.labels.max()) + 1
+    mean, deviation = _channel_statistics(spec.name, train.inputs)
     if spec.classes is not None:
         train, test = (_of_classes(each, spec.classes, num_classes, spec.name) for each in (train, test))
         num_classes = len(spec.classes)
     train = _subset(train, spec.train_examples, spec, "train")
     test = _subset(test, spec.test_examples, spec, "test")
     train, noisy = _with_label_noise(train, num_classes, spec)
-    return Dataset(spec.name, train, test, num_classes, noisy)
+    return Dataset(
+        spec.name,
+        replace(train, inputs=(train.inputs - mean) / deviation),
+        replace(test, inputs=(test.inputs - mean) / deviation),
+        num_classes,
+        noisy,
+    )
 
 
 def batch_order(num_examples: int, batch_size: int, *, generator: Generator) -> Int[Tensor, "batches batch"]:
@@ -198,16 +205,11 @@ def augment(
     return padded[torch.arange(batch)[:, None, None], :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
-def _everything(name: str) -> tuple[Split, Split]:
-    """All training and test examples of a data set, as networks see them."""
-    if name == "movie_snippets":
-        return _snippets()
-    train, test = _digits() if name == "digits" else _torchvision(name)
-    mean, deviation = _channel_statistics(train.inputs)
-    return (
-        replace(train, inputs=(train.inputs - mean) / deviation),
-        replace(test, inputs=(test.inputs - mean) / deviation),
-    )
+def _whole(name: str) -> tuple[Split, Split]:
+    """All training and test examples of a data set."""
+    if name == "digits":
+        return _digits()
+    return _snippets() if name == "movie_snippets" else _torchvision(name)
 
 
 def _digits() -> tuple[Split, Split]:
@@ -225,7 +227,7 @@ def _digits() -> tuple[Split, Split]:
 def _snippets() -> tuple[Split, Split]:
     try:
         snippets, encoder = text.read_snippets(root()), text.encoder()
-    except (OSError, text.EncoderMissing) as error:
+    except OSError as error:
         raise MissingData(_how_to_get_snippets(error)) from error
     ratings = torch.tensor(snippets.ratings, dtype=torch.float64)
     kept = ratings.abs() >= _OPINION
@@ -308,7 +310,9 @@ def _how_to_get(name: str, error: Exception) -> str:
     )
 
 
-def _channel_statistics(inputs: Tensor) -> tuple[Tensor, Tensor]:
+def _channel_statistics(name: str, inputs: Tensor) -> tuple[Tensor, Tensor]:
+    if name == "movie_snippets":  # vectors as the encoder wants them
+        return torch.zeros(1), torch.ones(1)
     # Digits and MNIST have pixels that are constant, channels never are, so standardise by channel.
     dims = (0, 2, 3)
     return (

@@ -5,17 +5,14 @@ __all__ = [
     "onset_evidence", "representation_evidence", "start_evidence",
 ]  # fmt: skip
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
 
-from lmc_lib import rng
 from lmc_lib.claims import (
     Estimate,
-    estimate_of_twins,
     highest_ratio,
     mean,
     median,
@@ -23,11 +20,9 @@ from lmc_lib.claims import (
     rank_correlation,
     within_correlation,
 )
+from lmc_lib.experiments.collecting import Question, over_twins
 from lmc_lib.experiments.twins import Cell, Twins
 from lmc_lib.perturbation import Perturbation
-
-# A statistic and what it takes, one row a parent each.
-_Question = tuple[Callable[..., Any], tuple[ndarray, ...]]
 
 # Growth is that of small differences as long as they are below this share of where they end.
 _SATURATED = 0.03
@@ -52,12 +47,12 @@ def start_evidence(
         ``"one weight"`` and ``"smallest"``: the median barrier at the first step over that at the last; ``"one weight,
         start"`` and ``"smallest, start"``: the median barrier at the first step.
     """
-    values: dict[str, _Question] = {}
+    values: dict[str, Question] = {}
     for name, perturbation in {"one weight": one, "smallest": Perturbation(smallest)}.items():
         start, late = (found.barriers(Cell(step, perturbation)) for step in (steps[0], steps[-1]))
         values[name] = median_ratio, (start, late)
         values[f"{name}, start"] = median, (start,)
-    return _estimates(values, seed)
+    return over_twins(values, seed=seed)
 
 
 def onset_evidence(
@@ -85,7 +80,7 @@ def onset_evidence(
     start, early, late = (found.barriers(_gaussian(step, sizes[0])) for step in (first, second, last))
     growth = [np.log(_growth(found, _gaussian(first, size), second)) for size in (sizes[0], sizes[-1])]
     earlier, later = np.moveaxis(growth_exponents(*found.along(_gaussian(first, sizes[0]))), -1, 0)
-    values: dict[str, _Question] = {
+    values: dict[str, Question] = {
         "start": (median, (start,)),
         "spread": (highest_ratio, tuple(found.barriers(_gaussian(first, size)) for size in sizes)),
         "fall": (median_ratio, (start, early)),
@@ -96,7 +91,7 @@ def onset_evidence(
     }
     if np.isfinite(earlier).any():
         values |= {"earlier exponent": (median, (earlier,)), "later exponent": (median, (later,))}
-    return _estimates(values, seed)
+    return over_twins(values, seed=seed)
 
 
 def growth_exponents(
@@ -136,7 +131,7 @@ def direction_evidence(
         ``"noise"``: the median barrier after Gaussian noise of the large size; ``"small"`` and ``"large"``: the median
         barrier of the direction over that of Gaussian noise, by size.
     """
-    values: dict[str, _Question] = {"noise": (median, (found.barriers(_gaussian(step, large)),))}
+    values: dict[str, Question] = {"noise": (median, (found.barriers(_gaussian(step, large)),))}
     for name, size in {"small": small, "large": large}.items():
         noise = found.barriers(_gaussian(step, size))
         if direction == "gaussian":
@@ -144,7 +139,7 @@ def direction_evidence(
         else:
             pair = found.barriers(Cell(step, Perturbation(size, direction))), noise
         values[name] = (median_ratio, pair)
-    return _estimates(values, seed)
+    return over_twins(values, seed=seed)
 
 
 def alignment_evidence(
@@ -163,7 +158,7 @@ def alignment_evidence(
         barrier after weight matching to it; ``"stay"``: of the twins with a barrier below 0.1, the mean share of units
         that weight matching leaves in place from a random start, under SGD.
     """
-    values: dict[str, _Question] = {}
+    values: dict[str, Question] = {}
     for optimiser, each in found.items():
         cell, raw, matched = (cells[-1], "planted", "undone") if planted else (cells[0], "none", "weights")
         barriers = each.barriers(cell, alignment=raw)
@@ -173,7 +168,7 @@ def alignment_evidence(
     calm = [found["sgd"].barriers(cell) < CALM for cell in cells]
     near = np.where(np.concatenate(calm, axis=1), np.concatenate(stay, axis=1), np.nan)
     values["stay"] = mean, (near,)
-    return _estimates(values, seed)
+    return over_twins(values, seed=seed)
 
 
 def hyperparameter_evidence(
@@ -197,14 +192,14 @@ def hyperparameter_evidence(
         for name, each in found.items()
         for when, step in zip(("start", "early"), steps[name], strict=True)
     }
-    values: dict[str, _Question] = {}
+    values: dict[str, Question] = {}
     for name in found:
         values[f"{name}, fall"] = median_ratio, (at[name, "start"], at[name, "early"])
         values[f"{name}, barrier"] = median, (at[name, "start"],)
         if name != "base":
             for when in ("start", "early"):
                 values[f"{name}, {when}"] = median_ratio, (at["base", when], at[name, when])
-    return _estimates(values, seed)
+    return over_twins(values, seed=seed)
 
 
 def distance_evidence(found: Twins, cells: Sequence[Cell], *, swapped: bool = False, seed: int) -> dict[str, Estimate]:
@@ -225,7 +220,7 @@ def distance_evidence(found: Twins, cells: Sequence[Cell], *, swapped: bool = Fa
     if swapped:
         distances = distances[:, ::-1]
     pair = distances, barriers
-    return _estimates({"correlation": (rank_correlation, pair), "within": (within_correlation, pair)}, seed)
+    return over_twins({"correlation": (rank_correlation, pair), "within": (within_correlation, pair)}, seed=seed)
 
 
 def representation_evidence(
@@ -251,19 +246,12 @@ def representation_evidence(
     gains = np.concatenate([found.gain(cell) for cell in cells], axis=1)
     others = np.concatenate([found.disagreement(cell) for cell in cells], axis=1)
     pairs = {"gain": (angles, gains), "disagreement": (angles, others)}
-    values: dict[str, _Question] = {name: (rank_correlation, each) for name, each in pairs.items()}
-    return _estimates(values | {"within": (within_correlation, pairs["gain"])}, seed)
+    values: dict[str, Question] = {name: (rank_correlation, each) for name, each in pairs.items()}
+    return over_twins(values | {"within": (within_correlation, pairs["gain"])}, seed=seed)
 
 
 def _gaussian(step: int, size: float) -> Cell:
     return Cell(step, Perturbation(size))
-
-
-def _estimates(values: Mapping[str, _Question], seed: int) -> dict[str, Estimate]:
-    return {
-        name: estimate_of_twins(statistic, *arrays, rng=rng.numpy_stream(seed, "bootstrap", name))
-        for name, (statistic, arrays) in values.items()
-    }
 
 
 def _growth(found: Twins, cell: Cell, step: int) -> ndarray:

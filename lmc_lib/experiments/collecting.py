@@ -1,7 +1,8 @@
 """From stored measurements of sets of replicas to arrays; what the kinds of measurement have in common."""
 
 __all__ = [
-    "QUANTITIES", "as_matrix", "collect", "columns", "line_barriers", "measured", "on_device", "over_networks", "sound",
+    "QUANTITIES", "Question", "as_matrix", "collect", "columns", "line_barriers", "measured", "on_device",
+    "over_networks", "over_twins", "sound",
 ]  # fmt: skip
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +12,8 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from lmc_lib.claims import Estimate, estimate_by_jackknife
+from lmc_lib import rng
+from lmc_lib.claims import Estimate, estimate_by_jackknife, estimate_of_twins
 from lmc_lib.connectivity import Curve
 from lmc_lib.experiments.runs import RunSpec, device
 from lmc_lib.experiments.setting import rounded
@@ -21,6 +23,9 @@ from lmc_lib.store import Entry, Result, Store
 from lmc_lib.training import Diverged
 
 QUANTITIES = [(split, quantity) for split in ("train", "test") for quantity in ("loss", "error")]
+
+# A statistic and what it takes, one row a parent each.
+Question = tuple[Callable[..., Any], Sequence[ndarray]]
 
 _Places = TypeVar("_Places", bound=tuple[int, ...])
 _Found = TypeVar("_Found")
@@ -116,3 +121,16 @@ def sound(entry: Entry) -> dict[str, Any]:
     if "diverged" in entry.values:
         raise Diverged(entry.values["step"], float(entry.values["loss"]))
     return dict(entry.values)
+
+
+def over_twins(questions: Mapping[str, Question], *, seed: int) -> dict[str, Estimate]:
+    """Statistics of twins, with intervals that resample parents.
+
+    Args:
+        questions: by name a statistic and what it takes.
+        seed: stream of the bootstrap; each name has its own.
+    """
+    return {
+        name: estimate_of_twins(statistic, *arrays, rng=rng.numpy_stream(seed, "bootstrap", name))
+        for name, (statistic, arrays) in questions.items()
+    }

@@ -2,23 +2,17 @@
 
 __all__ = ["fine_tuned", "finetuning_evidence", "pretrained_evidence"]
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
 from lmc_lib import rng
-from lmc_lib.claims import (
-    Estimate,
-    estimate_of_twins,
-    median,
-    median_ratio,
-    rank_correlation,
-    within_correlation,
-)  # fmt: skip
+from lmc_lib.claims import Estimate, median, median_ratio, within_correlation
 from lmc_lib.data import DataSpec
+from lmc_lib.experiments.butterfly import distance_evidence
+from lmc_lib.experiments.collecting import Question, over_twins
 from lmc_lib.experiments.runs import Checkpoint, RunSpec
 from lmc_lib.experiments.twins import Cell, Twins
 from lmc_lib.models import ModelSpec
@@ -100,7 +94,7 @@ def finetuning_evidence(
     at = {key: each.barriers(cells[0]) for key, each in found.items()}
     directions = (_HARD, longest), (_EASY, longest)
     tasks = (_HARD, none), (_EASY, none)
-    values: dict[str, tuple[Callable[..., Any], list[ndarray]]] = {
+    values: dict[str, Question] = {
         "direction": (median_ratio, [at[key] for key in directions]),
         "task": (median_ratio, [at[key] for key in tasks]),
         "beyond the task": (_ratio_of_ratios, [at[key] for key in (*directions, *tasks)]),
@@ -115,7 +109,7 @@ def finetuning_evidence(
         values[f"{way}, gain"] = median_ratio, [at[way, none], at[way, longest]][::order]
         values[f"{way}, longer"] = median_ratio, [at[way, shortest], at[way, longest]][::order]
         values[f"{way}, within"] = within_correlation, pair
-    return _estimates(values, seed)
+    return over_twins(values, seed=seed)
 
 
 def pretrained_evidence(random: Twins, pretrained: Twins, cells: Sequence[Cell], *, seed: int) -> dict[str, Estimate]:
@@ -132,24 +126,12 @@ def pretrained_evidence(random: Twins, pretrained: Twins, cells: Sequence[Cell],
         the pre-trained the rank correlation of distance and barrier over all cells; ``"within"``: that within cells.
     """
     first, second = (each.barriers(cells[0]) for each in (random, pretrained))
-    pair = [np.hstack([get(cell) for cell in cells]) for get in (pretrained.distance, pretrained.barriers)]
-    return _estimates(
-        {
-            "random": (median, [first]),
-            "pre-trained": (median, [second]),
-            "gain": (median_ratio, [first, second]),
-            "correlation": (rank_correlation, pair),
-            "within": (within_correlation, pair),
-        },
-        seed,
-    )
-
-
-def _estimates(values: Mapping[str, tuple[Callable[..., Any], list[ndarray]]], seed: int) -> dict[str, Estimate]:
-    return {
-        name: estimate_of_twins(statistic, *arrays, rng=rng.numpy_stream(seed, "bootstrap", name))
-        for name, (statistic, arrays) in values.items()
+    values: dict[str, Question] = {
+        "random": (median, [first]),
+        "pre-trained": (median, [second]),
+        "gain": (median_ratio, [first, second]),
     }
+    return over_twins(values, seed=seed) | distance_evidence(pretrained, cells, seed=seed)
 
 
 def _ratio_of_ratios(

@@ -112,7 +112,10 @@ def _start(spec: RunSpec, model: nn.Module, store: Store) -> State:
     drawn = models.initialise(model, generator=rng.stream(spec.init_seed, "initial weights"))
     if spec.pretrained is None:
         return drawn
-    before = _published() if isinstance(spec.pretrained, str) else _at(store, spec.pretrained)
+    if isinstance(spec.pretrained, str):
+        before = text.encoder().layers()
+    else:
+        before = obtain_run(store, spec.pretrained.run).at(spec.pretrained.step)
     body = {name: value for name, value in before.items() if name not in models.classifier(model)}
     if missing := sorted(drawn.keys() - body.keys() - models.classifier(model)):
         raise ValueError(f"the pre-trained network has no {missing[0]}, which {spec.model} has for {spec.data.name}")
@@ -124,14 +127,6 @@ def _start(spec: RunSpec, model: nn.Module, store: Store) -> State:
                 f"of another shape need another network"
             )
     return drawn | body
-
-
-def _at(store: Store, checkpoint: Checkpoint) -> State:
-    return obtain_run(store, checkpoint.run).at(checkpoint.step)
-
-
-def _published() -> State:
-    return text.encoder().layers()
 
 
 def replicas(
