@@ -226,7 +226,9 @@ def _digits() -> tuple[Split, Split]:
 
 def _snippets() -> tuple[Split, Split]:
     try:
-        snippets, encoder = text.read_snippets(root()), text.encoder()
+        encoder, snippets = text.encoder(), text.read_snippets(root())
+    except text.EncoderMissing as error:
+        raise MissingData(str(error)) from error
     except OSError as error:
         raise MissingData(_how_to_get_snippets(error)) from error
     ratings = torch.tensor(snippets.ratings, dtype=torch.float64)

@@ -7,7 +7,7 @@ import pytest
 import torch
 import yaml
 
-from lmc_lib import matching, models, rng, symmetry, training
+from lmc_lib import cli, matching, models, rng, symmetry, training
 from lmc_lib.data import Split
 from lmc_lib.perturbation import Perturbation, gaussian_direction, perturb
 from lmc_lib.state import fingerprint as fingerprint_of
@@ -80,6 +80,14 @@ def test_the_published_network_can_be_fine_tuned_from_a_hundred_classes_to_ten()
     first = TrainConfig(**published["training"] | published["pretraining"], precision=published["precision"])
     assert max(published["lengths"]) == first.steps
     assert first.warmup / first.steps == 0.025
+
+
+@pytest.mark.parametrize("profile", ["laptop", "paper"])
+def test_text_is_fine_tuned_from_published_weights_and_nothing_is_planned_before(profile, tmp_path, monkeypatch):
+    monkeypatch.setenv("LMC_STORE", str(tmp_path))
+    rows = cli.plan("butterfly-text", profile=profile)
+    assert {row["noun"] for row in rows} == {"networks", "children", "twins"}
+    assert sum(row["noun"] == "networks" for row in rows) == 2 * cli.resolve("butterfly-text", profile)["parents"]
 
 
 def test_pushes_come_at_the_published_shares_of_training():
