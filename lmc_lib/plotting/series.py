@@ -164,7 +164,8 @@ def with_intervals(
         )  # fmt: skip
     if chance is not None:
         show_bound(ax, chance)
-        ax.annotate("chance", (0.99, chance), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=9)
+        # Beside the axes, where no point can be.
+        ax.annotate("chance", (1.01, chance), xycoords=("axes fraction", "data"), ha="left", va="center", fontsize=9)
     if logarithmic:
         ax.set_xscale("log")
     ax.set_xticks(list(places), [f"{place:g}" for place in places])
