@@ -1,6 +1,6 @@
 """Statistics of batch normalisation: re-estimated after weights were changed from outside (RESET)."""
 
-__all__ = ["has_statistics", "reset", "reset_"]
+__all__ = ["has_statistics", "is_statistic", "reset", "reset_"]
 
 import copy
 
@@ -9,6 +9,11 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
 from lmc_lib.state import State
+
+
+def is_statistic(name: str) -> bool:
+    """Says whether an entry of a state, by its name, is a running statistic of batch normalisation and no weight."""
+    return name.endswith(("running_mean", "running_var", "num_batches_tracked"))
 
 
 def has_statistics(model: nn.Module) -> bool:

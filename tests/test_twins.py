@@ -146,6 +146,20 @@ def test_twins_can_be_compared_as_they_are(store, found):
     assert all(values[name] == whole[name] for name in ("perturbation", "distance", "angles", "disagreement"))
 
 
+def test_running_statistics_are_no_weights(store):
+    """Twins with batch normalisation are as far apart as their weights are."""
+    run = dataclasses.replace(parent(), model=ModelSpec("mlp", 6, 2, "batch"))
+    ((spec,),) = experiments.twin_grid([run], [Cell(0, NOISE)], save_at=(0, 2, 6), matched=False, **OPTIONS)[
+        Cell(0, NOISE)
+    ]
+    values = experiments.measure_twins(store, {Cell(0): [[spec]]}).values[Cell(0)][0][0]["distance"]
+    ends = experiments.obtain_run(store, run).final, experiments.obtain_child(store, spec.child)[0].final
+    names = {name for name, _ in experiments.runs.architecture(run).named_parameters()}
+    assert values["layers"].keys() == names < ends[0].keys()
+    squares = [float((ends[0][name] - ends[1][name]).square().sum()) for name in names]
+    assert values["whole"][-1] == pytest.approx(math.sqrt(sum(squares)), rel=1e-6)
+
+
 def test_a_planted_permutation_is_undone_by_matching(found):
     """The child is its parent, so that only the renumbering brings a barrier, and matching takes all of it away."""
     assert found.barriers(Cell(4), alignment="planted").min() > 1e-4

@@ -22,6 +22,7 @@ from lmc_lib.experiments.runs import RunSpec, obtain_run
 from lmc_lib.experiments.setting import DIGITS, Setting, digits, rounded, setting
 from lmc_lib.experiments.spawn import ChildSpec, obtain_child
 from lmc_lib.experiments.spec import Spec, obtain
+from lmc_lib.norms import is_statistic
 from lmc_lib.perturbation import Perturbation
 from lmc_lib.similarity import angular_cka
 from lmc_lib.state import State
@@ -333,13 +334,17 @@ def _distances(parent: Trajectory, child: Trajectory) -> dict[str, Any]:
     steps = [step for step in child.steps if step in parent.steps]
     return {
         "steps": steps,
-        "whole": [rounded(state.distance(parent.at(step), child.at(step))) for step in steps],
+        "whole": [rounded(state.distance(_weights(parent.at(step)), _weights(child.at(step)))) for step in steps],
         "layers": {
             name: rounded(state.distance({name: value}, {name: child.final[name]}))
-            for name, value in parent.final.items()
-            if value.is_floating_point()
+            for name, value in _weights(parent.final).items()
         },
     }
+
+
+def _weights(network: State) -> State:
+    """Without running statistics, which are averages over activations and no place in the space of weights."""
+    return {name: value for name, value in network.items() if not is_statistic(name)}
 
 
 def _angles(here: Setting, target: State, source: State, examples: int) -> list[float | None]:

@@ -9,10 +9,9 @@ import torch
 from torch import Generator, Tensor
 
 from lmc_lib.matching.ascent import ORDERS, assign, coordinate_ascent
+from lmc_lib.norms import is_statistic
 from lmc_lib.state import State
 from lmc_lib.symmetry import Member, Permutation, PermutationSpec, check, identity, permute, random
-
-_STATISTICS = ("running_mean", "running_var")
 
 STARTS = ("identity", "greedy", "random")
 
@@ -157,7 +156,7 @@ def stacked(spec: PermutationSpec, states: Sequence[State], vectors: bool) -> St
 
 
 def _counts(name: str, value: Tensor, vectors: bool) -> bool:
-    shaped = value.dim() > 1 or (vectors and value.dim() == 1 and not name.endswith(_STATISTICS))
+    shaped = value.dim() > 1 or (vectors and value.dim() == 1 and not is_statistic(name))
     return shaped and value.is_floating_point()
 
 
