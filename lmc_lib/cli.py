@@ -35,7 +35,8 @@ NOTEBOOKS = ROOT / "notebooks"
 RECORDS = ROOT / "records"
 PROFILES = ("quick", "laptop", "paper")
 
-# A parameter that is a dictionary holds fields of TrainConfig, and is checked like parameters of its own.
+# A parameter that is a dictionary holds fields of TrainConfig, and is checked like parameters of its own. One that is
+# empty by default holds such dictionaries by the names of further networks, and they may change the width too.
 _TRAINING: dict[str, Any] = {
     field.name: 0 if field.default is dataclasses.MISSING else field.default
     for field in dataclasses.fields(TrainConfig)
@@ -310,11 +311,13 @@ def _check(name: str, value: Any, defaults: Mapping[str, Any], where: str) -> No
     if name not in defaults:
         valid = "\n".join(f"  {each}: {_type(default)} = {default!r}" for each, default in defaults.items())
         raise Refused(f"{where}: no parameter {name!r}; the valid ones are\n{valid}")
-    if isinstance(value, dict) and isinstance(defaults[name], dict):
+    default = defaults[name]
+    if isinstance(value, dict) and isinstance(default, dict):
+        known = _TRAINING | default if default else {network: {"width": 0} for network in value}
         for key, each in value.items():
-            _check(key, each, _TRAINING, f"{where}: {name}")
-    elif not _fits(value, defaults[name]):
-        raise Refused(f"{where}: {name} takes {_type(defaults[name])}, like {defaults[name]!r}, not {value!r}")
+            _check(key, each, known, f"{where}: {name}")
+    elif not _fits(value, default):
+        raise Refused(f"{where}: {name} takes {_type(default)}, like {default!r}, not {value!r}")
 
 
 def _fits(value: Any, default: Any) -> bool:

@@ -27,6 +27,7 @@ fast: bool = False  # whether to hurry
 widths: list = [8, 16]  # further units
 rates: list = [0.1, 0.2]  # further rates
 training: dict = {"steps": 300, "lr": 0.05}  # of the networks
+others: dict = {}  # further networks
 """
 
 
@@ -60,6 +61,7 @@ class TestResolve:
             "widths": [8, 16],
             "rates": [0.1, 0.2],
             "training": {"steps": 300, "lr": 0.05},
+            "others": {},
         }
 
     def test_quick_is_the_notebook_as_it_stands(self, toy):
@@ -86,6 +88,9 @@ class TestResolve:
             ("training={'steps': 5}", "training", {"steps": 5}),
             ("training.steps=5", "training", {"steps": 5, "lr": 0.05}),
             ("training.momentum=0.5", "training", {"steps": 300, "lr": 0.05, "momentum": 0.5}),
+            ("others={'vgg-11': {'lr': 0.2}}", "others", {"vgg-11": {"lr": 0.2}}),
+            ("others.vgg-11={'width': 4}", "others", {"vgg-11": {"width": 4}}),
+            ("others.vgg-11={}", "others", {"vgg-11": {}}),
         ],
     )
     def test_an_override_of_the_right_type_is_taken(self, toy, text, name, value):
@@ -132,10 +137,27 @@ class TestResolve:
             ("training.lr=[1]", "lr takes float"),
             ("training.stepz=3", "no parameter 'stepz'"),
             ("training={'stepz': 3}", "no parameter 'stepz'"),
+            ("training={'lr': {}}", "lr takes float"),
+            ("training.width=3", "no parameter 'width'"),
         ],
     )
     def test_entries_of_a_dictionary_are_checked_too(self, toy, text, message):
         with pytest.raises(Refused, match=f"-p: training: {message}"):
+            resolve("toy", "quick", [text])
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("others.vgg-11=4", "vgg-11 takes dict"),
+            ("others={'vgg-11': 4}", "vgg-11 takes dict"),
+            ("others.vgg-11={'width': 'wide'}", "vgg-11: width takes int"),
+            ("others.vgg-11={'lr': 'fast'}", "vgg-11: lr takes float"),
+            ("others.vgg-11={'wdith': 4}", "vgg-11: no parameter 'wdith'"),
+            ("others.width=4", "width takes dict"),
+        ],
+    )
+    def test_settings_of_a_network_are_checked_by_its_name(self, toy, text, message):
+        with pytest.raises(Refused, match=f"-p: others: {message}"):
             resolve("toy", "quick", [text])
 
     def test_a_key_of_what_is_no_dictionary_is_refused(self, toy):
