@@ -379,12 +379,22 @@ def _row(page: str, setting: Mapping[str, Any], conditions: Sequence[claims.Cond
 
 
 def _card(claim: claims.Claim, result: Mapping[str, Any]) -> str:
-    lines = "\n".join(f"- {each['setting']}: {badge(each['verdict'])}" for each in result["settings"])
+    lines = "\n".join(_verdicts(claim, result["settings"]))
     return (
         f":::{{grid-item-card}} {claim.title}\n:link: claims/{claim.id}.ipynb\n"
         f":img-bottom: generated/{claim.id}.png\n:img-alt: First figure of the page\n\n"
         f"{claim.statement}\n\n{lines}\n:::"
     )
+
+
+def _verdicts(claim: claims.Claim, settings: Sequence[Mapping[str, Any]]) -> list[str]:
+    """One line a setting; verdicts on a part in further networks ("ID, NETWORK") stand in the line of the part."""
+    lines = {each["setting"]: f"- {each['setting']}: {badge(each['verdict'])}" for each in settings}
+    for part in claim.parts:
+        own, further = f"{part.id}: {part.title}", [name for name in lines if name.startswith(f"{part.id}, ")]
+        for name in further if own in lines else ():
+            lines[own] += lines.pop(name).replace(f"- {part.id}, ", "; in ", 1)
+    return list(lines.values())
 
 
 def badge(verdict: str) -> str:

@@ -308,6 +308,32 @@ def test_parts_of_a_claim_have_rows_of_their_own_in_the_dashboard():
         assert all(condition.text in line for condition in part.supported)
 
 
+def test_further_networks_stand_in_the_line_of_their_part_on_a_card():
+    parts = claims.load("butterfly-onset").parts
+    verdicts = {f"{part.id}: {part.title}": "supported" for part in parts}
+    verdicts |= {f"{part.id}, resnet-8-layer": "not supported" for part in parts[:2]}
+    settings = [{"setting": name, "verdict": verdict, "conditions": []} for name, verdict in verdicts.items()]
+    result = {"settings": settings, "control": settings[0]}
+    build = load_build()
+    lines = [line for line in build._card(claims.load("butterfly-onset"), result).splitlines() if line[:2] == "- "]
+    supported, refuted = build.badge("supported"), build.badge("not supported")
+    assert lines == [
+        f"- {part.id}: {part.title}: {supported}" + (f"; in resnet-8-layer: {refuted}" if part in parts[:2] else "")
+        for part in parts
+    ]
+
+
+def test_a_part_with_a_comma_in_its_name_keeps_its_own_networks():
+    claim = claims.load("butterfly-alignment")
+    names = [f"{part.id}: {part.title}" for part in claim.parts]
+    settings = [{"setting": name, "verdict": "supported"} for name in [*names, "B6, SGD, resnet-8-layer"]]
+    build = load_build()
+    badge = build.badge("supported")
+    assert build._verdicts(claim, settings) == [
+        f"- {name}: {badge}" + (f"; in resnet-8-layer: {badge}" if name.startswith("B6, SGD") else "") for name in names
+    ]
+
+
 def test_the_table_of_lines_is_that_of_the_benchmark():
     result = json.loads((ROOT / "book" / "lines.json").read_text())
     rows = load_build().line_table(result).splitlines()[2:]

@@ -122,6 +122,12 @@ def test_what_matching_keeps_is_measured_on_the_same_twins():
     assert planted["sgd, kept"].value == pytest.approx(0.025)
 
 
+def test_where_all_twins_parted_none_tells_how_many_units_stay():
+    cell = Cell(0, Perturbation(1e-3))
+    found = {"sgd": Twins({cell: aligned(1.0, 0.8, 4.0, 1.0, stay=0.4)})}
+    assert experiments.alignment_evidence(found, [cell], seed=0).keys() == {"sgd, raw", "sgd, kept"}
+
+
 def test_settings_are_compared_with_the_base_at_their_own_steps():
     def setting(start, early, step):
         values = {Cell(0, Perturbation(1e-3)): start, Cell(step, Perturbation(1e-3)): early}

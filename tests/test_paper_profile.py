@@ -90,6 +90,18 @@ def test_text_is_fine_tuned_from_published_weights_and_nothing_is_planned_before
     assert sum(row["noun"] == "networks" for row in rows) == 2 * cli.resolve("butterfly-text", profile)["parents"]
 
 
+@pytest.mark.parametrize("profile", ["laptop", "paper"])
+def test_further_networks_are_trained_once_for_both_pages(profile):
+    onset, alignment = (
+        cli.parameters_of(f"butterfly-{page}") | cli.resolve(f"butterfly-{page}", profile)
+        for page in ("onset", "alignment")
+    )
+    assert onset["others"]
+    trained = ("data", "train_examples", "parents", "training", "precision", "steps", "watch", "others")
+    assert {name: onset[name] for name in trained} == {name: alignment[name] for name in trained}
+    assert alignment["size"] == onset["sizes"][-1]
+
+
 def test_pushes_come_at_the_published_shares_of_training():
     published = PROFILE["butterfly-onset"]
     steps = published["training"]["steps"]

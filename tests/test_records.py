@@ -136,16 +136,19 @@ SETTINGS = {
     "wide with warm-up": {"depth": 2, "warmup": 200},
     "large batches": {"batch_size": 512},
     "weight decay": {"weight_decay": 0.001},
+    "MLP, 1 hidden layer, width 64": {"depth": 1},
+    "resnet-8-layer": {"family": "resnet", "depth": 8, "norm": "layer", "batch_size": 32},
+    "resnet-8-batch": {"family": "resnet", "depth": 8, "norm": "batch", "batch_size": 32},
 }
 
 
-PLAIN = {"batch_size": 128, "optimiser": "sgd", "weight_decay": 0.0}
+PLAIN = {"batch_size": 128, "optimiser": "sgd", "weight_decay": 0.0, "norm": "none"}
 
 
 def twins(records, name):
     """The measurements of the twins that a name speaks of."""
     setting = next((each for each in sorted(SETTINGS, key=len, reverse=True) if f", {each}," in f", {name},"), "base")
-    wanted = PLAIN | {"depth": 6, "warmup": 20} | SETTINGS[setting]
+    wanted = PLAIN | {"family": "mlp", "depth": 6, "warmup": 20} | SETTINGS[setting]
     pushes = {
         "step": re.search(r"step (\d+)", name),
         "size": re.search(r"size ([\d.e-]+)", name),

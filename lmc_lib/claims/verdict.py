@@ -105,7 +105,8 @@ def conclude(
 ) -> Report:
     """Draws the conclusion from the settings: their common verdict, or "inconclusive" where they differ.
 
-    The parts of a claim are claims of their own, so where their verdicts differ the conclusion is "mixed". A negative
+    The parts of a claim are claims of their own, so where their verdicts differ, or those on one of them in several
+    networks, the conclusion is "mixed". A negative
     control that is "supported" shows that the criterion cannot tell, so the conclusion is then inconclusive whatever
     the settings say.
     """

@@ -148,15 +148,15 @@ def alignment_evidence(
     """The estimates for whether a permutation explains the barrier, from barriers in train loss.
 
     Args:
-        found: twins of each optimiser, ``"sgd"`` and ``"adamw"``.
+        found: twins of each optimiser, ``"sgd"`` among them.
         cells: where twins part; the first is the one that is judged, all count for the units that stay.
         planted: whether to judge the control, in which children of the last cell were renumbered at random before.
         seed: stream of the bootstrap.
 
     Returns:
         For each optimiser ``"OPTIMISER, raw"``, the median barrier, and ``"OPTIMISER, kept"``, the ratio of the median
-        barrier after weight matching to it; ``"stay"``: of the twins with a barrier below 0.1, the mean share of units
-        that weight matching leaves in place from a random start, under SGD.
+        barrier after weight matching to it; ``"stay"``, if there are twins with a barrier below 0.1: the mean share of
+        their units that weight matching leaves in place from a random start, under SGD.
     """
     values: dict[str, Question] = {}
     for optimiser, each in found.items():
@@ -167,7 +167,8 @@ def alignment_evidence(
     stay = [found["sgd"].fixed_points(cell, "weights, random start") for cell in cells]
     calm = [found["sgd"].barriers(cell) < CALM for cell in cells]
     near = np.where(np.concatenate(calm, axis=1), np.concatenate(stay, axis=1), np.nan)
-    values["stay"] = mean, (near,)
+    if np.isfinite(near).any():
+        values["stay"] = mean, (near,)
     return over_twins(values, seed=seed)
 
 
