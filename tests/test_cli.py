@@ -132,32 +132,23 @@ class TestResolve:
     @pytest.mark.parametrize(
         ("text", "message"),
         [
-            ("training.steps=many", "steps takes int"),
-            ("training.steps=2.5", "steps takes int"),
-            ("training.lr=[1]", "lr takes float"),
-            ("training.stepz=3", "no parameter 'stepz'"),
-            ("training={'stepz': 3}", "no parameter 'stepz'"),
-            ("training={'lr': {}}", "lr takes float"),
-            ("training.width=3", "no parameter 'width'"),
+            ("training.steps=many", "training: steps takes int"),
+            ("training.steps=2.5", "training: steps takes int"),
+            ("training.lr=[1]", "training: lr takes float"),
+            ("training.stepz=3", "training: no parameter 'stepz'"),
+            ("training={'stepz': 3}", "training: no parameter 'stepz'"),
+            ("training={'lr': {}}", "training: lr takes float"),
+            ("training.width=3", "training: no parameter 'width'"),
+            ("others.vgg-11=4", "others: vgg-11 takes dict"),
+            ("others={'vgg-11': 4}", "others: vgg-11 takes dict"),
+            ("others.vgg-11={'width': 'wide'}", "others: vgg-11: width takes int"),
+            ("others.vgg-11={'lr': 'fast'}", "others: vgg-11: lr takes float"),
+            ("others.vgg-11={'wdith': 4}", "others: vgg-11: no parameter 'wdith'"),
+            ("others.width=4", "others: width takes dict"),
         ],
     )
     def test_entries_of_a_dictionary_are_checked_too(self, toy, text, message):
-        with pytest.raises(Refused, match=f"-p: training: {message}"):
-            resolve("toy", "quick", [text])
-
-    @pytest.mark.parametrize(
-        ("text", "message"),
-        [
-            ("others.vgg-11=4", "vgg-11 takes dict"),
-            ("others={'vgg-11': 4}", "vgg-11 takes dict"),
-            ("others.vgg-11={'width': 'wide'}", "vgg-11: width takes int"),
-            ("others.vgg-11={'lr': 'fast'}", "vgg-11: lr takes float"),
-            ("others.vgg-11={'wdith': 4}", "vgg-11: no parameter 'wdith'"),
-            ("others.width=4", "width takes dict"),
-        ],
-    )
-    def test_settings_of_a_network_are_checked_by_its_name(self, toy, text, message):
-        with pytest.raises(Refused, match=f"-p: others: {message}"):
+        with pytest.raises(Refused, match=f"-p: {message}"):
             resolve("toy", "quick", [text])
 
     def test_a_key_of_what_is_no_dictionary_is_refused(self, toy):

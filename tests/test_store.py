@@ -545,6 +545,8 @@ class TestUnwritable:
         # As in a shared store, where the lock belongs to somebody else; a folder in its place stops root, too.
         (store.root / "locks" / f"{fingerprint(Spec(1))}.lock").mkdir(parents=True)
         self.refuse(store, Spec(1))
+        assert not store.has(Spec(1))
+        assert not bytes_of(store)
 
     def test_a_full_disk_loses_nothing(self, store, monkeypatch):
         stored(store, Spec(1))
