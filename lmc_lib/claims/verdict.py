@@ -106,9 +106,8 @@ def conclude(
     """Draws the conclusion from the settings: their common verdict, or "inconclusive" where they differ.
 
     The parts of a claim are claims of their own, so where their verdicts differ, or those on one of them in several
-    networks, the conclusion is "mixed". A negative
-    control that is "supported" shows that the criterion cannot tell, so the conclusion is then inconclusive whatever
-    the settings say.
+    networks, the conclusion is "mixed". A negative control that is "supported" shows that the criterion cannot tell, so
+    the conclusion is then inconclusive whatever the settings say.
     """
     verdicts = {judgement.verdict for judgement in judgements}
     differing = MIXED if claim.parts else INCONCLUSIVE
