@@ -389,11 +389,16 @@ def _card(claim: claims.Claim, result: Mapping[str, Any]) -> str:
 
 def _verdicts(claim: claims.Claim, settings: Sequence[Mapping[str, Any]]) -> list[str]:
     """One line a setting; verdicts on a part in further networks ("ID, NETWORK") stand in the line of the part."""
-    lines = {each["setting"]: f"- {each['setting']}: {badge(each['verdict'])}" for each in settings}
-    for part in claim.parts:
-        own, further = f"{part.id}: {part.title}", [name for name in lines if name.startswith(f"{part.id}, ")]
-        for name in further if own in lines else ():
-            lines[own] += lines.pop(name).replace(f"- {part.id}, ", "; in ", 1)
+    starts = {f"{part.id}: {part.title}": f"{part.id}, " for part in claim.parts}
+    lines: dict[str, str] = {}
+    for setting, verdict in ((each["setting"], badge(each["verdict"])) for each in settings):
+        # The name of a part may begin with that of another, so the longest that fits counts.
+        parts = [part for part in lines if part in starts and setting.startswith(starts[part])]
+        if parts and setting not in starts:
+            part = max(parts, key=lambda each: len(starts[each]))
+            lines[part] += f"; in {setting.removeprefix(starts[part])}: {verdict}"
+        else:
+            lines[setting] = f"- {setting}: {verdict}"
     return list(lines.values())
 
 

@@ -323,15 +323,17 @@ def test_further_networks_stand_in_the_line_of_their_part_on_a_card():
     ]
 
 
-def test_a_part_with_a_comma_in_its_name_keeps_its_own_networks():
-    claim = claims.load("butterfly-alignment")
-    names = [f"{part.id}: {part.title}" for part in claim.parts]
-    settings = [{"setting": name, "verdict": "supported"} for name in [*names, "B6, SGD, resnet-8-layer"]]
+@pytest.mark.parametrize("name", claims.load_all())
+def test_parts_whose_names_begin_alike_keep_their_lines_and_their_networks(name):
+    """A part may be "half" and another "half, by class", whatever is judged in further networks."""
+    claim = claims.load(name)
+    settings = [{"setting": f"{part.id}: {part.title}", "verdict": "supported"} for part in claim.parts]
+    further = [{"setting": f"{part.id}, resnet-8-layer", "verdict": "inconclusive"} for part in claim.parts]
     build = load_build()
-    badge = build.badge("supported")
-    assert build._verdicts(claim, settings) == [
-        f"- {name}: {badge}" + (f"; in resnet-8-layer: {badge}" if name.startswith("B6, SGD") else "") for name in names
-    ]
+    supported, inconclusive = build.badge("supported"), build.badge("inconclusive")
+    own = [f"- {each['setting']}: {supported}" for each in settings]
+    assert build._verdicts(claim, settings) == own
+    assert build._verdicts(claim, settings + further) == [f"{line}; in resnet-8-layer: {inconclusive}" for line in own]
 
 
 def test_the_table_of_lines_is_that_of_the_benchmark():
