@@ -5,8 +5,8 @@ set's own checked download.
 """
 
 __all__ = [
-    "NAMES", "SHAPES", "DataSpec", "Dataset", "MissingData", "Split", "augment", "batch_order", "load", "positions",
-    "root",
+    "NAMES", "SHAPES", "DataSpec", "Dataset", "MissingData", "Split", "augment", "batch_order", "load", "pixels",
+    "positions", "root",
 ]  # fmt: skip
 
 import gzip
@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from torch import Generator, Tensor
 
 from lmc_lib import rng, text
@@ -360,6 +360,25 @@ def positions(spec: DataSpec) -> dict[str, Tensor]:
             kept = kept[torch.isin(labels, torch.tensor(spec.classes))]
         found[part] = kept if examples is None else kept[_rows(spec, part, examples, len(kept))]
     return found
+
+
+def pixels(spec: DataSpec, part: str, places: Sequence[int]) -> UInt8[Tensor, "examples channels height width"]:
+    """The images of some examples as bytes, from 0 (dark) to 255, as they are before they are standardised.
+
+    Args:
+        spec: the data set, with its classes and subset.
+        part: ``"train"`` or ``"test"``.
+        places: which of the examples, counted from 0.
+
+    Raises:
+        ValueError: if the data set has no images; and as for :func:`load`.
+        MissingData: as for :func:`load`.
+    """
+    if spec.name == "movie_snippets":
+        raise ValueError("movie_snippets are sentences: there is no picture of them")
+    train, test = _whole(spec.name)
+    chosen = positions(spec)[part][list(places)]
+    return ({"train": train, "test": test}[part].inputs[chosen] * 255.0).round().to(torch.uint8)
 
 
 def _rows(spec: DataSpec, part: str, examples: int, available: int) -> Tensor:

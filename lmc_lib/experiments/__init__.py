@@ -4,7 +4,8 @@ __all__ = [
     "METHODS", "PLANS", "PUBLISHED", "RECALLS", "SAMPLES", "SEARCHES", "SIMPLEX_METHODS", "Agreement",
     "AgreementSpec", "Cell", "ChainSpec", "Chains", "Checkpoint", "ChildSpec", "ContrastSpec", "Contrasts",
     "FeatureSpec", "FingerprintSpec", "Fingerprints", "HeldOutSpec", "Kept", "KeptSpec", "LabelErrors",
-    "LabelErrorsSpec", "Matchings", "MatchingsSpec", "Measurements", "Origin", "PairSpec", "Planned",
+    "LabelErrorsSpec", "Matchings", "MatchingsSpec", "Measurements", "NamesExamples", "Origin", "PairSpec", "Pictures",
+    "PicturesSpec", "Planned",
     "PrunedPairSpec", "PrunedPairs", "PrunedSpec", "Reliability", "ReliabilitySpec", "RunSpec", "ScoreTableSpec",
     "Scores", "ScoresSpec", "SimplexSpec", "Simplices", "Spec", "Trajectories", "TrajectoryPairSpec", "TransportSpec",
     "Transports", "TwinSpec", "Twins", "agreement_evidence", "alignment_evidence", "architecture", "chain_specs",
@@ -12,8 +13,8 @@ __all__ = [
     "fine_tuned", "finetuning_evidence", "fingerprint_evidence", "growth_exponents", "hyperparameter_evidence",
     "kept_specs", "label_evidence", "limit_evidence", "limit_pairs", "listed", "measure", "measure_agreement",
     "measure_chains", "measure_contrasts", "measure_fingerprints", "measure_kept", "measure_label_errors",
-    "measure_limits", "measure_pruned", "measure_reliability", "measure_simplices", "measure_trajectories",
-    "measure_transports", "measure_twins", "obtain", "obtain_child", "obtain_pair", "obtain_run", "obtain_sequence",
+    "measure_limits", "measure_pictures", "measure_pruned", "measure_reliability", "measure_simplices",
+    "measure_trajectories", "measure_transports", "measure_twins", "obtain", "obtain_child", "obtain_pair", "obtain_run", "obtain_sequence",
     "onset_evidence", "origin", "over_networks", "pairs", "pretrained_evidence", "pruned_evidence", "pruned_pairs",
     "pruning_evidence",
     "read_scores", "reliability_evidence", "replicas", "representation_evidence", "score_specs", "score_table",
@@ -63,6 +64,7 @@ from lmc_lib.experiments.limits import (
     measure_limits,
 )
 from lmc_lib.experiments.measurement import METHODS, Measurements, PairSpec, evidence, measure, obtain_pair, pairs
+from lmc_lib.experiments.pictures import NamesExamples, Pictures, PicturesSpec, measure_pictures
 from lmc_lib.experiments.pruned import PrunedSpec, obtain_sequence
 from lmc_lib.experiments.pruned_barriers import (
     PrunedPairs,

@@ -5,7 +5,7 @@ __all__ = [
     "score_table",
 ]  # fmt: skip
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -57,6 +57,16 @@ class AgreementSpec(ScoredNetworks):
     def __post_init__(self) -> None:
         if self.shuffled not in SHUFFLES:
             raise ValueError(f"examples are shuffled in one of the ways {SHUFFLES}, not {self.shuffled!r}")
+
+    @property
+    def images(self) -> data.DataSpec:
+        """The examples."""
+        return self.scored[0].run.data
+
+    def named(self, values: Mapping[str, Any]) -> list[int]:
+        """The held-out examples at both ends."""
+        ends: list[list[list[int]]] = [values["samples"]["test"][end] for end in ("easiest", "hardest")]
+        return [place for end in ends for place, _ in end]
 
     def compute(self, store: Store) -> Result:
         """Correlates all scores of all networks with each other."""

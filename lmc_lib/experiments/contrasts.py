@@ -16,6 +16,7 @@ from numpy import ndarray
 
 from lmc_lib import difficulty, rng
 from lmc_lib.claims import Estimate, estimate_by_jackknife
+from lmc_lib.data import DataSpec
 from lmc_lib.experiments.collecting import columns
 from lmc_lib.experiments.scores import ScoresSpec, read_scores
 from lmc_lib.experiments.setting import rounded
@@ -64,6 +65,16 @@ class ContrastSpec:
     @property
     def _networks(self) -> list[tuple[ScoresSpec, ...]]:
         return [replicates_of(each, self.replicates) for each in (self.first, self.second)]
+
+    @property
+    def images(self) -> DataSpec:
+        """The examples."""
+        return self.first.run.data
+
+    def named(self, values: Mapping[str, Any]) -> list[int]:
+        """The examples of the gallery."""
+        gallery: dict[str, list[int]] = values["gallery"]
+        return [place for places in gallery.values() for place in places]
 
     def compute(self, store: Store) -> Result:
         """Compares halves, tests every example, and names some."""

@@ -12,6 +12,7 @@ from numpy import ndarray
 
 from lmc_lib import difficulty, rng
 from lmc_lib.claims import Estimate, estimate_by_jackknife
+from lmc_lib.data import DataSpec
 from lmc_lib.experiments.contrasts import replicates_of, sound_stacks
 from lmc_lib.experiments.scores import ScoresSpec
 from lmc_lib.experiments.setting import DIGITS, rounded
@@ -71,6 +72,15 @@ class FingerprintSpec:
     @property
     def _replicates(self) -> list[tuple[ScoresSpec, ...]]:
         return [replicates_of(each, self.replicates) for each in self.networks]
+
+    @property
+    def images(self) -> DataSpec:
+        """The examples."""
+        return self.networks[0].run.data
+
+    def named(self, values: Mapping[str, Any]) -> list[int]:
+        """The examples that were chosen most often."""
+        return [place for place, _ in values["examples"][: self.shown]]
 
     def compute(self, store: Store) -> Result:
         """Identifies every network by the others, from chosen and from random examples."""
