@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lmc_lib import claims, cli, rng
+from lmc_lib import claims, rng
 from lmc_lib.claims import (
     VERDICTS,
     Claim,
@@ -30,6 +30,8 @@ from lmc_lib.claims import (
     rates_of_rule,
 )
 from lmc_lib.claims.verdict import extract
+from lmc_lib.cli import tree
+from lmc_lib.cli.parameters import resolve
 
 ROOT = Path(__file__).parents[1]
 # What one setting can come to; parts that differ are mixed.
@@ -401,8 +403,8 @@ class TestClaimsFile:
     def test_every_claim_has_a_source_a_notebook_and_profiles(self, claim):
         assert f"{{{claim.source}," in (ROOT / "book" / "references.bib").read_text()
         assert (ROOT / "notebooks" / f"{claim.id}.ipynb").exists()
-        for profile in cli.PROFILES:
-            assert cli.resolve(claim.id, profile)["scale"] == profile
+        for profile in tree.PROFILES:
+            assert resolve(claim.id, profile)["scale"] == profile
 
     @pytest.mark.parametrize("claim", claims.load_all().values(), ids=claims.load_all())
     def test_every_claim_is_complete(self, claim):

@@ -5,14 +5,16 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import nbformat
 import pytest
 import yaml
 
-from lmc_lib import claims, cli
-from lmc_lib.cli import Refused, main, parameters_of, resolve
+from lmc_lib import claims
+from lmc_lib.cli import Refused, commands, main, running, tree
+from lmc_lib.cli.parameters import parameters_of, resolve
 from lmc_lib.store import Result, Store
 
 CLAIM = "weak-connectivity"
@@ -41,8 +43,8 @@ def toy(tmp_path, monkeypatch):
     nbformat.write(notebook, tmp_path / "toy.ipynb")
     write_profile(tmp_path, "laptop", {"width": 64, "training": {"steps": 1000}})
     write_profile(tmp_path, "paper", {"width": 128})
-    monkeypatch.setattr(cli, "NOTEBOOKS", tmp_path)
-    monkeypatch.setattr(cli, "RECORDS", tmp_path / "records")
+    monkeypatch.setattr(tree, "NOTEBOOKS", tmp_path)
+    monkeypatch.setattr(tree, "RECORDS", tmp_path / "records")
     return tmp_path
 
 
@@ -187,7 +189,7 @@ class TestResolve:
         with pytest.raises(Refused, match=f"profile laptop: {message}"):
             resolve("toy", "laptop")
 
-    @pytest.mark.parametrize("profile", cli.PROFILES)
+    @pytest.mark.parametrize("profile", tree.PROFILES)
     @pytest.mark.parametrize("claim", claims.load_all())
     def test_every_profile_of_every_claim_resolves(self, claim, profile):
         found = resolve(claim, profile)
@@ -196,14 +198,14 @@ class TestResolve:
 
 
 class TestRun:
-    """``cli.run`` around a notebook that is not executed: what it sets for it, and what it writes."""
+    """``running.run`` around a notebook that is not executed: what it sets for it, and what it writes."""
 
     @pytest.fixture
     def executed(self, toy, monkeypatch):
         """Replaces the execution by a look at the environment that the notebook would see."""
         seen = {}
 
-        def execute(claim, notebook, parameters):
+        def execute(source, target, parameters):
             seen.update({name: value for name, value in os.environ.items() if name.startswith("LMC_")})
             seen["parameters"] = parameters
             output = nbformat.v4.new_output("display_data", {"application/vnd.lmc.report+json": REPORT})
@@ -211,11 +213,11 @@ class TestRun:
 
         for name in [name for name in os.environ if name.startswith("LMC_")]:
             monkeypatch.delenv(name)
-        monkeypatch.setattr(cli, "_execute", execute)
+        monkeypatch.setattr(running, "execute", execute)
         return seen
 
     def test_writes_report_parameters_and_provenance(self, executed, tmp_path):
-        result = cli.run("toy", overrides=["width=3"], out=tmp_path / "out")
+        result = running.run("toy", overrides=["width=3"], out=tmp_path / "out")
         assert json.loads((tmp_path / "out" / "toy.json").read_text()) == result
         assert {name: result[name] for name in REPORT} == REPORT
         assert result["parameters"] == parameters_of("toy") | {"width": 3}
@@ -223,7 +225,7 @@ class TestRun:
 
     def test_options_reach_the_notebook_and_leave_no_trace(self, executed, tmp_path):
         before = dict(os.environ)
-        cli.run("toy", out=tmp_path / "out", workers=3, recompute=True, compute=False)
+        running.run("toy", out=tmp_path / "out", workers=3, recompute=True, compute=False)
         assert (executed["LMC_WORKERS"], executed["LMC_COMPUTE"]) == ("3", "0")
         assert float(executed["LMC_STALE_BEFORE"]) > 1e9
         assert dict(os.environ) == before
@@ -233,65 +235,115 @@ class TestRun:
         self, executed, tmp_path, monkeypatch, name, value
     ):
         monkeypatch.setenv(name, value)
-        cli.run("toy", out=tmp_path / "out")
+        running.run("toy", out=tmp_path / "out")
         assert executed.get(name) == value
 
     def test_shipped_records_reach_the_notebook(self, executed, toy):
         (toy / "records").mkdir()
         (toy / "records" / "toy-laptop.json").write_text('{"records": {}}')
-        cli.run("toy", out=toy / "out")
+        running.run("toy", out=toy / "out")
         assert executed["LMC_RECORDS"] == str(toy / "records" / "toy-laptop.json")
 
     def test_a_notebook_without_a_report_is_refused(self, executed, toy, monkeypatch):
-        monkeypatch.setattr(cli, "_execute", lambda *args: nbformat.v4.new_notebook())
+        monkeypatch.setattr(running, "execute", lambda *args: nbformat.v4.new_notebook())
         with pytest.raises(Refused, match=r"shows no report: its last result must be claims\.conclude"):
-            cli.run("toy", out=toy / "out")
+            running.run("toy", out=toy / "out")
 
     def test_wrong_parameters_stop_before_anything_is_written(self, executed, toy):
         with pytest.raises(Refused):
-            cli.run("toy", overrides=["width=wide"], out=toy / "out")
+            running.run("toy", overrides=["width=wide"], out=toy / "out")
         assert not (toy / "out").exists()
         assert executed == {}
 
 
-def _network():
-    return Result({"steps": [3]})
+SPEC = claims.Condition("raw", "the barrier", 0.2, True, "any dataclass is a spec")
+RESULT = REPORT | {
+    "claim": "toy", "scale": "laptop", "control": {"setting": "narrow", "verdict": "not supported"},
+    "provenance": {"seconds": 1.0},
+}  # fmt: skip
 
 
 class TestRecords:
     """``lmc run --records``: the measurements behind a page, kept without the networks."""
 
     @pytest.fixture
-    def keep(self, toy, monkeypatch, capsys):
-        """Calls ``lmc run toy --records`` with the given fingerprints as those of the claim's measurements."""
-        result = REPORT | {"control": {"setting": "narrow", "verdict": "not supported"}, "provenance": {"seconds": 1.0}}
+    def commit(self, monkeypatch):
+        """Says which commit the code is of."""
 
-        def keep(*keys):
-            network = Store(toy / "store").get_or_compute(claims.Condition("a", "network", 1.0, True, ""), _network)
-            # What a measurement needs is stored too, but has no place in the records.
-            rows = [{"fingerprint": network.fingerprint, "stored": True, "asked": False}]
-            rows += [{"fingerprint": key, "stored": True, "asked": True} for key in keys]
-            monkeypatch.setenv("LMC_STORE", str(toy / "store"))
-            monkeypatch.setattr(cli, "run", lambda *args, **options: result)
-            monkeypatch.setattr(cli, "plan", lambda *args, **options: rows)
-            assert main(["run", "toy", "--profile", "laptop", "--records"]) == 0
-            return json.loads((toy / "records" / "toy-laptop.json").read_text())
+        def commit(name):
+            found = {"commit": name, "seconds": 1.0, "created": "2026-01-01"}
+            monkeypatch.setattr("lmc_lib.store.store.provenance", lambda: dict(found))
+            monkeypatch.setattr("lmc_lib.cli.records.provenance", lambda: dict(found))
+
+        commit("abc")
+        return commit
+
+    @pytest.fixture
+    def keep(self, toy, monkeypatch, commit):
+        """Calls ``lmc run toy --records`` where the executed notebook shows the given measurements."""
+        monkeypatch.setenv("LMC_STORE", str(toy / "store"))
+        monkeypatch.chdir(toy)
+
+        def keep(*keys, options=()):
+            def run(*_arguments, out, **_options):
+                data = {"application/vnd.lmc.measurements+json": {"fingerprints": list(keys)}}
+                cell = nbformat.v4.new_code_cell(outputs=[nbformat.v4.new_output("display_data", data)] * bool(keys))
+                out.mkdir(exist_ok=True)
+                nbformat.write(nbformat.v4.new_notebook(cells=[cell]), out / "toy.ipynb")
+                return RESULT
+
+            monkeypatch.setattr(running, "run", run)
+            code = main(["run", "toy", "--profile", "laptop", "--records", *options])
+            path = toy / "records" / "toy-laptop.json"
+            return code, json.loads(path.read_text()) if path.exists() else None
 
         return keep
 
-    def test_keeps_measurements_of_the_store(self, keep, toy):
-        spec = claims.Condition("raw", "the barrier", 0.2, True, "any dataclass is a spec")
-        entry = Store(toy / "store").get_or_compute(spec, lambda: Result({"barrier": 0.5}))
-        kept = keep(entry.fingerprint)
+    def test_keeps_measurements_of_the_store_and_nothing_else(self, keep, toy):
+        store = Store(toy / "store")
+        entry = store.get_or_compute(SPEC, lambda: Result({"barrier": 0.5}))
+        store.get_or_compute(replace(SPEC, quantity="network"), lambda: Result({"steps": [3]}))  # what it needs
+        code, kept = keep(entry.fingerprint)
+        assert code == 0
         assert kept["records"] == {entry.fingerprint: entry.as_record()}
-        assert kept["report"]["verdict"] == "supported"
-        assert "provenance" not in kept["report"]
+        assert kept["report"] == {name: value for name, value in RESULT.items() if name != "provenance"}
 
     def test_keeps_measurements_that_came_from_records(self, keep, toy):
-        record = {"spec": {"type": "PairSpec"}, "values": {"barrier": 0.5}, "provenance": {"seconds": 1.0}}
+        record = {"spec": {"type": "PairSpec"}, "values": {"barrier": 0.5}, "provenance": {"commit": "def"}}
         (toy / "records").mkdir()
         (toy / "records" / "toy-laptop.json").write_text(json.dumps({"report": {}, "records": {"abc": record}}))
-        assert keep("abc")["records"] == {"abc": record}
+        assert keep("abc")[1]["records"] == {"abc": record}
+
+    def test_the_report_is_read_without_the_measurements(self, keep, toy):
+        keep(Store(toy / "store").get_or_compute(SPEC, lambda: Result({"barrier": 0.5})).fingerprint)
+        assert tree.report_of(toy / "records" / "toy-laptop.json")["verdict"] == "supported"
+
+    def test_a_notebook_that_does_not_say_what_it_shows_is_refused(self, keep, capsys):
+        assert keep() == (1, None)
+        assert "its last cell must be experiments.origin(store, wanted)" in capsys.readouterr().err
+
+    def test_a_measurement_that_left_the_store_is_missed(self, keep, capsys):
+        assert keep("0123") == (1, None)
+        assert "1 of 1 measurements have left" in capsys.readouterr().err
+
+    def test_code_that_no_commit_holds_is_refused_before_anything_runs(self, keep, commit, monkeypatch, capsys):
+        commit("abc-dirty")
+        assert keep("0123") == (1, None)
+        err = capsys.readouterr().err
+        assert "differ from commit abc: commit first, or give --allow-dirty" in err
+        assert not (Path("results")).exists()
+
+    def test_measurements_of_code_that_no_commit_holds_are_refused(self, keep, commit, toy, capsys):
+        commit("abc-dirty")
+        entry = Store(toy / "store").get_or_compute(SPEC, lambda: Result({"barrier": 0.5}))
+        commit("abd")
+        assert keep(entry.fingerprint) == (1, None)
+        err = capsys.readouterr().err
+        assert f"1 of 1 measurements, {entry.fingerprint} first, were made with code that no commit holds" in err
+        assert "(abc-dirty): measure them again with --recompute" in err
+        code, kept = keep(entry.fingerprint, options=["--allow-dirty"])
+        assert code == 0
+        assert kept["records"].keys() == {entry.fingerprint}
 
 
 class TestMain:
@@ -300,6 +352,23 @@ class TestMain:
         lines = capsys.readouterr().out.splitlines()
         for claim in claims.load_all().values():
             assert any(line.split() == [claim.id, *claim.title.split()] for line in lines)
+
+    def test_list_shows_the_verdicts_of_shipped_records(self, toy, monkeypatch, capsys):
+        record = toy / "records" / f"{CLAIM}-laptop.json"
+        record.parent.mkdir()
+        record.write_text('{"report": {"verdict": "mixed"},\n"records": {\n"ab": {"not": "read\n')
+        main(["list"])
+        lines = capsys.readouterr().out.splitlines()
+        assert [line.split() for line in lines if "laptop" in line] == [["laptop:", "mixed"]]
+
+    def test_a_reader_that_has_seen_enough_is_no_error(self):
+        """As in ``lmc list | head -1``."""
+        program = "import sys; from lmc_lib.cli import main; sys.exit(main(['list']))"
+        writer = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        writer.stdout.close()
+        assert writer.wait(60) == 0
+        assert writer.stderr.read() == b""
+        writer.stderr.close()
 
     @pytest.mark.parametrize("command", ["run", "status"])
     def test_a_refusal_is_exit_code_1_and_one_message(self, command, capsys, tmp_path):
@@ -431,9 +500,9 @@ def test_results_that_several_claims_need_are_listed_with_their_claims(monkeypat
         "one": [row("a", "MLP", "networks"), row("b", "MLP", "networks"), row("c", "MLP", "pairs")],
         "two": [row("a", "MLP", "networks"), row("b", "MLP", "networks"), row("d", "VGG", "networks")],
     }
-    monkeypatch.setattr(cli.claims, "load_all", lambda: plans)
-    monkeypatch.setattr(cli, "plan", lambda claim, profile: plans[claim] if profile == "laptop" else [])
-    assert cli.main(["shared", "--profile", "laptop"]) == 0
+    monkeypatch.setattr(commands, "load_all", lambda: plans)
+    monkeypatch.setattr(running, "plan", lambda claim, profile: plans[claim] if profile == "laptop" else [])
+    assert main(["shared", "--profile", "laptop"]) == 0
     first, last = capsys.readouterr().out.splitlines()
     assert first.split() == ["MLP", "2", "networks", "one,", "two"]
     assert last == "2 of 4 results serve several claims; the store computes them once"

@@ -7,7 +7,9 @@ import pytest
 import torch
 import yaml
 
-from lmc_lib import cli, matching, models, rng, symmetry, training
+from lmc_lib import matching, models, rng, symmetry, training
+from lmc_lib.cli.parameters import parameters_of, resolve
+from lmc_lib.cli.running import plan
 from lmc_lib.data import Split
 from lmc_lib.perturbation import Perturbation, gaussian_direction, perturb
 from lmc_lib.state import fingerprint as fingerprint_of
@@ -85,16 +87,15 @@ def test_the_published_network_can_be_fine_tuned_from_a_hundred_classes_to_ten()
 @pytest.mark.parametrize("profile", ["laptop", "paper"])
 def test_text_is_fine_tuned_from_published_weights_and_nothing_is_planned_before(profile, tmp_path, monkeypatch):
     monkeypatch.setenv("LMC_STORE", str(tmp_path))
-    rows = cli.plan("butterfly-text", profile=profile)
+    rows = plan("butterfly-text", profile=profile)
     assert {row["noun"] for row in rows} == {"networks", "children", "twins"}
-    assert sum(row["noun"] == "networks" for row in rows) == 2 * cli.resolve("butterfly-text", profile)["parents"]
+    assert sum(row["noun"] == "networks" for row in rows) == 2 * resolve("butterfly-text", profile)["parents"]
 
 
 @pytest.mark.parametrize("profile", ["laptop", "paper"])
 def test_further_networks_are_trained_once_for_both_pages(profile):
     onset, alignment = (
-        cli.parameters_of(f"butterfly-{page}") | cli.resolve(f"butterfly-{page}", profile)
-        for page in ("onset", "alignment")
+        parameters_of(f"butterfly-{page}") | resolve(f"butterfly-{page}", profile) for page in ("onset", "alignment")
     )
     assert onset["others"]
     trained = ("data", "train_examples", "parents", "training", "precision", "steps", "watch", "others")

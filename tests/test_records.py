@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from lmc_lib import cli, connectivity, data, experiments, models
+from lmc_lib import connectivity, data, experiments, models
+from lmc_lib.cli import tree
+from lmc_lib.cli.parameters import parameters_of, resolve
 from lmc_lib.data import DataSpec, MissingData
 from lmc_lib.store import Store, fingerprint
 from lmc_lib.store.address import canonical
@@ -337,7 +339,7 @@ def test_a_remade_measurement_is_like_the_recorded_ones(tmp_path):
     Float32 training differs from CPU to CPU, so the bounds are those of chance: a new pair lies within the range of the
     recorded pairs, widened by half of it on both sides.
     """
-    parameters = cli.parameters_of("weak-connectivity") | cli.resolve("weak-connectivity", "laptop")
+    parameters = parameters_of("weak-connectivity") | resolve("weak-connectivity", "laptop")
     try:
         data.load(DataSpec(parameters["data"]))
     except MissingData:
@@ -350,7 +352,7 @@ def test_a_remade_measurement_is_like_the_recorded_ones(tmp_path):
         ["train_examples", "test_examples", "reset_examples"], count
     )
     every = experiments.pairs(runs, **options)
-    records = json.loads((cli.RECORDS / "weak-connectivity-laptop.json").read_text())["records"]
+    records = json.loads((tree.RECORDS / "weak-connectivity-laptop.json").read_text())["records"]
     recorded = [records[fingerprint(pair)]["values"]["curves"] for pair in every]
     remade = experiments.obtain_pair(Store(tmp_path), every[0])["curves"]
     for method in experiments.METHODS:

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import errno
 import hashlib
+import importlib.util
 import itertools
 import json
 import logging
@@ -24,7 +25,7 @@ from lmc_lib.data import DataSpec
 from lmc_lib.experiments import Checkpoint, ChildSpec, PairSpec, RunSpec, ScoresSpec
 from lmc_lib.models import ModelSpec
 from lmc_lib.perturbation import Perturbation
-from lmc_lib.store import Entry, NotStored, Result, Store, StoreError, describe, fingerprint, provenance
+from lmc_lib.store import DIRTY, Entry, NotStored, Result, Store, StoreError, describe, fingerprint, provenance
 from lmc_lib.training import TrainConfig
 
 RUN = RunSpec(ModelSpec("mlp", 16, 2), DataSpec("digits"), TrainConfig(steps=300, lr=0.05), init_seed=3, save_at=(10,))
@@ -681,3 +682,57 @@ class TestProcesses:
         assert stored(store, Spec(1)).values["number"] == 1
         assert list(store.root.glob("runs/.*")) == []
         assert isinstance(served(store, Spec(1)), Entry)
+
+
+class TestCommit:
+    """The commit that a result names, in a repository made for the purpose."""
+
+    @pytest.fixture
+    def git(self, tmp_path):
+        def git(*arguments):
+            identity = ["-c", "user.name=test", "-c", "user.email=test@example.org", "-c", "commit.gpgsign=false"]
+            done = subprocess.run(
+                ["git", *identity, *arguments], cwd=tmp_path, check=True, capture_output=True, text=True
+            )
+            return done.stdout.strip()
+
+        for name in ("lmc_lib/store", "notebooks", "records"):
+            (tmp_path / name).mkdir(parents=True)
+        (tmp_path / "lmc_lib" / "__init__.py").touch()
+        shutil.copy(store_module.origin.__file__, tmp_path / "lmc_lib" / "store" / "origin.py")
+        for name in ("notebooks/a.ipynb", "records/a.json"):
+            (tmp_path / name).write_text("1")
+        git("init", "--quiet")
+        git("add", ".")
+        git("commit", "--quiet", "--message", "first")
+        return git
+
+    def named(self, folder):
+        """What the copy in this folder says."""
+        place = importlib.util.spec_from_file_location("origin", folder / "lmc_lib" / "store" / "origin.py")
+        module = importlib.util.module_from_spec(place)
+        place.loader.exec_module(module)
+        return module.provenance()["commit"]
+
+    def test_is_that_of_the_last_commit(self, git, tmp_path):
+        assert self.named(tmp_path) == git("rev-parse", "--short=12", "HEAD")
+
+    @pytest.mark.parametrize("changed", ["notebooks/a.ipynb", "lmc_lib/__init__.py", "lmc_lib/new.py"])
+    def test_is_marked_where_code_differs(self, git, tmp_path, changed):
+        (tmp_path / changed).write_text("2")
+        assert self.named(tmp_path) == git("rev-parse", "--short=12", "HEAD") + DIRTY
+
+    def test_is_not_marked_where_records_were_written(self, git, tmp_path):
+        (tmp_path / "records" / "a.json").write_text("2")
+        (tmp_path / "records" / "b.json").write_text("2")
+        assert not self.named(tmp_path).endswith(DIRTY)
+
+    def test_is_unknown_in_the_repository_of_somebody_else(self, git, tmp_path):
+        """As where the library is installed into an environment that stands in another project."""
+        git("rm", "-r", "--quiet", "--cached", "lmc_lib")
+        git("commit", "--quiet", "--message", "not ours")
+        assert self.named(tmp_path) == "unknown"
+
+    def test_is_unknown_without_a_repository(self, git, tmp_path):
+        shutil.rmtree(tmp_path / ".git")
+        assert self.named(tmp_path) == "unknown"

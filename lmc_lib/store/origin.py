@@ -1,6 +1,6 @@
 """Where a result comes from: code, versions and machine, without anything that names a person or a host."""
 
-__all__ = ["provenance"]
+__all__ = ["DIRTY", "provenance"]
 
 import functools
 import platform
@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+# Ends the name of a commit if the code that ran was not that of the commit.
+DIRTY = "-dirty"
 
 _PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn")
 
@@ -34,13 +37,21 @@ def _versions() -> dict[str, str]:
 
 @functools.cache
 def _commit() -> str:
-    """The commit of the library's source, marked where the tree has uncommitted changes."""
-    folder = Path(__file__).parent
+    """The commit of the library's source, marked where the library or the notebooks differ from it.
+
+    What stands beside them, such as records that were just written, does not change what is measured.
+    """
+    folder = Path(__file__).parents[1]
+    code = [str(folder), str(folder.parent / "notebooks")]
     try:
-        described = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
-            cwd=folder, capture_output=True, text=True, check=True, timeout=10,
-        )  # fmt: skip
+        _git(folder, "ls-files", "--error-unmatch", "__init__.py")  # else this is the repository of somebody else
+        commit = _git(folder, "rev-parse", "--short=12", "HEAD")
+        changed = _git(folder, "status", "--porcelain", "--", *code)
     except (OSError, subprocess.SubprocessError):
         return "unknown"
-    return described.stdout.strip()
+    return commit + (DIRTY if changed else "")
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True, timeout=10)
+    return done.stdout.strip()

@@ -1,0 +1,137 @@
+"""The commands and their options."""
+
+__all__ = ["main"]
+
+import argparse
+import os
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lmc_lib.claims.claim import load_all
+from lmc_lib.cli import tree
+from lmc_lib.cli.refused import Refused
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns its exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.action(options)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Who reads has seen enough (`lmc list | head`). What is still buffered would fail again as Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (Refused, OSError) as error:
+        sys.stderr.write(f"lmc: {error}\n")
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="lmc", description="Runs the claims of the LMC companion.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("claim", help="name of the claim, as in `lmc list`")
+    common.add_argument("--profile", default="quick", help="quick (default), laptop or paper")
+    common.add_argument("-p", dest="overrides", action="append", default=[], metavar="NAME=VALUE", help="a parameter")
+    running = commands.add_parser("run", parents=[common], help="run a claim's notebook")
+    running.add_argument("--out", type=Path, default=Path("results"), help="folder of the results (default: results)")
+    running.add_argument("--workers", type=int, help="processes (default: all cores)")
+    running.add_argument("--recompute", action="store_true", help="compute also what is stored")
+    running.add_argument("--records", action="store_true", help="keep the measurements in records/ for the book")
+    running.add_argument("--allow-dirty", action="store_true", help="keep records of code that is not committed")
+    running.set_defaults(action=_run_command)
+    commands.add_parser("list", help="list the claims").set_defaults(action=_list_command)
+    commands.add_parser("status", parents=[common], help="what is stored and what is missing").set_defaults(
+        action=_status_command
+    )
+    sharing = commands.add_parser("shared", help="which networks and measurements several claims need")
+    sharing.add_argument("--profile", default="quick", help="quick (default), laptop or paper")
+    sharing.set_defaults(action=_shared_command)
+    return parser
+
+
+def _run_command(options: argparse.Namespace) -> None:
+    from lmc_lib.cli import records, running  # noqa: PLC0415 -- loads torch and papermill
+
+    if options.records and not options.allow_dirty:
+        records.refuse_unclean()
+    result = running.run(
+        options.claim,
+        profile=options.profile,
+        overrides=options.overrides,
+        out=options.out,
+        workers=options.workers,
+        recompute=options.recompute,
+    )
+    if options.records:
+        records.keep(options.out / f"{options.claim}.ipynb", result, allow_dirty=options.allow_dirty)
+    lines = [f"{result['claim']} ({result['scale']}): {result['verdict']}"]
+    lines += [f"  {each['setting']}: {each['verdict']}" for each in result["settings"]]
+    lines.append(f"  negative control, {result['control']['setting']}: {result['control']['verdict']}")
+    lines.append(f"written to {options.out / options.claim}.ipynb and .json in {result['provenance']['seconds']:.0f} s")
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+def _list_command(options: argparse.Namespace) -> None:
+    del options
+    for claim in load_all().values():
+        sys.stdout.write(f"{claim.id:<28} {claim.title}\n")
+        for profile in tree.PROFILES:
+            if (path := tree.record_of(claim.id, profile)).exists():
+                sys.stdout.write(f"{'':<28} {profile}: {tree.report_of(path)['verdict']}\n")
+
+
+def _status_command(options: argparse.Namespace) -> None:
+    from lmc_lib.cli import running  # noqa: PLC0415 -- loads torch and papermill
+
+    rows = running.plan(options.claim, profile=options.profile, overrides=options.overrides, pace=True)
+    kinds: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in rows:
+        kinds.setdefault((row["noun"], row["label"]), []).append(row)
+    remaining, estimated, unknown = 0.0, 0.0, 0
+    for (noun, label), mine in kinds.items():
+        stored, needed = sum(row["stored"] for row in mine), sum(row["needed"] for row in mine)
+        known = [row["seconds"] for row in mine if row["seconds"] is not None]
+        paced = [row["updates"] * row["pace"] for row in mine if row["pace"] is not None]
+        if known:
+            each = f"{sum(known) / len(known):.1f} s each"
+            remaining += needed * sum(known) / len(known)
+        elif paced:
+            each = f"about {_duration(sum(paced) / len(paced))} each, by the time of a few updates"
+            estimated += sum(paced)
+        else:
+            each = "time unknown"
+            unknown += needed
+        sys.stdout.write(f"{label:<36} {len(mine):>4} {noun:<12} {stored:>4} stored {needed:>4} to compute, {each}\n")
+    parts = [f"{remaining / 60:.1f} core-minutes"]
+    parts += [f"about {estimated / 3600:.1f} hours of training on one device like this"] if estimated else []
+    parts += [f"{unknown} of unknown cost"] if unknown else []
+    sys.stdout.write(f"to compute: {', '.join(parts[:-1])}{' and ' if parts[1:] else ''}{parts[-1]}\n")
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (("h", 3600.0), ("min", 60.0)):
+        if seconds >= length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.1f} s"
+
+
+def _shared_command(options: argparse.Namespace) -> None:
+    from lmc_lib.cli import running  # noqa: PLC0415 -- loads torch and papermill
+
+    users: dict[str, list[str]] = {}
+    found: dict[str, dict[str, Any]] = {}
+    for claim in load_all():
+        for row in running.plan(claim, profile=options.profile):
+            users.setdefault(row["fingerprint"], []).append(claim)
+            found[row["fingerprint"]] = row
+    groups = Counter((row["label"], row["noun"], tuple(users[key])) for key, row in found.items())
+    for (label, noun, names), count in groups.items():
+        if len(names) > 1:
+            sys.stdout.write(f"{label:<36} {count:>4} {noun:<18} {', '.join(names)}\n")
+    shared = sum(len(names) > 1 for names in users.values())
+    sys.stdout.write(f"{shared} of {len(found)} results serve several claims; the store computes them once\n")

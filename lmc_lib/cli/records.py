@@ -1,0 +1,69 @@
+"""Files of records: the measurements behind a page, kept without the networks, so that the page needs no training."""
+
+__all__ = ["keep", "refuse_unclean"]
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from lmc_lib import experiments
+from lmc_lib.cli import tree
+from lmc_lib.cli.refused import Refused
+from lmc_lib.store import DIRTY, Entry, Store, provenance
+
+_WAYS_OUT = "commit first, or give --allow-dirty if the records are not to be published"
+
+
+def refuse_unclean() -> None:
+    """Refuses to measure for the records with code that no commit holds.
+
+    Raises:
+        Refused: if the library or the notebooks differ from the last commit.
+    """
+    commit = provenance()["commit"]
+    if commit.endswith(DIRTY):
+        raise Refused(f"lmc_lib/ or notebooks/ differ from commit {commit.removesuffix(DIRTY)}: {_WAYS_OUT}")
+
+
+def keep(notebook: Path, result: Mapping[str, Any], *, allow_dirty: bool = False) -> Path:
+    """Writes the measurements that an executed notebook shows to ``records/``, one a line, under its report.
+
+    Args:
+        notebook: the executed notebook; its last cell says what it shows.
+        result: what ``run`` returned for it.
+        allow_dirty: whether measurements may be kept that name a commit and changes to it.
+
+    Returns:
+        The file.
+
+    Raises:
+        Refused: if the notebook does not say what it shows, or if measurements were made with uncommitted code.
+    """
+    cells = json.loads(notebook.read_text())["cells"]
+    keys = sorted(key for cell in cells for key in experiments.listed(cell.get("outputs", [])))
+    if not keys:
+        raise Refused(f"{notebook} does not say what it shows: its last cell must be experiments.origin(store, wanted)")
+    store = replace(Store.from_environment(), shipped=tree.shipped(), compute=False)
+    entries = [entry for key in keys if (entry := store.find(key)) is not None]
+    if len(entries) < len(keys):
+        raise Refused(f"{len(keys) - len(entries)} of {len(keys)} measurements have left {store.root} since the run")
+    if not allow_dirty:
+        _refuse_dirty(entries)
+    report = {name: value for name, value in result.items() if name != "provenance"}
+    lines = [f'"{entry.fingerprint}": {json.dumps(entry.as_record(), separators=(",", ":"))}' for entry in entries]
+    path = tree.record_of(result["claim"], result["scale"])
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f'{{"report": {json.dumps(report)},\n"records": {{\n' + ",\n".join(lines) + "\n}}\n")
+    return path
+
+
+def _refuse_dirty(entries: list[Entry]) -> None:
+    unclean = [entry for entry in entries if entry.provenance["commit"].endswith(DIRTY)]
+    if unclean:
+        raise Refused(
+            f"{len(unclean)} of {len(entries)} measurements, {unclean[0].fingerprint} first, were made with code that "
+            f"no commit holds ({unclean[0].provenance['commit']}): measure them again with --recompute, or give "
+            f"--allow-dirty if the records are not to be published"
+        )

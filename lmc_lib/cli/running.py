@@ -1,0 +1,167 @@
+"""Running a claim's notebook, or only listing what it needs."""
+
+__all__ = ["execute", "plan", "run"]
+
+import contextlib
+import json
+import os
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+from papermill.exceptions import PapermillExecutionError
+from tqdm import tqdm
+
+from lmc_lib import store
+from lmc_lib.claims.verdict import extract
+from lmc_lib.cli import tree
+from lmc_lib.cli.parameters import parameters_of, resolve
+from lmc_lib.cli.refused import Refused
+
+# Without it a kernel says on stderr, each time, that its words to this process are not encrypted, and at times that it
+# is interrupted as it ends. Errors of a notebook are exceptions all the same. Warnings of a
+# notebook's own code are part of its outputs and stay.
+_KERNEL = ("--IPKernelApp.log_level=CRITICAL",)
+
+
+def run(
+    claim: str,
+    *,
+    profile: str = "quick",
+    overrides: Sequence[str] = (),
+    out: Path,
+    workers: int | None = None,
+    recompute: bool = False,
+    compute: bool = True,
+) -> dict[str, Any]:
+    """Runs a claim's notebook and writes ``out/CLAIM.ipynb`` and ``out/CLAIM.json``.
+
+    Args:
+        claim: the claim's name.
+        profile: see :func:`resolve`.
+        overrides: see :func:`resolve`.
+        out: the folder of the results.
+        workers: processes that train and measure; all cores if None.
+        recompute: whether to compute even what is stored.
+        compute: whether missing results may be computed; without it they are an error.
+
+    Returns:
+        What was written to the JSON file: the report, the parameters and, under ``"provenance"``, what differs from
+        run to run.
+
+    Raises:
+        Refused: if the parameters are wrong or the notebook fails; the message is that of the failing cell.
+    """
+    parameters = resolve(claim, profile, overrides)
+    started = time.time()
+    environment = {"LMC_RECORDS": _shipped()}
+    environment |= {"LMC_WORKERS": str(workers)} if workers else {}
+    environment |= {"LMC_STALE_BEFORE": str(started)} if recompute else {}
+    environment |= {} if compute else {"LMC_COMPUTE": "0"}
+    out.mkdir(parents=True, exist_ok=True)
+    notebook = out / f"{claim}.ipynb"
+    with _environment(environment), _progress(claim):
+        executed = execute(tree.NOTEBOOKS / f"{claim}.ipynb", notebook, parameters)
+    report = next((found for cell in executed.cells if (found := extract(cell.get("outputs", [])))), None)
+    if report is None:
+        raise Refused(f"{notebook} ran, but shows no report: its last result must be claims.conclude(...)")
+    origin = store.provenance() | {"seconds": round(time.time() - started, 1)}
+    result = report | {"parameters": parameters_of(claim) | parameters, "provenance": origin}
+    (out / f"{claim}.json").write_text(json.dumps(result, indent=1) + "\n")
+    return result
+
+
+def plan(
+    claim: str, *, profile: str = "quick", overrides: Sequence[str] = (), pace: bool = False
+) -> list[dict[str, Any]]:
+    """Lists the runs and measurements that a claim needs, stored or not, without computing any.
+
+    Args:
+        claim: the claim's name.
+        profile: as for :func:`resolve`.
+        overrides: as for :func:`resolve`.
+        pace: whether to measure how long an update takes, for trainings of which nothing like them is stored.
+    """
+    parameters = resolve(claim, profile, overrides)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "plan.json"
+        with _environment({"LMC_PLAN": str(path), "LMC_PACE": str(int(pace)), "LMC_RECORDS": _shipped()}):
+            try:
+                execute(tree.NOTEBOOKS / f"{claim}.ipynb", Path(folder) / "plan.ipynb", parameters)
+            except Refused:
+                if not path.exists():
+                    raise
+        rows: list[dict[str, Any]] = json.loads(path.read_text())
+    return rows
+
+
+def execute(source: Path, target: Path, parameters: Mapping[str, Any] | None = None) -> nbformat.NotebookNode:
+    """Executes a notebook in the folder of the claims' notebooks and writes it, as far as it came.
+
+    Raises:
+        Refused: if a cell fails; the message is that of the cell.
+    """
+    try:
+        executed: nbformat.NotebookNode = papermill.execute_notebook(
+            str(source),
+            str(target),
+            parameters=dict(parameters or {}),
+            cwd=str(tree.NOTEBOOKS),
+            kernel_name="python3",
+            progress_bar=False,
+            extra_arguments=list(_KERNEL),
+        )
+    except PapermillExecutionError as error:
+        raise Refused(f"{source.stem} stopped in cell {error.exec_count}: {error.ename}: {error.evalue}") from error
+    return executed
+
+
+def _shipped() -> str:
+    """The files of shipped records, as ``LMC_RECORDS`` lists them."""
+    return os.pathsep.join(map(str, tree.shipped()))
+
+
+@contextlib.contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Sets variables for the notebook's process; an empty value unsets."""
+    before = {name: os.environ.get(name) for name in variables}
+    try:
+        for name, value in variables.items():
+            os.environ.pop(name, None) if value == "" else os.environ.__setitem__(name, value)
+        yield
+    finally:
+        for name, old in before.items():
+            os.environ.pop(name, None) if old is None else os.environ.__setitem__(name, old)
+
+
+@contextlib.contextmanager
+def _progress(claim: str) -> Iterator[None]:
+    """Shows a bar on stderr while the notebook's process fills the store."""
+    stop = threading.Event()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "progress"
+        watcher = threading.Thread(target=_watch, args=(path, stop, claim), daemon=True)
+        with _environment({"LMC_PROGRESS": str(path)}):
+            watcher.start()
+            try:
+                yield
+            finally:
+                stop.set()
+                watcher.join()
+
+
+def _watch(path: Path, stop: threading.Event, claim: str) -> None:
+    while not path.exists():  # nothing to compute, no bar
+        if stop.wait(0.3):
+            return
+    with tqdm(desc=claim, unit="result", disable=None, file=sys.stderr) as bar:
+        while not stop.wait(0.3):
+            if words := path.read_text().split():
+                bar.total = int(words[1])
+                bar.update(int(words[0]) - bar.n)
