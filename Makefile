@@ -1,4 +1,4 @@
-# make book · make test · make lint · make notebooks · make bench
+# make book · make test · make lint · make install · make notebooks · make bench
 # Each makes the virtual environment itself when it is missing or older than pyproject.toml.
 # With an environment of your own (conda): make book VENV= PYTHON=python
 
@@ -7,11 +7,11 @@ PYTHON ?= $(VENV)/bin/python
 STAMP  := $(if $(VENV),$(VENV)/.installed)
 BIN    := $(if $(VENV),$(VENV)/bin/)
 
-.PHONY: book test lint notebooks bench
+.PHONY: book test lint install notebooks bench
 .DEFAULT_GOAL := book
 
 book: $(STAMP)
-	$(PYTHON) book/build.py
+	PYTHONPATH=book$${PYTHONPATH:+:$$PYTHONPATH} $(PYTHON) -m builder
 
 # The notebooks run first, on an empty store of their own, so that their digits are computed, not replayed. The tests of the
 # book then build its pages from that store. Two notebooks at a time with one process each need less time than one with two.
@@ -21,6 +21,8 @@ test: $(STAMP)
 	  --dist loadfile notebooks && \
 	LMC_BOOK_STORE=$$store $(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder; \
 	code=$$?; rm -rf "$$store"; exit $$code
+
+install: $(STAMP)
 
 lint: $(STAMP)
 	$(BIN)ruff format --check .

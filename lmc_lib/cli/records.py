@@ -1,6 +1,6 @@
 """Files of records: the measurements behind a page, kept without the networks, so that the page needs no training."""
 
-__all__ = ["keep", "refuse_unclean"]
+__all__ = ["keep", "refuse_unclean", "shown"]
 
 import json
 from collections.abc import Mapping
@@ -27,6 +27,25 @@ def refuse_unclean() -> None:
         raise Refused(f"lmc_lib/ or notebooks/ differ from commit {commit.removesuffix(DIRTY)}: {_WAYS_OUT}")
 
 
+def shown(notebook: Path) -> list[Entry]:
+    """The measurements that an executed notebook says it shows, by their fingerprints.
+
+    Raises:
+        Refused: if it does not say so, or if one is neither in the store nor in the records.
+    """
+    cells = json.loads(notebook.read_text())["cells"]
+    keys = sorted(key for cell in cells for key in experiments.listed(cell.get("outputs", [])))
+    if not keys:
+        raise Refused(
+            f"{notebook.name} does not say what it shows: its last cell must be experiments.origin(store, wanted)"
+        )
+    store = replace(Store.from_environment(), shipped=tree.shipped(), compute=False)
+    entries = [entry for key in keys if (entry := store.find(key)) is not None]
+    if len(entries) < len(keys):
+        raise Refused(f"{len(keys) - len(entries)} of {len(keys)} measurements have left {store.root} since the run")
+    return entries
+
+
 def keep(notebook: Path, result: Mapping[str, Any], *, allow_dirty: bool = False) -> Path:
     """Writes the measurements that an executed notebook shows to ``records/``, one a line, under its report.
 
@@ -39,16 +58,9 @@ def keep(notebook: Path, result: Mapping[str, Any], *, allow_dirty: bool = False
         The file.
 
     Raises:
-        Refused: if the notebook does not say what it shows, or if measurements were made with uncommitted code.
+        Refused: if measurements were made with uncommitted code; and as for ``shown``.
     """
-    cells = json.loads(notebook.read_text())["cells"]
-    keys = sorted(key for cell in cells for key in experiments.listed(cell.get("outputs", [])))
-    if not keys:
-        raise Refused(f"{notebook} does not say what it shows: its last cell must be experiments.origin(store, wanted)")
-    store = replace(Store.from_environment(), shipped=tree.shipped(), compute=False)
-    entries = [entry for key in keys if (entry := store.find(key)) is not None]
-    if len(entries) < len(keys):
-        raise Refused(f"{len(keys) - len(entries)} of {len(keys)} measurements have left {store.root} since the run")
+    entries = shown(notebook)
     if not allow_dirty:
         _refuse_dirty(entries)
     report = {name: value for name, value in result.items() if name != "provenance"}

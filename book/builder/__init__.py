@@ -1,0 +1,1 @@
+"""Builds the book: pages from notebooks, the first page from their reports, the site by Jupyter Book."""

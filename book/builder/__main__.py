@@ -1,0 +1,52 @@
+"""``make book``: makes every page, keeps what was made, and builds the site.
+
+Pages: each claim from the laptop records that ship with the repository, without training, each claim at the quick
+scale, and the guides. A page that fails says so itself, the others are built, and the exit code is 1.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from builder import benchmarks, first_page, kept, site
+from builder.layout import GENERATED, GUIDES, PAGES, ROOT, SITE, guides, pages, place_only
+from builder.making import Outcome, make_all
+
+
+def main() -> int:
+    """Builds everything; returns 0 if every page and the site are sound."""
+    parser = argparse.ArgumentParser(prog="make book", description=__doc__)
+    parser.add_argument("--pages-only", action="store_true", help="make the pages, but do not build the site")
+    options = parser.parse_args()
+    outcomes = make_all([*pages(), *guides()], lambda outcome: print(outcome, flush=True))
+    kept.clean((each.page, each.key) for each in outcomes)
+    for folder in (PAGES, GUIDES):
+        place_only(folder, {n: c for each in outcomes if each.page.folder == folder for n, c in each.files.items()})
+    place_only(GENERATED, first_page.files(outcomes) | benchmarks.files())
+    site.copy_mathjax()
+    failures = [each for each in outcomes if each.failure]
+    code = 0 if options.pages_only else build_site(outcomes, strict=not failures)
+    if failures:
+        print(f"{len(failures)} of {len(outcomes)} pages failed; the others are built and kept:", file=sys.stderr)
+    for each in failures:
+        print(f"  {each.page.title}: {each.failure}", file=sys.stderr)
+    return 1 if failures else code
+
+
+def build_site(outcomes: Sequence[Outcome], *, strict: bool) -> int:
+    """Builds the site, says where it is, and what is wrong with it."""
+    code = site.build(strict=strict)
+    index = SITE / "book" / "index.html"
+    expected = [index, *(SITE / "book" / each.page.folder.name / f"{each.page.name}.html" for each in outcomes)]
+    missing = [path.name for path in expected if not path.exists()]
+    if index.exists():
+        print(f"The book is in {SITE.relative_to(ROOT)}: open {index.as_uri()}", flush=True)
+    if code:
+        print("the site has faults: Sphinx names them above", file=sys.stderr)
+    if missing:
+        print(f"these pages are missing in the site: {', '.join(missing)}", file=sys.stderr)
+    return code or int(bool(missing))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

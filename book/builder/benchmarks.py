@@ -1,0 +1,147 @@
+"""Tables and figures of the benchmarks, from the files that the benchmarks wrote."""
+
+__all__ = ["architecture_table", "criterion_table", "files", "growth", "line_table", "speed_tables"]
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+
+from builder.layout import BOOK
+from lmc_lib import plotting
+
+# Ratios of the benchmark of matching, the networks by how their names begin, and the largest ratio that was hoped for.
+_TARGETS = (
+    ("sweep, ours / rebasin", ("MLP",), 0.2),
+    ("sweep, ours / rebasin", ("ResNet-20 x1",), 0.04),
+    ("sweep, ours / rebasin", ("ResNet-20 x4",), 0.125),
+    ("sweep, ours / rebasin", ("VGG-16", "ResNet-50"), 1.0),
+    ("total, ours / rebasin", ("MLP", "VGG-16", "ResNet-50"), 1.0),
+    ("total, ours / rebasin", ("ResNet-20 x1", "ResNet-20 x4"), 1.0),
+    ("ours / floor", ("MLP", "ResNet-20 x4", "VGG-16", "ResNet-50"), 1.5),
+    ("ours / floor", ("ResNet-20 x1",), 1.5),
+)
+
+
+def files() -> dict[str, bytes]:
+    """What pages include: a table of each benchmark, and the growth of time as a figure."""
+    tables = {
+        "criterion": criterion_table,
+        "architectures": architecture_table,
+        "speed": speed_tables,
+        "lines": line_table,
+    }
+    found = {name: json.loads((BOOK / f"{name}.json").read_text()) for name in tables}
+    written = {f"{name}.md": table(found[name]).encode() for name, table in tables.items()}
+    return written | {"growth.png": growth(found["speed"]["growth"])}
+
+
+def criterion_table(rates: Sequence[Mapping[str, Any]]) -> str:
+    """The error rates of the criterion, as Markdown."""
+    rows = ["| simulated barriers after alignment | spread | studies | called supported |", "|---|---|---|---|"]
+    rows += [f"| {row['what']} | {row['spread']:g} | {row['draws']:,} | {100 * row['rate']:.1f} % |" for row in rates]
+    return "\n".join([*rows, ""])
+
+
+def architecture_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The groups of every classifier and their proofs, as Markdown."""
+    head = ["model", "parameters", "groups", "units", "pinned", "change", "control", "seconds"]
+    lines = [f"| {' | '.join(head)} |", "|---|" + "---:|" * (len(head) - 1)]
+    for row in sorted(rows, key=lambda each: str(each["model"])):
+        size = f"{row['parameters'] / 1e6:.1f} M"
+        numbers = f"{row['change']:.0e} | {row['control']:.1g} | {row['seconds']:.1f}"
+        counts = f"{row['groups']} | {row['units']:,} | {row['pinned']}"
+        lines.append(f"| `{row['model']}` | {size} | {counts} | {numbers} |")
+    return "\n".join([":::{div} wide", *lines, ":::", ""])
+
+
+def line_table(result: Mapping[str, Any]) -> str:
+    """What a line and a triangle of networks cost beside plain forward passes and a loop, as Markdown."""
+    lines = ["| network | points | ours / passes | rebuilt / ours |", "|---|---:|---:|---:|"]
+    for row in result["cases"]:
+        points = f"{row['shape']} of {row['points']}"
+        lines.append(f"| {row['network']} | {points} | {row['ours / passes']:.2f} | {row['rebuilt / ours']:.2f} |")
+    return "\n".join([*lines, ""])
+
+
+def speed_tables(result: Mapping[str, Any]) -> str:
+    """Weight matching beside a peer and a floor, and the barriers that both reach, as Markdown."""
+    head = ["network", "threads", "a sweep", "floor", "peer", "sweeps", "total", "peer", "objective", "memory", "peer"]
+    lines = [f"| {' | '.join(head)} |", "|---|" + "---:|" * (len(head) - 1)]
+    lines += [f"| {' | '.join(_speed(row))} |" for row in result["networks"]]
+    trained = result["trained"]
+    sides = {"none": "no permutation", "ours": "`weight_matching`, greedy start", "rebasin": "`rebasin`"}
+    quantities = list(trained["medians"]["none"])
+    barriers = [
+        f"| median barrier over {len(trained['pairs'])} pairs | {' | '.join(quantities)} |",
+        "|---|" + "---:|" * 4,
+    ]
+    for side, label in sides.items():
+        medians = trained["medians"][side]
+        barriers.append(f"| {label} | {' | '.join(f'{medians[each]:.3f}' for each in quantities)} |")
+    counts = trained["ours <= rebasin"]
+    barriers.append(f"| pairs in which ours is no higher | {' | '.join(str(counts[each]) for each in quantities)} |")
+    tables = [lines, barriers, _targets(result["networks"])]
+    return "\n".join(line for table in tables for line in [":::{div} wide", *table, ":::", ""])
+
+
+def _targets(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What was hoped for and what was reached, as rows of a table: the range over precisions, norms and threads."""
+    lines = ["| what | hoped for | reached |", "|---|---:|---:|"]
+    for what, networks, hoped in _TARGETS:
+        mine = [row for row in rows if row["network"].startswith(networks)]
+        found = [row["ratios"][what] for row in mine if what in row["ratios"]]
+        names = " and ".join(name.removesuffix(",") for name in networks)
+        lines.append(f"| {what}: {names} | {hoped:g} | {min(found):.2f} to {max(found):.2f} |")
+    return lines
+
+
+def _speed(row: Mapping[str, Any]) -> list[str]:
+    ours, peer, floor, ratios = row["ours"], row["rebasin"], row["floor"], row["ratios"]
+    cells = [row["network"], str(row["threads"]), _time(ours["sweep_seconds"]), _time(floor["sweep_seconds"])]
+    if "failed" in peer:
+        return [*cells, "failed", f"{ours['sweeps']:g}", _time(ours["seconds"]), "failed", "", _memory(ours), ""]
+    # A peer that was stopped has used at least this much time, and its objective is unfinished.
+    more, objective = ("", f"{ratios['objective, ours / rebasin']:.2f}") if peer["complete"] else ("> ", "")
+    return [
+        *cells,
+        _time(peer["sweep_seconds"]),
+        f"{ours['sweeps']:g} / {more}{peer['sweeps']:g}",
+        _time(ours["seconds"]),
+        more + _time(peer["seconds"]),
+        objective,
+        _memory(ours),
+        _memory(peer),
+    ]
+
+
+def _time(seconds: float) -> str:
+    return f"{1000 * seconds:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
+
+
+def _memory(side: Mapping[str, Any]) -> str:
+    return f"{side['peak_mb'] / side['network_mb']:.1f}"
+
+
+def growth(rows: Sequence[Mapping[str, Any]]) -> bytes:
+    """Time against width and depth, as PNG."""
+    image = io.BytesIO()
+    with plt.rc_context(plotting.STYLE):
+        figure, axes = plt.subplots(1, 2, figsize=(8.4, 3.4), sharey=True)
+        for ax, name, fixed in zip(axes, ["width", "depth"], ["3 hidden layers", "256 units a layer"], strict=True):
+            chosen = [row for row in rows if (row["depth"] == 3 if name == "width" else row["width"] == 256)]
+            chosen.sort(key=lambda row: int(row[name]))
+            plotting.growth(
+                ax,
+                [row[name] for row in chosen],
+                {what: [row[what] for row in chosen] for what in ("setup_seconds", "sweep_seconds", "seconds")},
+                xlabel=f"{name} ({'units a layer' if name == 'width' else 'hidden layers'})",
+            )
+            ax.set_title(fixed, fontsize=10.5)
+            ax.label_outer()
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
+        figure.savefig(image, metadata={"Software": None})
+        plt.close(figure)
+    return image.getvalue()

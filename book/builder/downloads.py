@@ -1,0 +1,119 @@
+"""The files that a page offers: the measured numbers as packed CSV."""
+
+__all__ = ["CURVES", "SCORES", "VALUES", "curves_table", "packed", "parted", "score_rows", "values_table"]
+
+import csv
+import gzip
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from lmc_lib.store import Entry
+
+CURVES = (
+    "the curves behind the figures: loss and error at each point `alpha` of each line, by method and split, `target` "
+    "and `source` being the seeds of the two networks"
+)
+VALUES = (
+    "every number that was measured, `quantity` being its place in the measurement, `seeds` those of its networks, and "
+    "`push` what parted twins, or what was done to the training data"
+)
+SCORES = (
+    "the table of scores, one row an example; `pandas.read_csv` reads it in one line. `sample`: in-sample (trained on) "
+    "or out-of-sample (the test set); `position`: where it stands in the file of the data set, from 0; `label`: its "
+    "class. Every other column is a score, named `architecture: score`: the mean over its networks with four "
+    "significant digits, higher meaning harder, so that confidence, accuracy and margins are negative; losses are in "
+    "nats, counts in checkpoints, depths in layers. Versions and settings stand in the report. The scores are under "
+    "the licence of this book; the file holds no images (Fashion-MNIST is under the MIT licence)"
+)
+
+
+def packed(rows: Sequence[Sequence[Any]]) -> bytes:
+    """A table as packed CSV; the same table gives the same bytes."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return gzip.compress(text.getvalue().encode(), mtime=0)
+
+
+def parted(entries: Sequence[Entry]) -> tuple[list[Entry], list[Entry]]:
+    """The tables of scores among measurements, and the other measurements."""
+    tables = [entry for entry in entries if entry.spec["type"] == "ScoreTableSpec"]
+    return tables, [entry for entry in entries if entry not in tables]
+
+
+def score_rows(columns: Mapping[str, Sequence[Any]]) -> list[list[Any]]:
+    """A table of scores, one row an example, under a row of names."""
+    return [list(columns), *map(list, zip(*columns.values(), strict=True))]
+
+
+def curves_table(entries: Sequence[Entry]) -> list[list[Any]]:
+    """The curves of measured pairs, one row a point, under a row of names; a pair that diverged has no curves."""
+    head = ["measurement", "network", "width", "target", "source", "method", "split", "alpha", "loss", "error"]
+    return [head, *(row for entry in entries for row in _rows_of_pair(entry))]
+
+
+def _rows_of_pair(entry: Entry) -> Iterator[list[Any]]:
+    *network, seeds = _network(entry)
+    pair = [*network, *seeds.split()]
+    for method, splits in entry.values.get("curves", {}).items():
+        for split, curve in splits.items():
+            for point in zip(entry.values["alphas"], curve["loss"], curve["error"], strict=True):
+                yield [*pair, method, split, *point]
+
+
+def values_table(entries: Sequence[Entry]) -> list[list[Any]]:
+    """All numbers of measurements, one a row, under a row of names; of twins also how they parted."""
+    head = ["measurement", "network", "width", "seeds", "push", "quantity", "value"]
+    rows = ([*_network(entry), _push(entry), *each] for entry in entries for each in _numbers(entry.values))
+    return [head, *rows]
+
+
+def _push(entry: Entry) -> str:
+    """What parted twins, or what was done to the training data; empty for other measurements."""
+    if entry.spec["type"] in ("KeptSpec", "LabelErrorsSpec", "HeldOutSpec"):
+        return _part(entry.spec)
+    if entry.spec["type"] != "TwinSpec":
+        return ""
+    child = entry.spec["child"]
+    push = {"direction": "gaussian", "weights": "all"} | child["perturbation"]
+    return f"step {child['step']}, {push['direction']}, size {push['size']:g}, weights {push['weights']}"
+
+
+def _part(spec: Mapping[str, Any]) -> str:
+    """Which part of how many examples networks were trained on, and the share of wrong labels."""
+    data = next(_runs(spec))["data"]
+    parts = [f"{data.get('train_examples', 'all')} examples"]
+    parts += [f"labels wrong {data['label_noise']:g}"] if "label_noise" in data else []
+    if spec["type"] == "KeptSpec":
+        parts += [f"{spec.get('policy', 'random')} {spec.get('share', 1.0):g} kept"]
+        parts += ["of each class"] if "balanced" in spec else []
+    return ", ".join([*parts, *(["scores shuffled"] if "shuffled" in spec else [])])
+
+
+def _network(entry: Entry) -> list[Any]:
+    """Fingerprint, architecture, width and seeds of what was measured."""
+    runs = list(_runs(entry.spec))
+    model = runs[0]["model"]
+    # A description leaves out what is at its default.
+    network = "-".join([model["family"], str(model["depth"]), *([model["norm"]] if "norm" in model else [])])
+    return [entry.fingerprint, network, model["width"], " ".join(str(run.get("init_seed", 0)) for run in runs)]
+
+
+def _runs(described: Any) -> Iterator[Mapping[str, Any]]:
+    """The descriptions of the networks within that of a measurement."""
+    if isinstance(described, list):
+        for each in described:
+            yield from _runs(each)
+    elif isinstance(described, dict) and "model" in described:
+        yield described
+    elif isinstance(described, dict):
+        for each in described.values():
+            yield from _runs(each)
+
+
+def _numbers(values: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
+    if isinstance(values, dict | list):
+        for name, each in values.items() if isinstance(values, dict) else enumerate(values):
+            yield from _numbers(each, (*path, str(name)))
+    elif isinstance(values, int | float):
+        yield " / ".join(path), values

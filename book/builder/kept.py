@@ -1,0 +1,75 @@
+"""Pages that were made before: kept under a hash of all that makes them.
+
+The hash is of the notebook, its parameters, the claim, the library, this builder, the records and the installed
+packages. The store of measurements is not part of it: what it holds is defined by the same things.
+"""
+
+__all__ = ["clean", "keep", "key", "taken"]
+
+import functools
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from importlib.metadata import distributions
+from pathlib import Path
+
+from builder.layout import BOOK, KEPT, Page
+from lmc_lib.cli import tree
+from lmc_lib.cli.parameters import resolve
+
+
+def key(page: Page) -> str:
+    """The hash of what makes a page.
+
+    Raises:
+        Refused: if the page's parameters are wrong.
+    """
+    parameters = resolve(page.claim, page.scale) if page.claim else {}
+    parts = [page.name, page.source.read_bytes().hex(), json.dumps(parameters, sort_keys=True), _surroundings()]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:20]
+
+
+def taken(page: Page, its_key: str) -> dict[str, bytes] | None:
+    """The files of a page that was kept under this key, else None."""
+    folder = _folder(page, its_key)
+    return {path.name: path.read_bytes() for path in folder.iterdir()} if folder.is_dir() else None
+
+
+def keep(page: Page, its_key: str, files: Mapping[str, bytes]) -> None:
+    """Keeps the files of a page, whole or not at all."""
+    folder = _folder(page, its_key)
+    temporary = folder.with_name(f".{folder.name}-{os.getpid()}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    for name, content in files.items():
+        (temporary / name).write_bytes(content)
+    shutil.rmtree(folder, ignore_errors=True)
+    temporary.rename(folder)
+
+
+def clean(current: Iterable[tuple[Page, str]]) -> None:
+    """Removes what is kept of earlier versions of pages."""
+    wanted = {_folder(page, its_key) for page, its_key in current}
+    for folder in KEPT.iterdir() if KEPT.is_dir() else ():
+        if folder not in wanted:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _folder(page: Page, its_key: str) -> Path:
+    return KEPT / f"{page.name}-{its_key}"
+
+
+@functools.cache
+def _surroundings() -> str:
+    """A hash of the library, the builder, the claims, the records and the installed packages."""
+    total = hashlib.sha256()
+    library = sorted((tree.ROOT / "lmc_lib").rglob("*.py"))
+    builder = sorted((BOOK / "builder").glob("*.py"))
+    for path in [*library, *builder, BOOK / "claims.yml", *tree.shipped()]:
+        total.update(f"{path.relative_to(tree.ROOT)}\n".encode())
+        total.update(hashlib.sha256(path.read_bytes()).digest())
+    for name in sorted(f"{each.name} {each.version}" for each in distributions()):
+        total.update(name.encode())
+    return total.hexdigest()

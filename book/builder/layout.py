@@ -1,0 +1,96 @@
+"""Where the pages and the files of the book stand, and which pages there are."""
+
+__all__ = [
+    "BOOK", "BUILD", "GENERATED", "GUIDES", "KEPT", "PAGES", "ROOT", "SITE", "Page", "guides", "page_of", "pages",
+    "place", "place_only", "scales_of",
+]  # fmt: skip
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from lmc_lib import claims
+from lmc_lib.cli import tree
+
+ROOT = Path(__file__).parents[2]
+BOOK = ROOT / "book"
+PAGES = BOOK / "claims"
+GUIDES = BOOK / "guides"
+GENERATED = BOOK / "generated"
+BUILD = ROOT / "_build"
+SITE = BUILD / "html"
+KEPT = BUILD / "pages"
+
+_SCALES = ("laptop", "quick")
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page that is made from a notebook.
+
+    Attributes:
+        name: the file's name in the book, without its ending.
+        source: the notebook.
+        claim: the claim that it tests; empty for a guide.
+        scale: the profile.
+    """
+
+    name: str
+    source: Path
+    claim: str = ""
+    scale: str = ""
+
+    @property
+    def title(self) -> str:
+        """What the build calls the page."""
+        return f"{self.claim} at {self.scale} scale" if self.claim else f"guide {self.name}"
+
+    @property
+    def folder(self) -> Path:
+        """Where its files stand in the book."""
+        return PAGES if self.claim else GUIDES
+
+
+def pages() -> list[Page]:
+    """All pages of claims, the quick ones first, since they take longest."""
+    found = [
+        Page(page_of(claim, scale), tree.NOTEBOOKS / f"{claim}.ipynb", claim, scale)
+        for claim in claims.load_all()
+        for scale in scales_of(claim)
+    ]
+    return sorted(found, key=lambda page: page.scale != "quick")
+
+
+def guides() -> list[Page]:
+    """All guides."""
+    return [Page(path.stem, path) for path in sorted((tree.NOTEBOOKS / "guides").glob("*.ipynb"))]
+
+
+def scales_of(claim: str) -> list[str]:
+    """The scales at which a claim has pages, first that of its own name; the laptop page needs shipped records."""
+    return [scale for scale in _SCALES if scale == "quick" or tree.record_of(claim, scale).exists()]
+
+
+def page_of(claim: str, scale: str) -> str:
+    """The name of a page: the first of a claim has the claim's name."""
+    return claim if scale == scales_of(claim)[0] else f"{claim}-{scale}"
+
+
+def place(path: Path, content: bytes) -> None:
+    """Writes a file unless it holds this already, since Sphinx reads anew whatever was written."""
+    if not path.exists() or path.read_bytes() != content:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
+def place_only(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Makes a folder hold these files and no others."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name not in files:
+            path.unlink()
+    for name, content in files.items():
+        place(folder / name, content)

@@ -1,0 +1,141 @@
+"""Making all pages: two notebooks at a time, each kept when it is done; one that fails leaves the others theirs."""
+
+__all__ = ["Outcome", "make_all"]
+
+import json
+import multiprocessing
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+from builder import downloads, kept, notebook
+from builder.layout import Page, place
+from lmc_lib.cli import Refused, records, running
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a page.
+
+    Attributes:
+        page: the page.
+        files: what stands in the book, by name.
+        seconds: how long it took.
+        failure: what went wrong; empty if nothing did.
+        kept: whether it was made by an earlier build.
+        key: the hash of what made it; empty if it could not be told.
+    """
+
+    page: Page
+    files: dict[str, bytes]
+    seconds: float = 0.0
+    failure: str = ""
+    kept: bool = False
+    key: str = ""
+
+    @property
+    def report(self) -> dict[str, Any] | None:
+        """The verdict and the numbers of a claim's page; None if it failed."""
+        content = self.files.get(f"{self.page.claim}-{self.page.scale}.json")
+        return None if content is None or self.failure else json.loads(content)
+
+    def __str__(self) -> str:
+        """One line."""
+        if self.failure:
+            return f"{self.page.title}: failed: {self.failure.splitlines()[0]}"
+        said = self.report["verdict"] if self.report else "done"
+        return f"{self.page.title}: {said} ({'kept' if self.kept else f'{self.seconds:.0f} s'})"
+
+
+def make_all(pages: Sequence[Page], tell: Callable[[Outcome], None]) -> list[Outcome]:
+    """Makes pages, two at a time, and writes their files into the book.
+
+    Each notebook is run from a process of its own, because running one sets variables of the process that does it.
+
+    Args:
+        pages: the pages, those that take longest first.
+        tell: is called with each page when it is there.
+    """
+    outcomes: dict[str, Outcome] = {}
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+        futures = {pool.submit(_make, page): page for page in pages}
+        for outcome in _finished(futures):
+            for name, content in outcome.files.items():
+                place(outcome.page.folder / name, content)
+            outcomes[outcome.page.name] = outcome
+            tell(outcome)
+    return [outcomes[page.name] for page in pages]
+
+
+def _finished(futures: dict[Future[Outcome], Page]) -> Iterator[Outcome]:
+    for future in as_completed(futures):
+        try:
+            yield future.result()
+        except Exception as error:  # the process itself was ended
+            yield _failed(futures[future], error, 0.0, None)
+
+
+def _make(page: Page) -> Outcome:
+    """Takes a page that was kept, else runs its notebook; whatever goes wrong becomes what the page says."""
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory() as name:
+        executed = Path(name) / page.source.name
+        try:
+            its_key = kept.key(page)
+            if (files := kept.taken(page, its_key)) is not None:
+                return Outcome(page, files, kept=True, key=its_key)
+            files = _claim_files(page, executed) if page.claim else _guide_files(page, executed)
+            kept.keep(page, its_key, files)
+        except Exception as error:
+            return _failed(page, error, time.perf_counter() - started, executed)
+    return Outcome(page, files, time.perf_counter() - started, key=its_key)
+
+
+def _failed(page: Page, error: Exception, seconds: float, executed: Path | None) -> Outcome:
+    said = str(error) if isinstance(error, Refused) else f"{type(error).__name__}: {error}"
+    source = executed if executed is not None and executed.exists() else page.source
+    shown = notebook.failed(nbformat.read(source, as_version=4), page, said, _trace(error))
+    return Outcome(page, {f"{page.name}.ipynb": nbformat.writes(shown).encode()}, seconds, said)
+
+
+def _trace(error: Exception) -> str:
+    """Where it went wrong: within the notebook if that is where, else in the build."""
+    cause = error.__cause__
+    within = getattr(cause, "traceback", None)  # papermill's, of the failing cell
+    return "\n".join(within) if within else "".join(traceback.format_exception(error))
+
+
+def _guide_files(page: Page, executed: Path) -> dict[str, bytes]:
+    running.execute(page.source, executed)
+    return {page.source.name: executed.read_bytes()}
+
+
+def _claim_files(page: Page, executed: Path) -> dict[str, bytes]:
+    """The page of a claim at a scale, and what it offers for download: its report and its data.
+
+    The laptop page is made from the records alone; the quick one computes whatever is missing.
+    """
+    running.run(page.claim, profile=page.scale, out=executed.parent, compute=page.scale == "quick")
+    ran = nbformat.read(executed, as_version=4)
+    tables, entries = downloads.parted(records.shown(executed))
+    base = f"{page.claim}-{page.scale}"
+    of_pairs = all(entry.spec["type"] == "PairSpec" for entry in entries)
+    rows = downloads.curves_table(entries) if of_pairs else downloads.values_table(entries)
+    contents = f"{downloads.CURVES if of_pairs else downloads.VALUES}; {len(rows) - 1:,} rows"
+    finished = notebook.with_downloads(ran, base, contents, scores=bool(tables))
+    if page.name != page.claim:
+        finished = notebook.as_quick_page(finished, page.claim)
+    return {
+        f"{page.name}.ipynb": nbformat.writes(finished).encode(),
+        f"{base}.json": executed.with_suffix(".json").read_bytes(),
+        f"{base}.csv.gz": downloads.packed(rows),
+        **{f"{base}-scores.csv.gz": downloads.packed(downloads.score_rows(each.values["table"])) for each in tables},
+        **({f"{page.claim}.png": notebook.first_figure(ran)} if page.name == page.claim else {}),
+    }

@@ -1,0 +1,72 @@
+"""The static site: MathJax, Sphinx, and what is done to the site when it stands."""
+
+__all__ = ["build", "copy_mathjax"]
+
+import hashlib
+import importlib.util
+import shutil
+import subprocess
+import sys
+from importlib.metadata import distributions
+from pathlib import Path
+
+import nbformat
+
+from builder import notebook
+from builder.layout import BOOK, BUILD, ROOT, SITE, place
+
+_MARK = BUILD / "made-from"
+
+
+def copy_mathjax() -> None:
+    """Copies MathJax from the installed package into the site's own files, so that pages need no other server.
+
+    Raises:
+        SystemExit: if the package is missing.
+    """
+    spec = importlib.util.find_spec("mathjax")
+    if spec is None or not spec.submodule_search_locations:
+        raise SystemExit("MathJax is missing: pip install django-static-mathjax (it is part of the extra `book`)")
+    source = Path(spec.submodule_search_locations[0]) / "static" / "mathjax" / "es5"
+    fonts = Path("output") / "chtml" / "fonts" / "woff-v2"
+    for path in [source / "tex-chtml.js", *(source / fonts).iterdir()]:
+        place(BOOK / "_static" / "mathjax" / path.relative_to(source), path.read_bytes())
+
+
+def build(*, strict: bool) -> int:
+    """Calls Jupyter Book, which reads what has changed since the last build; returns its exit code.
+
+    Args:
+        strict: whether warnings are errors; a page that failed may lack what others refer to.
+    """
+    made_from = _made_from()
+    if not _MARK.exists() or _MARK.read_text() != made_from:
+        # Sphinx itself sees changed pages, but neither those that are gone nor other versions of what it is made of.
+        shutil.rmtree(SITE, ignore_errors=True)
+        shutil.rmtree(BUILD / ".doctrees", ignore_errors=True)
+    _MARK.unlink(missing_ok=True)
+    jupyter_book = str(Path(sys.executable).with_name("jupyter-book"))
+    command = [jupyter_book, "build", str(ROOT), *(["-W"] if strict else []), "-n", "--keep-going", "-q"]
+    code = subprocess.run(command, check=False).returncode
+    if code == 0:
+        _MARK.write_text(made_from)  # else the next build begins anew, since warnings are told once
+    _slim()
+    return code
+
+
+def _slim() -> None:
+    """Takes figures out of the notebooks that are offered for download, and leaves out maps of scripts."""
+    for path in SITE.rglob("*.map"):
+        path.unlink()
+    for path in (SITE / "_sources").rglob("*.ipynb"):
+        slim = notebook.without_figures(nbformat.read(path, as_version=4))
+        place(path, nbformat.writes(slim).encode())
+
+
+def _made_from() -> str:
+    """The list of pages, and hashes of what Sphinx does not look at."""
+    pages = sorted(str(path.relative_to(ROOT)) for kind in ("*.md", "*.ipynb") for path in BOOK.rglob(kind))
+    files = [ROOT / "_config.yml", ROOT / "_toc.yml", *sorted((BOOK / "_ext").glob("*.py"))]
+    hashes = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
+    packages = sorted({f"{each.name} {each.version}" for each in distributions()})
+    return "\n".join([*pages, *hashes, *packages])
