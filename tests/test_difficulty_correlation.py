@@ -19,6 +19,7 @@ from lmc_lib.difficulty import (
     ranks,
     reliability,
     runs_needed,
+    runs_reaching,
     spearman_brown,
     split_half,
     tie_share,
@@ -134,6 +135,29 @@ class TestReliability:
         assert curves.shape == (30, 8)
         expected = [6 / math.pi * math.asin(spearman_brown(0.5, runs) / 2) for runs in range(1, 9)]
         assert curves.mean(0) == pytest.approx(expected, abs=0.02)
+
+    def test_the_law_is_for_means_of_what_is_compared(self):
+        """Whether a network is right: the law holds for means of answers and of ranks, not for ranks of means."""
+        draws = rng.numpy_stream(0, "right")
+        right = (draws.random((24, 6000)) < draws.beta(1.0, 0.3, 6000)).astype(float)  # most examples are mostly right
+        law = spearman_brown(reliability(right), 12)
+        for stack in (right, ranks(right)):
+            first, second = stack[:12].mean(0), stack[12:].mean(0)
+            assert np.corrcoef(first, second)[0, 1] == pytest.approx(law, abs=0.01)
+        measured = split_half(right, rng=rng.numpy_stream(0, "splits"), splits=5).mean(0)
+        assert measured[-1] < law - 0.03
+
+    def test_the_number_of_runs_is_read_from_what_was_measured(self):
+        runs, measured = [1, 2, 4, 9], np.array([0.76, 0.91, 0.88, 0.92])
+        # From 2 on it was reached once and lost again, which is chance; the number is one that keeps to the target.
+        assert [runs_reaching(runs, measured, each) for each in (0.7, 0.76, 0.8, 0.9, 0.92)] == [1, 1, 2, 9, 9]
+        assert runs_reaching(runs, measured, 0.93) == math.inf
+        assert runs_reaching(runs, np.array([0.95, np.nan, 0.95, 0.96]), 0.9) == 4
+        assert runs_reaching([], np.array([]), 0.9) == math.inf
+        with pytest.raises(ValueError, match="needs one reliability, got 4 and 3"):
+            runs_reaching(runs, measured[:3], 0.9)
+        with pytest.raises(ValueError, match=r"must rise, got \[2, 1\]"):
+            runs_reaching([2, 1], measured[:2], 0.9)
 
     def test_halves_are_disjoint_means(self):
         stack = noisy(truth(100), 4, 1.0)

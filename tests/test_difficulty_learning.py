@@ -124,6 +124,10 @@ class TestLaws:
         assert moments.count().tolist() == [5] * 6
 
 
+# Scores that are counts of steps, or shares of them.
+COUNTED = {"mean accuracy", "final accuracy", "forgetting", "first_learned", "iteration_learned"}
+
+
 def steps(count=6, examples=40, classes=5):
     generator = rng.stream(0, "steps")
     logits = [torch.randn(examples, classes, generator=generator, dtype=torch.float64) for _ in range(count)]
@@ -171,7 +175,10 @@ class TestHistory:
             for rows in torch.randperm(40, generator=rng.stream(0, "rows")).split(16):
                 history.update(each[rows], rows)
         for name, values in whole.harder().items():
-            np.testing.assert_array_equal(history.harder()[name], values)
+            # Counts to the bit. In the last digits of the others a processor's vectors show: what fills no whole vector
+            # at the end of a batch is computed one by one, by another approximation of the exponential function.
+            tolerance = 0.0 if name in COUNTED else 1e-13
+            np.testing.assert_allclose(history.harder()[name], values, rtol=tolerance, atol=tolerance, err_msg=name)
 
     def test_an_error_leaves_the_history_as_it_was(self):
         logits, labels = steps(3)

@@ -1,5 +1,7 @@
 """Figures: what the artists hold is what was given; images are not compared."""
 
+import itertools
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -36,6 +38,21 @@ def across(ax):
 
 def heights(ax):
     return sorted(line.get_ydata()[0] for line in across(ax))
+
+
+def shown(axis):
+    """The labels of the ticks that can be seen, the minor ones among them."""
+    low, high = sorted(axis.get_view_interval())
+    ticks = [*axis.get_major_ticks(), *axis.get_minor_ticks()]
+    return [each.label1 for each in ticks if each.label1.get_text() and low <= each.get_loc() <= high]
+
+
+def apart(axis):
+    """Whether no label of a horizontal axis reaches into the next one, in a panel of half the width of a page."""
+    axis.figure.set_size_inches(4.4, 3.6)
+    axis.figure.canvas.draw()
+    boxes = sorted((each.get_window_extent() for each in shown(axis)), key=lambda box: box.x0)
+    return all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
 
 
 # -- interpolation curves ----------------------------------------------------------------------------------------------
@@ -106,6 +123,20 @@ def test_triangle_has_the_given_levels(ax, triangle):
     # Each step between two levels has a colour of its own, also where levels are not evenly spaced.
     colours = filled.cmap(filled.norm((levels[1:] + levels[:-1]) / 2))
     assert len({tuple(colour) for colour in colours}) == len(levels) - 1
+
+
+def test_labels_of_contours_keep_away_from_the_sides_of_the_triangle(ax):
+    # Steep at the corners, so that many contours meet there.
+    weights = np.array([(i, j, 12 - i - j) for i in range(13) for j in range(13 - i)]) / 12
+    heights = 1.0 - (weights**4).sum(1)
+    plotting.triangle(ax, weights, heights, ["A", "B", "C"], levels=np.linspace(0.0, 1.0, 17))
+    labels = [text for text in ax.texts if text.get_text() not in "ABC"]
+    assert len(labels) >= 2
+    for text in labels:
+        x, y = text.get_position()
+        height = 0.75**0.5
+        inside = (y, height * x - 0.5 * y, height * (1.0 - x) - 0.5 * y)  # distances to the three sides
+        assert min(inside) > 0.07 - 1e-12, text.get_text()
 
 
 @pytest.mark.parametrize("bound", [0.1, None])
@@ -183,6 +214,15 @@ def test_every_pair_and_the_median_are_drawn_along_a_sequence(ax, steps, options
     assert ax.get_xlabel() == options.get("xlabel", "checkpoint (updates)")
     assert ax.get_ylabel() == "barrier in test error"
     assert heights(ax) == [0.0, 0.1]
+
+
+def test_labels_of_a_long_sequence_do_not_run_into_each_other(ax):
+    steps = [f"{100 * 0.8**level:.3g}" for level in range(13)]
+    plotting.along_steps(ax, steps, {"no permutation": draw(4, 13)}, xlabel="weights left (%)", ylabel="barrier")
+    assert [label.get_text() for label in ax.get_xticklabels()] == [
+        "100", "", "64", "", "41", "", "26.2", "", "16.8", "", "10.7", "", "6.87",
+    ]  # fmt: skip
+    assert apart(ax.xaxis)
 
 
 # -- barriers against width --------------------------------------------------------------------------------------------
@@ -335,6 +375,16 @@ def test_a_forest_has_a_row_for_each_ratio_from_the_top_down(ax):
     np.testing.assert_allclose([segment[:, 0] for segment in intervals], [[2.0, 9.0], [0.3, 1.1]])
     assert [label.get_text() for label in ax.get_yticklabels()] == ["wide", "decay"]
     assert ax.get_xscale() == "log"
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.45, 8.5), (0.9, 1.2), (0.3, 40.0), (1e-3, 1e3)])
+def test_labels_of_ratios_are_numbers_that_do_not_run_into_each_other(ax, low, high):
+    plotting.forest(ax, {"wide": (high**0.5, 1.0, high), "decay": (low**0.5, low, 1.0)}, xlabel="ratio")
+    assert apart(ax.xaxis)
+    texts = [label.get_text() for label in shown(ax.xaxis)]
+    assert all(float(text) > 0.0 for text in texts)
+    assert "1" in texts
+    assert len(texts) >= 2 or high < 2.0
 
 
 # -- examples ----------------------------------------------------------------------------------------------------------

@@ -14,9 +14,9 @@ __all__ = [
     "cross_identify", "different_scores", "disattenuated", "draw_members", "grand", "grand_last_layer", "harder",
     "identify", "input_gradients", "keep", "mean_over_replicates", "memorisation", "permutation_test", "places",
     "pointwise", "precisions", "predict", "prediction_depth", "principal_components", "prototype_distance", "ranks",
-    "reliability", "reproduced", "runs_needed", "self_prototype_distance", "sensitive_examples", "shuffle_classes",
-    "shuffle_within", "spearman_brown", "split_by_orders", "split_half", "tie_share", "unanimity", "vog",
-    "welch_test", "within_classes",
+    "reliability", "reproduced", "runs_needed", "runs_reaching", "self_prototype_distance", "sensitive_examples",
+    "shuffle_classes", "shuffle_within", "spearman_brown", "split_by_orders", "split_half", "tie_share", "unanimity",
+    "vog", "welch_test", "within_classes",
 ]  # fmt: skip
 
 from lmc_lib.difficulty.contrast import LEVEL, Halves, compare_halves, places, reproduced
@@ -31,6 +31,7 @@ from lmc_lib.difficulty.correlation import (
     ranks,
     reliability,
     runs_needed,
+    runs_reaching,
     spearman_brown,
     split_by_orders,
     split_half,

@@ -6,13 +6,14 @@ are averaged: many scores are counts, and most examples share theirs.
 
 __all__ = [
     "Components", "Correlations", "correlations", "cross_correlation", "different_scores", "disattenuated",
-    "principal_components", "ranks", "reliability", "runs_needed", "spearman_brown", "split_by_orders", "split_half",
-    "tie_share",
+    "principal_components", "ranks", "reliability", "runs_needed", "runs_reaching", "spearman_brown",
+    "split_by_orders", "split_half", "tie_share",
 ]  # fmt: skip
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -167,6 +168,11 @@ def disattenuated(
 def spearman_brown(single: float, runs: int | float) -> float:
     r"""The reliability of a mean over :math:`R` runs from that of one, :math:`R r / (1 + (R - 1) r)`.
 
+    The law is about numbers that are averaged and compared as numbers, by Pearson's correlation: it holds for scores,
+    and for ranks. Where scores are averaged and the means ranked, as in :func:`split_half`, it is a rule of thumb,
+    since ranks of a mean are no means of ranks; for scores with ties or a bound that many examples reach it promises
+    too much.
+
     Example:
         >>> round(spearman_brown(0.52, 17.5), 2)
         0.95
@@ -176,6 +182,8 @@ def spearman_brown(single: float, runs: int | float) -> float:
 
 def runs_needed(single: float, target: float) -> float:
     r"""The number of runs whose mean has a reliability, :math:`\frac{t (1 - r)}{r (1 - t)}`, by the same law.
+
+    Where means were measured, :func:`runs_reaching` says what they reached.
 
     Raises:
         ValueError: if a reliability is not between 0 and 1.
@@ -187,6 +195,35 @@ def runs_needed(single: float, target: float) -> float:
     if not (0.0 < single < 1.0 and 0.0 < target < 1.0):
         raise ValueError(f"reliabilities lie between 0 and 1, got {single} for one run and {target} for the mean")
     return target * (1.0 - single) / (single * (1.0 - target))
+
+
+def runs_reaching(runs: Sequence[int], measured: Float[ndarray, " runs"], target: float) -> float:
+    """The least number of runs from which on the measured reliability of their means stays at a target or above.
+
+    It assumes no law and says nothing beyond the numbers of runs that were measured.
+
+    Args:
+        runs: the numbers of runs, rising.
+        measured: the reliability of means over so many; NaN, where a mean is the same for all examples, is below.
+        target: the reliability that is wanted.
+
+    Returns:
+        One of ``runs``; infinity if the last of them is still below the target.
+
+    Raises:
+        ValueError: if numbers and reliabilities do not go together, or the numbers do not rise.
+
+    Example:
+        >>> runs_reaching([1, 2, 4, 9], np.array([0.76, 0.91, 0.88, 0.92]), 0.9)
+        9.0
+    """
+    if len(runs) != len(measured):
+        raise ValueError(f"every number of runs needs one reliability, got {len(runs)} and {len(measured)}")
+    if any(later <= earlier for earlier, later in pairwise(runs)):
+        raise ValueError(f"the numbers of runs must rise, got {list(runs)}")
+    below = np.flatnonzero(~(measured >= target))
+    enough = below[-1] + 1 if len(below) else 0
+    return float(runs[enough]) if enough < len(runs) else math.inf
 
 
 def split_half(

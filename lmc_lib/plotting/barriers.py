@@ -8,9 +8,13 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.colors import BoundaryNorm
+from matplotlib.patheffects import withStroke
 from numpy import ndarray
 
 from lmc_lib.plotting.style import COLOURS, DASHES, LABELS, MARKERS, show_bound, show_zero
+
+# What a label of a contour needs around its middle, in sides of the triangle.
+_ROOM = 0.07
 
 
 def interpolation_curves(
@@ -164,7 +168,11 @@ def triangle(
     norm = BoundaryNorm(levels, 256, extend="both")
     ax.tricontourf(x, y, values, levels=levels, cmap="cividis", norm=norm, extend="both")
     lines = ax.tricontour(x, y, values, levels=levels[::2], colors="white", linewidths=0.6)
-    ax.clabel(lines, fontsize=7.5, fmt="%.2g")
+    for text in ax.clabel(lines, fontsize=7.5, fmt="%.2g", inline=False):
+        text.set_path_effects([withStroke(linewidth=2.0, foreground="0.25")])
+        # A side would cut a label, and in a corner many lines meet.
+        if _distance_to_a_side(np.array(text.get_position()), places) < _ROOM:
+            text.remove()
     ax.plot(x, y, ".", color="black", markersize=2, alpha=0.5)
     sides = [((0, -6), "center"), ((0, -6), "center"), ((7, 0), "left")]  # beside the top, where a title is near
     for name, place, (shift, side) in zip(corners, places, sides, strict=True):
@@ -172,3 +180,11 @@ def triangle(
     ax.set_aspect("equal")
     ax.set_axis_off()
     return ax
+
+
+def _distance_to_a_side(point: Float[ndarray, " 2"], corners: Float[ndarray, "3 2"]) -> float:
+    """How far a point lies inside a triangle whose corners stand counter-clockwise; negative outside."""
+    sides = np.roll(corners, -1, axis=0) - corners
+    away = point - corners
+    crossed = sides[:, 0] * away[:, 1] - sides[:, 1] * away[:, 0]
+    return float((crossed / np.linalg.norm(sides, axis=1)).min())

@@ -7,9 +7,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator, NullFormatter
 from numpy import ndarray
 
 from lmc_lib.plotting.style import PALETTE, SERIES, log_from, show_bound, show_zero
+
+# More labels than this run into each other on an axis of half the width of a page.
+_LABELS = 10
 
 
 def along_steps(
@@ -23,6 +27,8 @@ def along_steps(
     ylabel: str,
 ) -> Axes:
     """Draws barriers along a sequence: the median over pairs, and each pair faintly. Steps are evenly spaced.
+
+    Of many steps not every one is named.
 
     Args:
         ax: where to draw.
@@ -39,7 +45,8 @@ def along_steps(
         ax.plot(places, shown.T, color=colour, alpha=0.18, linewidth=0.8)
         ax.plot(places, np.nanmedian(shown, axis=0), color=colour, marker=marker, markersize=5, label=label)
     show_bound(ax, bound)
-    ax.set_xticks(places, [str(step) for step in steps])
+    stride = -(-len(steps) // _LABELS)
+    ax.set_xticks(places, [str(step) if place % stride == 0 else "" for place, step in enumerate(steps)])
     ax.set_xlabel(xlabel)
     ax.set_ylabel(ylabel)
     show_zero(ax) if floor is None else log_from(ax, floor)
@@ -127,6 +134,11 @@ def forest(
     ax.axvline(reference, color="0.3", linewidth=1.0, linestyle=":")
     ax.set_yticks(places, list(rows))
     ax.set_xscale("log")
+    # By default, what spans less than a decade gets labels between its ticks that run into each other.
+    low_end, high_end = ax.get_xlim()
+    ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high_end < 1000.0 * low_end else (1.0,)))
+    ax.xaxis.set_major_formatter("{x:g}")
+    ax.xaxis.set_minor_formatter(NullFormatter())
     ax.set_xlabel(xlabel)
     ax.grid(visible=False, axis="y")
     return ax
