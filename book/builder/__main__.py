@@ -18,7 +18,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make book", description=__doc__)
     parser.add_argument("--pages-only", action="store_true", help="make the pages, but do not build the site")
     options = parser.parse_args()
-    outcomes = make_all([*pages(), *guides()], lambda outcome: print(outcome, flush=True))
+    outcomes = make_all([*guides(), *pages()], lambda outcome: print(outcome, flush=True))
     kept.clean((each.page, each.key) for each in outcomes)
     for folder in (PAGES, GUIDES):
         place_only(folder, {n: c for each in outcomes if each.page.folder == folder for n, c in each.files.items()})
