@@ -1,29 +1,81 @@
-"""Runs canonical notebooks at their defaults, from an empty store, and stores their text outputs.
+"""Makes what follows from the claims' files and from the notebooks: two lists of claims, and stored text outputs.
 
-``make notebooks`` calls it for all of them; arguments name some. Images, timestamps and the outputs of cells tagged
-``nbval-ignore-output`` are not stored, so that a second run changes no byte.
+``make notebooks`` calls it for all of them; arguments name some notebooks. First the claims in ``_toc.yml`` and in the
+table of ``README.md`` are brought in step with ``notebooks/*.yml``; ``--lists`` does no more than that. Then canonical
+notebooks are run at their defaults, from an empty store, and their text outputs are stored. Images, timestamps and the
+outputs of cells tagged ``nbval-ignore-output`` are not stored, so that a second run changes no byte.
 """
 
+import argparse
 import os
-import sys
+import re
 import tempfile
 from pathlib import Path
 
 import nbformat
 import papermill
 
+from lmc_lib import definitions
+from lmc_lib.cli import tree
+
 _FOLDER = Path(__file__).parent
+_ROOT = _FOLDER.parent
 
 
 def main() -> None:
-    """Refreshes each notebook in place."""
-    for path in map(Path, sys.argv[1:] or sorted(_FOLDER.rglob("*.ipynb"))):
+    """Refreshes the lists, and each notebook in place."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--lists", action="store_true", help="refresh _toc.yml and README.md, but run no notebook")
+    parser.add_argument("notebooks", nargs="*", type=Path, help="these alone (default: all)")
+    options = parser.parse_args()
+    for path, text in lists().items():
+        path.write_text(text)
+    for path in [] if options.lists else options.notebooks or sorted(_FOLDER.rglob("*.ipynb")):
         with tempfile.TemporaryDirectory() as store:
             os.environ["LMC_STORE"] = store
             notebook = papermill.execute_notebook(
                 str(path), None, cwd=str(_FOLDER), kernel_name="python3", progress_bar=False
             )
         nbformat.write(clean(notebook), path)
+
+
+def lists() -> dict[Path, str]:
+    """What ``_toc.yml`` and ``README.md`` should say; all but their claims stays as it is."""
+    contents, readme = _ROOT / "_toc.yml", _ROOT / "README.md"
+    return {contents: contents_of(contents.read_text()), readme: table_of(readme.read_text())}
+
+
+def contents_of(text: str) -> str:
+    """The contents of the book with the pages of all claims; a claim with laptop records has a second page."""
+    pages: dict[str, list[str]] = {chapter: [] for chapter in definitions.CHAPTERS}
+    for claim_id, each in definitions.read_all().items():
+        lines = [f"      - file: book/claims/{claim_id}"]
+        if tree.record_of(claim_id, "laptop").exists():
+            lines += ["        sections:", f"          - file: book/claims/{claim_id}-quick"]
+        pages[each.chapter] += lines
+    for chapter, lines in pages.items():
+        head = f"  - caption: {chapter}\n    chapters:\n"
+        text = _replaced(text, re.escape(head) + r"(?:      .*\n)*", head + "\n".join([*lines, ""]))
+    return text
+
+
+def table_of(text: str) -> str:
+    """The README with a row for each claim."""
+    head = "| page | claim |\n|---|---|\n"
+    rows = "".join(f"| `{claim_id}` | {each.brief} |\n" for claim_id, each in definitions.read_all().items())
+    return _replaced(text, re.escape(head) + r"(?:\|.*\n)*", head + rows)
+
+
+def _replaced(text: str, pattern: str, new: str) -> str:
+    """The text with the one place that a pattern fits replaced.
+
+    Raises:
+        ValueError: if it does not fit once.
+    """
+    found, count = re.subn(pattern, lambda _: new, text)
+    if count != 1:
+        raise ValueError(f"expected one place to put this, there are {count}:\n{new}")
+    return found
 
 
 def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:

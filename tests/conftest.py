@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import sklearn.datasets  # noqa: F401 -- draws a random number when it is first loaded
 import torch
+import yaml
 from torch import nn
 
 matplotlib.use("Agg")
@@ -78,3 +79,31 @@ def random_weights():
         return state
 
     return draw
+
+
+@pytest.fixture(scope="session")
+def write_claim():
+    """Writes the file of a claim with one condition, an entry at a time changed; what is None is left out."""
+
+    def write(folder, claim_id="toy", **changes):
+        entries = {
+            "chapter": "Example difficulty",
+            "place": 1,
+            "title": "A toy",
+            "brief": "toys fall",
+            "statement": "Every toy falls.",
+            "source": "nobody2024",
+            "where": "Figure 1",
+            "published": [{"what": "toys that fall", "value": "all"}],
+            "criterion": "Count the toys that fall.",
+            "supported": [{"quantity": "fallen", "label": "the share of toys", "above": 0.5, "reason": "most of them"}],
+            "control": "Toys on a string.",
+            "profiles": {"laptop": {}, "paper": {}},
+            "deviations": "## A toy\n\nNone.\n",
+        }
+        left = {name: value for name, value in (entries | changes).items() if value is not None}
+        path = folder / f"{claim_id}.yml"
+        path.write_text(yaml.safe_dump(left, sort_keys=False))
+        return path
+
+    return write

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import nbformat
 import pytest
-import yaml
 
 from lmc_lib import claims
 from lmc_lib.cli import Refused, commands, main, running, tree
@@ -34,22 +33,16 @@ others: dict = {}  # further networks
 
 
 @pytest.fixture
-def toy(tmp_path, monkeypatch):
+def toy(tmp_path, monkeypatch, write_claim):
     """A claim with one parameter of each type, and its profiles, in a folder of its own."""
     notebook = nbformat.v4.new_notebook()
     notebook.cells.append(nbformat.v4.new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]}))
     notebook.metadata["kernelspec"] = {"name": "python3", "language": "python", "display_name": "Python 3"}
-    (tmp_path / "profiles").mkdir()
     nbformat.write(notebook, tmp_path / "toy.ipynb")
-    write_profile(tmp_path, "laptop", {"width": 64, "training": {"steps": 1000}})
-    write_profile(tmp_path, "paper", {"width": 128})
+    write_claim(tmp_path, profiles={"laptop": {"width": 64, "training": {"steps": 1000}}, "paper": {"width": 128}})
     monkeypatch.setattr(tree, "NOTEBOOKS", tmp_path)
     monkeypatch.setattr(tree, "RECORDS", tmp_path / "records")
     return tmp_path
-
-
-def write_profile(folder, name, parameters):
-    (folder / "profiles" / f"{name}.yml").write_text(yaml.safe_dump({"toy": parameters}))
 
 
 class TestResolve:
@@ -176,16 +169,11 @@ class TestResolve:
         with pytest.raises(Refused, match="no profile 'desktop'; there are quick, laptop, paper"):
             resolve("toy", "desktop")
 
-    def test_a_profile_without_the_claim_is_refused(self, toy):
-        (toy / "profiles" / "paper.yml").write_text("other: {}\n")
-        with pytest.raises(Refused, match="profile paper has no block for toy"):
-            resolve("toy", "paper")
-
     @pytest.mark.parametrize(
         ("parameters", "message"), [({"wdith": 3}, "no parameter 'wdith'"), ({"width": "3"}, "width takes int")]
     )
-    def test_a_profile_is_checked_like_an_override(self, toy, parameters, message):
-        write_profile(toy, "laptop", parameters)
+    def test_a_profile_is_checked_like_an_override(self, toy, write_claim, parameters, message):
+        write_claim(toy, profiles={"laptop": parameters, "paper": {}})
         with pytest.raises(Refused, match=f"profile laptop: {message}"):
             resolve("toy", "laptop")
 
@@ -376,6 +364,13 @@ class TestMain:
         out, err = capsys.readouterr()
         assert out == ""
         assert err.startswith("lmc: no notebook for the claim 'strong'; there are: ")
+
+    def test_a_file_of_a_claim_that_cannot_be_used_is_exit_code_1_and_its_line(self, toy, write_claim, capsys):
+        write_claim(toy, profiles={"laptop": {}})
+        assert main(["run", "toy", "--profile", "laptop", "--out", str(toy / "out")]) == 1
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert re.fullmatch(r"lmc: \S+/toy\.yml:\d+: 'profiles' lacks the key 'paper'\n", err)
 
     @pytest.mark.parametrize("arguments", [[], ["fly"], ["run"], ["run", CLAIM, "--workers", "many"]])
     def test_a_misspelt_command_is_exit_code_2(self, arguments, capsys):

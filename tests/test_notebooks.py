@@ -114,6 +114,13 @@ class TestCells:
         lengths = {number: len(source(cell).splitlines()) for number, cell in code.items()}
         assert {number: length for number, length in lengths.items() if length > LINES} == {}
 
+    def test_ask_for_bounds_by_name_and_leave_rules_as_they_are(self, code):
+        nodes = [node for cell in code.values() for node in ast.walk(ast.parse(source(cell)))]
+        used = {getattr(node, "attr", getattr(node, "arg", None)) for node in nodes}
+        assert not used & {"observable", "supported"}, (
+            "a rule stands in its file: claim.bound(NAME), claim.control_rule"
+        )
+
     def test_stand_behind_words(self, notebook, code):
         cells = notebook["cells"]
         assert [n for n in code if n == 0 or cells[n - 1]["cell_type"] != "markdown"] == []

@@ -1,13 +1,11 @@
 """The published settings, tried for two steps on random images of the right shape."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
-import yaml
 
-from lmc_lib import matching, models, rng, symmetry, training
+from lmc_lib import definitions, matching, models, rng, symmetry, training
 from lmc_lib.cli.parameters import parameters_of, resolve
 from lmc_lib.cli.running import plan
 from lmc_lib.data import Split
@@ -16,8 +14,7 @@ from lmc_lib.state import fingerprint as fingerprint_of
 from lmc_lib.store import fingerprint
 from lmc_lib.training import TrainConfig
 
-PROFILE = yaml.safe_load((Path(__file__).parents[1] / "notebooks" / "profiles" / "paper.yml").read_text())
-WEAK = PROFILE["weak-connectivity"]
+WEAK = definitions.profile("weak-connectivity", "paper")
 
 
 @pytest.mark.slow
@@ -55,7 +52,7 @@ def test_published_schedule_is_that_of_the_reference():
 @pytest.mark.slow
 def test_the_published_perturbed_network_can_be_spawned(tmp_path):
     """A quarter of the channels, two updates, a child after the first of them."""
-    published = PROFILE["butterfly-onset"]
+    published = definitions.profile("butterfly-onset", "paper")
     spec = models.parse(published["network"], published["width"] // 4)
     model = models.build(spec, (3, 32, 32), 10)
     generator = rng.stream(0, "random images")
@@ -73,7 +70,7 @@ def test_the_published_perturbed_network_can_be_spawned(tmp_path):
 
 def test_the_published_network_can_be_fine_tuned_from_a_hundred_classes_to_ten():
     """A sixteenth of the channels; all but the last layer fits."""
-    published = PROFILE["butterfly-finetuning"]
+    published = definitions.profile("butterfly-finetuning", "paper")
     spec = models.parse(published["network"], published["width"] // 16)
     many, few = (models.build(spec, (3, 32, 32), last + 1 - first) for first, last in published["classes"])
     shapes = [{name: value.shape for name, value in each.state_dict().items()} for each in (many, few)]
@@ -104,7 +101,7 @@ def test_further_networks_are_trained_once_for_both_pages(profile):
 
 
 def test_pushes_come_at_the_published_shares_of_training():
-    published = PROFILE["butterfly-onset"]
+    published = definitions.profile("butterfly-onset", "paper")
     steps = published["training"]["steps"]
     assert [step / steps for step in published["steps"]] == [0, 0.02, 0.1, 0.5]
     assert published["training"]["warmup"] / steps == 0.02

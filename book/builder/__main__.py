@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from builder import benchmarks, first_page, kept, site
 from builder.layout import GENERATED, GUIDES, PAGES, ROOT, SITE, guides, pages, place_only
 from builder.making import Outcome, make_all
+from lmc_lib import definitions
 
 
 def main() -> int:
@@ -22,7 +23,8 @@ def main() -> int:
     kept.clean((each.page, each.key) for each in outcomes)
     for folder in (PAGES, GUIDES):
         place_only(folder, {n: c for each in outcomes if each.page.folder == folder for n, c in each.files.items()})
-    place_only(GENERATED, first_page.files(outcomes) | benchmarks.files())
+    deviations = {"deviations.md": definitions.deviations().encode()}
+    place_only(GENERATED, first_page.files(outcomes) | benchmarks.files() | deviations)
     site.copy_mathjax()
     failures = [each for each in outcomes if each.failure]
     code = 0 if options.pages_only else build_site(outcomes, strict=not failures)

@@ -6,7 +6,6 @@ __all__ = [
     "median", "median_ratio", "rank_correlation", "rates_of_rule", "within_correlation",
 ]  # fmt: skip
 
-from lmc_lib.claims.claim import Claim, Condition, load, load_all
 from lmc_lib.claims.interval import Estimate, estimate, estimate_by_jackknife, estimate_of_twins
 from lmc_lib.claims.simulation import rates_of_rule
 from lmc_lib.claims.statistics import (
@@ -19,3 +18,4 @@ from lmc_lib.claims.statistics import (
     within_correlation,
 )
 from lmc_lib.claims.verdict import VERDICTS, Judgement, Report, conclude, judge, judge_parts
+from lmc_lib.definitions import Claim, Condition, load, load_all

@@ -6,10 +6,9 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from lmc_lib import rng
-from lmc_lib.claims.claim import Claim
 from lmc_lib.claims.interval import estimate
 from lmc_lib.claims.verdict import SUPPORTED, judge
+from lmc_lib.definitions import Claim
 
 
 def rates_of_rule(
@@ -29,8 +28,10 @@ def rates_of_rule(
         draws: number of simulated studies.
         seed: stream of the simulation.
     """
+    from lmc_lib import rng  # noqa: PLC0415 -- loads torch, which verdicts have no use for
+
     generator = rng.numpy_stream(seed, "rates of rule", claim.id, str(aligned))
-    bound = next(condition.bound for condition in claim.supported if condition.quantity == "aligned")
+    bound = claim.bound("aligned")
     verdicts = []
     for _ in range(draws):
         barriers = _barriers(aligned, spread, replicas, generator)

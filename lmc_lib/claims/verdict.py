@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lmc_lib.claims.claim import Claim, Condition
 from lmc_lib.claims.interval import Estimate
+from lmc_lib.definitions import Claim, Condition
 
 SUPPORTED = "supported"
 NOT_SUPPORTED = "not supported"

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lmc_lib.claims.claim import load_all
 from lmc_lib.cli import tree
 from lmc_lib.cli.refused import Refused
+from lmc_lib.definitions import DefinitionError, load_all
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # Who reads has seen enough (`lmc list | head`). What is still buffered would fail again as Python ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (Refused, OSError) as error:
+    except (Refused, DefinitionError, OSError) as error:
         sys.stderr.write(f"lmc: {error}\n")
         return 1
     return 0

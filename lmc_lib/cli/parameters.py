@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import papermill
-import yaml
 
+from lmc_lib import definitions
 from lmc_lib.cli import tree
 from lmc_lib.cli.refused import Refused
 from lmc_lib.training import TrainConfig
@@ -71,10 +71,7 @@ def _profile(claim: str, profile: str) -> dict[str, Any]:
         raise Refused(f"no profile {profile!r}; there are {', '.join(tree.PROFILES)}")
     if profile == "quick":
         return {}
-    block = yaml.safe_load((tree.NOTEBOOKS / "profiles" / f"{profile}.yml").read_text()).get(claim)
-    if block is None:
-        raise Refused(f"profile {profile} has no block for {claim}")
-    return dict(block)
+    return definitions.profile(claim, profile, tree.NOTEBOOKS)
 
 
 def _check(name: str, value: Any, defaults: Mapping[str, Any], where: str) -> None:

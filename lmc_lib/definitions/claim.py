@@ -1,16 +1,10 @@
-"""Claims as they stand in ``book/claims.yml``, the one home of statement, source, published numbers and criterion."""
+"""A claim and its conditions, as pages show them and verdicts use them."""
 
-__all__ = ["Claim", "Condition", "load", "load_all"]
+__all__ = ["Claim", "Condition"]
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from html import escape
-from pathlib import Path
-from typing import Any
-
-import yaml
-
-_FILE = Path(__file__).parents[2] / "book" / "claims.yml"
 
 
 @dataclass(frozen=True)
@@ -41,7 +35,8 @@ class Condition:
 class Claim:
     """A claim of a paper with everything that was decided about it before the runs.
 
-    A claim has conditions, or parts that are claims themselves and are judged one by one.
+    A claim has conditions, or parts that are claims themselves and are judged one by one. Its control is judged by
+    ``control_rule`` where that is given, else by the claim or a part of it.
     """
 
     id: str
@@ -55,6 +50,7 @@ class Claim:
     supported: tuple[Condition, ...]
     control: str
     parts: tuple["Claim", ...] = field(default=(), repr=False)
+    control_rule: "Claim | None" = field(default=None, repr=False)
 
     def part(self, part_id: str) -> "Claim":
         """One of the parts.
@@ -66,6 +62,22 @@ class Claim:
             if part.id == part_id:
                 return part
         raise KeyError(f"{self.id} has no part {part_id!r}; there are {', '.join(each.id for each in self.parts)}")
+
+    def bound(self, quantity: str) -> float:
+        """The bound of the condition on a quantity, of the claim itself or of one of its parts.
+
+        Raises:
+            KeyError: if there is no condition on it, or if parts have different ones; the message says what there is.
+        """
+        rules = (self, *self.parts)
+        conditions = [each for rule in rules for each in (*rule.observable, *rule.supported)]
+        bounds = {each.bound for each in conditions if each.quantity == quantity}
+        if len(bounds) == 1:
+            return bounds.pop()
+        if bounds:
+            raise KeyError(f"the parts of {self.id} have different bounds for {quantity!r}: ask one of them")
+        known = ", ".join(dict.fromkeys(each.quantity for each in conditions))
+        raise KeyError(f"{self.id} has no condition on {quantity!r}; there are {known}")
 
     def _repr_html_(self) -> str:
         """The claim as a definition list, for the page."""
@@ -93,43 +105,3 @@ def _rule_html(claim: Claim, name: str) -> str:
         title = f"{name}{claim.title}; {words}" if name else words[0].upper() + words[1:]
         found += f"<dt>{escape(title)}</dt><dd><ul>{items}</ul></dd>" if conditions else ""
     return found
-
-
-def load(claim_id: str, path: Path = _FILE) -> Claim:
-    """Reads one claim.
-
-    Raises:
-        KeyError: if there is no such claim; the message lists those that there are.
-    """
-    claims = load_all(path)
-    if claim_id not in claims:
-        raise KeyError(f"no claim {claim_id!r} in {path.name}; there are {', '.join(claims)}")
-    return claims[claim_id]
-
-
-def load_all(path: Path = _FILE) -> dict[str, Claim]:
-    """Reads all claims, in the order of the file."""
-    content: dict[str, dict[str, Any]] = yaml.safe_load(path.read_text())
-    return {claim_id: _claim(claim_id, fields) for claim_id, fields in content.items()}
-
-
-def _claim(claim_id: str, fields: dict[str, Any]) -> Claim:
-    texts = {name: " ".join(fields[name].split()) for name in ("title", "statement", "where", "criterion", "control")}
-    # What a part does not say of itself is that of the whole.
-    parts = fields.get("parts", {})
-    whole = {name: value for name, value in fields.items() if name != "parts"}
-    return Claim(
-        id=claim_id,
-        source=fields["source"],
-        published=tuple(fields["published"]),
-        observable=tuple(_condition(each) for each in fields.get("observable", ())),
-        supported=tuple(_condition(each) for each in fields.get("supported", ())),
-        parts=tuple(_claim(part_id, whole | part) for part_id, part in parts.items()),
-        **texts,
-    )
-
-
-def _condition(fields: dict[str, Any]) -> Condition:
-    above = "above" in fields
-    bound = float(fields["above" if above else "below"])
-    return Condition(fields["quantity"], fields["label"], bound, above, fields["reason"])

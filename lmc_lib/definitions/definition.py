@@ -1,0 +1,200 @@
+"""The files of the claims together: their order in the book, and what one takes from another."""
+
+__all__ = ["FOLDER", "Definition", "deviations", "load", "load_all", "profile", "read_all"]
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from lmc_lib.definitions.claim import Claim, Condition
+from lmc_lib.definitions.document import CHAPTERS, DefinitionError, Document, read
+
+FOLDER = Path(__file__).parents[2] / "notebooks"
+
+# A name with a space is no name of a parameter.
+_SAME = "same as"
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A claim and its place in the book.
+
+    Attributes:
+        claim: the claim, as pages show it and verdicts use it.
+        chapter: one of ``CHAPTERS``.
+        place: the number that orders the claims of a chapter.
+        brief: the claim in a line.
+    """
+
+    claim: Claim
+    chapter: str
+    place: float
+    brief: str
+
+
+def read_all(folder: Path = FOLDER) -> dict[str, Definition]:
+    """Reads all claims, in the order of the book.
+
+    Raises:
+        DefinitionError: if a file cannot be used, or if two claims have one place.
+    """
+    return {each.path.stem: _definition(each) for each in _documents(folder)}
+
+
+def load_all(folder: Path = FOLDER) -> dict[str, Claim]:
+    """The claims of :func:`read_all`."""
+    return {claim_id: each.claim for claim_id, each in read_all(folder).items()}
+
+
+def load(claim_id: str, folder: Path = FOLDER) -> Claim:
+    """Reads one claim.
+
+    Raises:
+        DefinitionError: if there is no such claim, or if its file cannot be used.
+    """
+    return _definition(_document(claim_id, folder)).claim
+
+
+def profile(claim_id: str, scale: str, folder: Path = FOLDER) -> dict[str, Any]:
+    """The parameters of a claim's notebook at a scale, with what it shares with other claims filled in.
+
+    Args:
+        claim_id: the claim's name.
+        scale: ``"laptop"`` or ``"paper"``.
+        folder: the folder of the files.
+
+    Raises:
+        DefinitionError: if a file cannot be used, or if what is shared is not there.
+    """
+    return _parameters(_document(claim_id, folder), scale, ())
+
+
+def deviations(folder: Path = FOLDER) -> str:
+    """What is done otherwise than in the papers, as Markdown: a section a claim, or for several, in the book's order.
+
+    Raises:
+        DefinitionError: if a file cannot be used, or if a claim shares the section of one that has none.
+    """
+    documents = _documents(folder)
+    texts = [each.content["deviations"] for each in documents]
+    own = {each.path.stem: text for each, text in zip(documents, texts, strict=True) if isinstance(text, str)}
+    for document, text in zip(documents, texts, strict=True):
+        if not isinstance(text, str) and text[_SAME] not in own:
+            where, there = document.at("deviations"), ", ".join(own)
+            raise DefinitionError(f"{where}: {text[_SAME]} has no section of its own; those with one are {there}")
+    return "\n".join(own.values())
+
+
+def _document(claim_id: str, folder: Path) -> Document:
+    path = folder / f"{claim_id}.yml"
+    if not path.exists():
+        there = ", ".join(sorted(each.stem for each in folder.glob("*.yml")))
+        raise DefinitionError(f"no claim {claim_id!r}: there is no {folder.name}/{path.name}; there are {there}")
+    return read(path)
+
+
+def _documents(folder: Path) -> list[Document]:
+    """All files, in the order of the book."""
+    documents = sorted((read(path) for path in sorted(folder.glob("*.yml"))), key=_order)
+    for before, after in pairwise(documents):
+        if _order(before) == _order(after):
+            raise DefinitionError(f"{after.at('place')}: the same chapter and place as {before.path.stem}")
+    return documents
+
+
+def _order(document: Document) -> tuple[int, float]:
+    return CHAPTERS.index(document.content["chapter"]), float(document.content["place"])
+
+
+def _parameters(document: Document, scale: str, asked: tuple[str, ...]) -> dict[str, Any]:
+    """A profile; ``asked`` are the claims that it is filled in for."""
+    place, value = ("profiles", scale), document.content["profiles"][scale]
+    return _filled(document, place, value, (*asked, document.path.stem))
+
+
+def _filled(
+    document: Document, place: tuple[str, ...], value: dict[str, Any], asked: tuple[str, ...]
+) -> dict[str, Any]:
+    """A mapping's own entries behind those that it shares."""
+    shared = _shared(document, place, value[_SAME], asked) if _SAME in value else {}
+    own = {
+        key: _filled(document, (*place, key), each, asked) if isinstance(each, dict) else each
+        for key, each in value.items()
+        if key != _SAME
+    }
+    return shared | own
+
+
+def _shared(document: Document, place: tuple[str, ...], claim_id: str, asked: tuple[str, ...]) -> dict[str, Any]:
+    """What stands in the same place in the file of another claim."""
+    where = document.at(*place, _SAME)
+    if claim_id in asked:
+        raise DefinitionError(f"{where}: goes round in a circle: {', '.join((*asked, claim_id))}")
+    try:
+        other = _document(claim_id, document.path.parent)
+    except DefinitionError as error:
+        raise DefinitionError(f"{where}: {error}") from error
+    found = _parameters(other, place[1], asked)
+    for key in place[2:]:
+        inner = found.get(key)
+        if not isinstance(inner, dict):
+            raise DefinitionError(f"{where}: {claim_id} has no mapping in this place ({' / '.join(place)})")
+        found = inner
+    return found
+
+
+def _definition(document: Document) -> Definition:
+    content = document.content
+    return Definition(_claim(document), content["chapter"], float(content["place"]), content["brief"])
+
+
+def _claim(document: Document) -> Claim:
+    whole = {name: value for name, value in document.content.items() if name not in ("parts", "control_rule")}
+    # What a part does not say of itself is that of the whole.
+    parts = tuple(_rule(part_id, whole | part) for part_id, part in document.content.get("parts", {}).items())
+    return _rule(document.path.stem, whole, parts=parts, control_rule=_control_rule(document, parts))
+
+
+def _rule(
+    claim_id: str, fields: Mapping[str, Any], parts: tuple[Claim, ...] = (), control_rule: Claim | None = None
+) -> Claim:
+    texts = {name: " ".join(fields[name].split()) for name in ("title", "statement", "where", "criterion", "control")}
+    return Claim(
+        id=claim_id,
+        source=fields["source"],
+        published=tuple(fields["published"]),
+        observable=tuple(_condition(each) for each in fields.get("observable", ())),
+        supported=tuple(_condition(each) for each in fields.get("supported", ())),
+        parts=parts,
+        control_rule=control_rule,
+        **texts,
+    )
+
+
+def _condition(fields: Mapping[str, Any]) -> Condition:
+    above = "above" in fields
+    bound = float(fields["above" if above else "below"])
+    return Condition(fields["quantity"], fields["label"], bound, above, fields["reason"])
+
+
+def _control_rule(document: Document, parts: tuple[Claim, ...]) -> Claim | None:
+    """The part that the control is judged by, with the named ones of its conditions alone."""
+    if "control_rule" not in document.content:
+        return None
+    wanted = document.content["control_rule"]
+    where = document.at("control_rule")
+    part = next((each for each in parts if each.id == wanted["part"]), None)
+    if part is None:
+        raise DefinitionError(f"{where}: no part {wanted['part']!r}; there are {', '.join(each.id for each in parts)}")
+    known = [each.quantity for each in (*part.observable, *part.supported)]
+    if missing := [each for each in wanted["quantities"] if each not in known]:
+        raise DefinitionError(f"{where}: {part.id} has no quantity {missing[0]!r}; there are {', '.join(known)}")
+    observable, supported = (
+        tuple(each for each in conditions if each.quantity in wanted["quantities"])
+        for conditions in (part.observable, part.supported)
+    )
+    if not supported:
+        raise DefinitionError(f"{where}: names no condition of the verdict on {part.id}, but preconditions alone")
+    return replace(part, observable=observable, supported=supported)

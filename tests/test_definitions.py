@@ -1,0 +1,321 @@
+"""The files of the claims: what they may hold, what one takes from another, and what follows from them."""
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lmc_lib import definitions
+from lmc_lib.definitions import Condition, DefinitionError, deviations, load, load_all, profile, read_all
+
+ROOT = Path(__file__).parents[1]
+
+TEXT = """\
+# a comment
+chapter: Example difficulty
+place: 2
+title: A toy
+brief: toys fall
+statement: >
+  Every toy
+  falls.
+source: nobody2024
+where: Figure 1
+published:
+  - what: toys that fall
+    value: all
+criterion: Count the toys that fall.
+observable: &dropped
+  - {quantity: dropped, label: the number of toys, above: 3, reason: else there is nothing to count}
+supported:
+  - quantity: fallen
+    label: the share of toys
+    below: 0.5
+    reason: most of them
+control: Toys on a string.
+profiles:
+  laptop:
+    toys: 8
+  paper:
+    toys: 100
+deviations: |
+  ## A toy
+
+  None.
+"""
+
+
+@pytest.fixture
+def refused(tmp_path):
+    """What is said of the text with one piece replaced, without the name of the folder."""
+
+    def refused(old, new):
+        assert TEXT.count(old) == 1
+        (tmp_path / "toy.yml").write_text(TEXT.replace(old, new))
+        with pytest.raises(DefinitionError) as caught:
+            load("toy", tmp_path)
+        return [line.removeprefix(f"{tmp_path.name}/") for line in str(caught.value).splitlines()]
+
+    return refused
+
+
+class TestSchema:
+    def test_a_whole_file_is_read(self, tmp_path):
+        (tmp_path / "toy.yml").write_text(TEXT)
+        claim = load("toy", tmp_path)
+        assert (claim.id, claim.title, claim.statement) == ("toy", "A toy", "Every toy falls.")
+        assert claim.published == ({"what": "toys that fall", "value": "all"},)
+        assert claim.observable == (
+            Condition("dropped", "the number of toys", 3.0, True, "else there is nothing to count"),
+        )
+        assert claim.supported == (Condition("fallen", "the share of toys", 0.5, False, "most of them"),)
+
+    @pytest.mark.parametrize(
+        ("old", "new", "message"),
+        [
+            (
+                "observable:",
+                "observabel:",
+                "15: unknown key 'observabel', perhaps 'observable' is meant; known are chap",
+            ),
+            (
+                "    reason:",
+                "    reasons:",
+                "21: unknown key 'reasons', perhaps 'reason' is meant; known are quantity,",
+            ),
+            ("    value:", "    number:", "13: unknown key 'number'; known are what, value"),
+            ("  laptop:", "  lap:", "24: unknown key 'lap', perhaps 'laptop' is meant; known are laptop, paper"),
+            ("brief: toys fall\n", "", "2: the file lacks the key 'brief'"),
+            ("    label: the share of toys\n", "", "18: this item lacks the key 'label'"),
+            ("    value: all\n", "    value: 0.5\n", "13: 'value' takes text, not 0.5"),
+            ("below: 0.5", "below: half", "20: 'below' takes a number, not 'half'"),
+            ("below: 0.5", "below: true", "20: 'below' takes a number, not True"),
+            ("place: 2", "place: second", "3: 'place' takes a number, not 'second'"),
+            ("title: A toy", "title: ''", "4: 'title' is refused: '' should be non-empty"),
+            ("Example difficulty", "Exampel difficulty", "2: 'chapter' is 'Exampel difficulty', perhaps 'Example"),
+            ("    below: 0.5\n", "", "18: this item needs either 'above' or 'below', and not both"),
+            ("below: 0.5", "below: 0.5\n    above: 0.1", "18: this item needs either 'above' or 'below', and not both"),
+            ("above: 3,", "above: 3, below: 4,", "16: this item needs either 'above' or 'below', and not both"),
+            (
+                "control:",
+                "parts: {A: {title: T, supported: *dropped}}\ncontrol:",
+                "2: the file needs either 'supported'",
+            ),
+            (
+                "control:",
+                "parts: {A: {titel: T}}\ncontrol:",
+                "22: unknown key 'titel', perhaps 'title' is meant; known",
+            ),
+            (
+                "control:",
+                "control_rule: {parts: A}\ncontrol:",
+                "22: unknown key 'parts', perhaps 'part' is meant; known",
+            ),
+            ("supported:\n", "supported: []\nproof:\n", "17: 'supported' is refused: [] should be non-empty"),
+            ("  laptop:\n    toys: 8\n", "  laptop: eight\n", "24: 'laptop' takes a mapping, not 'eight'"),
+            (
+                "deviations: |\n  ## A toy\n\n  None.",
+                "deviations: [none]",
+                "28: 'deviations' takes what is done otherwise",
+            ),
+            ("place: 2", "place: 2\nplace: 3", "4: key 'place' stands twice"),
+            ("    toys: 8", "    toys: 8\n    toys: 9", "26: key 'toys' stands twice"),
+            ("title: A toy", "title: A: toy", "4: this is no YAML: mapping values are not allowed"),
+        ],
+    )
+    def test_what_it_does_not_know_is_refused_with_the_line(self, refused, old, new, message):
+        assert any(line.startswith(f"toy.yml:{message}") for line in refused(old, new))
+
+    def test_all_that_is_wrong_is_said_at_once(self, refused):
+        assert refused("title: A toy\nbrief", "titel: A toy\nbreif") == [
+            "toy.yml:2: the file lacks the key 'brief'",
+            "toy.yml:2: the file lacks the key 'title'",
+        ] + [
+            f"toy.yml:{line}: unknown key {wrong!r}, perhaps {right!r} is meant; known are "
+            + ", ".join(definitions.document._SCHEMA["properties"])
+            for line, wrong, right in ((4, "titel", "title"), (5, "breif", "brief"))
+        ]
+
+    @pytest.mark.parametrize("text", ["", "- a list\n", "a text\n"])
+    def test_what_is_no_mapping_is_refused(self, tmp_path, text):
+        (tmp_path / "toy.yml").write_text(text)
+        with pytest.raises(DefinitionError, match=r"/toy\.yml:1: expected a mapping with the keys chapter, "):
+            load("toy", tmp_path)
+
+    def test_the_line_of_what_a_merge_brings_is_its_own(self, refused):
+        new = "  - &one {quantity: one, label: l, below: 1, reason: r}\n  - {<<: *one, label: 7}\n  - quantity: fallen"
+        assert refused("  - quantity: fallen", new) == ["toy.yml:19: 'label' takes text, not 7"]
+
+    def test_a_claim_without_a_file_is_named_with_those_that_there_are(self):
+        with pytest.raises(
+            DefinitionError,
+            match=r"no claim 'strong': there is no notebooks/strong\.yml; there are .*weak-connectivity",
+        ):
+            load("strong")
+
+
+class TestBook:
+    def test_claims_stand_in_the_order_of_chapters_and_places(self, tmp_path, write_claim):
+        write_claim(tmp_path, "a", place=3)
+        write_claim(tmp_path, "b", place=1.5)
+        write_claim(tmp_path, "c", place=20, chapter="The butterfly effect")
+        write_claim(tmp_path, "d", place=1)
+        assert list(load_all(tmp_path)) == ["c", "d", "b", "a"]
+        assert [each.chapter for each in read_all(tmp_path).values()] == [
+            "The butterfly effect", *["Example difficulty"] * 3
+        ]  # fmt: skip
+
+    def test_a_place_is_taken_once(self, tmp_path, write_claim):
+        for name in ("first", "second"):
+            write_claim(tmp_path, name)
+        with pytest.raises(DefinitionError, match=r"/second\.yml:2: the same chapter and place as first"):
+            load_all(tmp_path)
+
+    def test_deviations_stand_in_the_order_of_the_book_and_once_for_claims_that_share_them(self, tmp_path, write_claim):
+        write_claim(tmp_path, "last", place=3, deviations="## Last\n\nFewer.\n")
+        write_claim(tmp_path, "first", place=1, deviations="## First\n\nMore.\n")
+        write_claim(tmp_path, "second", place=2, deviations={"same as": "first"})
+        assert deviations(tmp_path) == "## First\n\nMore.\n\n## Last\n\nFewer.\n"
+
+    @pytest.mark.parametrize("other", ["nowhere", "second"])
+    def test_deviations_that_are_not_there_cannot_be_shared(self, tmp_path, write_claim, other):
+        write_claim(tmp_path, "first")
+        write_claim(tmp_path, "second", place=2, deviations={"same as": other})
+        with pytest.raises(
+            DefinitionError, match=rf"/second\.yml:\d+: {other} has no section of its own; .* are first$"
+        ):
+            deviations(tmp_path)
+
+
+class TestProfiles:
+    def write(self, write_claim, folder, **profiles):
+        for place, (name, laptop) in enumerate(profiles.items()):
+            write_claim(folder, name, place=place, profiles={"laptop": laptop, "paper": {"width": 512}})
+
+    def test_is_what_stands_there(self, tmp_path, write_claim):
+        self.write(write_claim, tmp_path, one={"width": 8, "training": {"steps": 9}})
+        assert profile("one", "laptop", tmp_path) == {"width": 8, "training": {"steps": 9}}
+        assert profile("one", "paper", tmp_path) == {"width": 512}
+
+    def test_own_entries_replace_those_of_the_other_claim(self, tmp_path, write_claim):
+        one = {"width": 8, "seeds": 3, "training": {"steps": 9, "lr": 0.5}}
+        self.write(
+            write_claim, tmp_path, one=one, two={"width": 4, "same as": "one"}, three={"same as": "two", "seeds": 7}
+        )
+        assert profile("two", "laptop", tmp_path) == {**one, "width": 4}
+        assert profile("three", "laptop", tmp_path) == {**one, "width": 4, "seeds": 7}
+
+    def test_a_mapping_within_takes_what_stands_in_the_same_place(self, tmp_path, write_claim):
+        training = {"steps": 9, "lr": 0.5}
+        self.write(
+            write_claim,
+            tmp_path,
+            one={"width": 8, "training": training},
+            two={"same as": "one"},
+            three={"width": 3, "training": {"same as": "two", "lr": 0.1}},
+        )
+        assert profile("three", "laptop", tmp_path) == {"width": 3, "training": {"steps": 9, "lr": 0.1}}
+
+    @pytest.mark.parametrize(
+        ("two", "message"),
+        [
+            ({"same as": "nowhere"}, "no claim 'nowhere': there is no .*; there are one, two"),
+            ({"training": {"same as": "one"}}, r"one has no mapping in this place \(profiles / laptop / training\)"),
+            ({"width": {"same as": "one"}}, r"one has no mapping in this place \(profiles / laptop / width\)"),
+            ({"same as": "two"}, "goes round in a circle: two, two"),
+        ],
+    )
+    def test_what_is_not_there_cannot_be_shared(self, tmp_path, write_claim, two, message):
+        self.write(write_claim, tmp_path, one={"width": 8}, two=two)
+        with pytest.raises(DefinitionError, match=rf"/two\.yml:\d+: {message}$"):
+            profile("two", "laptop", tmp_path)
+
+    def test_a_circle_of_claims_is_refused(self, tmp_path, write_claim):
+        self.write(write_claim, tmp_path, one={"training": {"same as": "two"}}, two={"same as": "one"})
+        with pytest.raises(DefinitionError, match=r"goes round in a circle: one, two, one$"):
+            profile("one", "laptop", tmp_path)
+
+
+def part(bound, quantity="fallen", **others):
+    condition = {"quantity": quantity, "label": "the share of toys", "above": bound, "reason": "most of them"}
+    return {"title": "a part", "supported": [condition], **others}
+
+
+class TestBounds:
+    def test_are_asked_for_by_name(self, tmp_path):
+        (tmp_path / "toy.yml").write_text(TEXT)
+        claim = load("toy", tmp_path)
+        assert (claim.bound("dropped"), claim.bound("fallen")) == (3.0, 0.5)
+        with pytest.raises(KeyError, match="toy has no condition on 'risen'; there are dropped, fallen"):
+            claim.bound("risen")
+
+    def test_of_parts_are_those_of_the_claim_unless_parts_differ(self, tmp_path, write_claim):
+        parts = {"A": part(0.5), "B": part(0.5), "C": part(0.7, "broken"), "D": part(0.9, "broken")}
+        write_claim(tmp_path, supported=None, parts=parts)
+        claim = load("toy", tmp_path)
+        assert claim.bound("fallen") == 0.5
+        assert claim.part("D").bound("broken") == 0.9
+        with pytest.raises(KeyError, match="the parts of toy have different bounds for 'broken': ask one of them"):
+            claim.bound("broken")
+
+
+class TestControlRule:
+    def load(self, write_claim, folder, **rule):
+        parts = {"A": part(0.5), "B": part(0.7, "broken", observable=part(3, "dropped")["supported"])}
+        write_claim(folder, supported=None, parts=parts, control_rule=rule)
+        return load("toy", folder)
+
+    def test_is_the_part_with_the_named_conditions_alone(self, tmp_path, write_claim):
+        claim = self.load(write_claim, tmp_path, part="B", quantities=["broken"])
+        assert claim.control_rule.id == "B"
+        assert claim.control_rule.observable == ()
+        assert claim.control_rule.supported == claim.part("B").supported
+        assert claim.part("B").observable
+
+    def test_is_none_where_the_control_is_judged_like_the_claim(self, tmp_path, write_claim):
+        write_claim(tmp_path)
+        assert load("toy", tmp_path).control_rule is None
+
+    @pytest.mark.parametrize(
+        ("rule", "message"),
+        [
+            ({"part": "C", "quantities": ["broken"]}, "no part 'C'; there are A, B"),
+            ({"part": "B", "quantities": ["fallen"]}, "B has no quantity 'fallen'; there are dropped, broken"),
+            (
+                {"part": "B", "quantities": ["dropped"]},
+                "names no condition of the verdict on B, but preconditions alone",
+            ),
+        ],
+    )
+    def test_speaks_of_what_there_is(self, tmp_path, write_claim, rule, message):
+        with pytest.raises(DefinitionError, match=rf"/toy\.yml:\d+: {message}"):
+            self.load(write_claim, tmp_path, **rule)
+
+    def test_of_the_page_on_text_asks_for_its_ratio_alone(self):
+        claim = load("butterfly-text")
+        assert [each.quantity for each in claim.control_rule.supported] == ["gain"]
+        assert claim.control_rule.observable == ()
+        assert claim.part("B15, text, start").observable
+
+
+class TestFiles:
+    def test_every_notebook_has_one_and_every_one_a_notebook(self):
+        names = [{path.stem for path in (ROOT / "notebooks").glob(f"*.{kind}")} for kind in ("yml", "ipynb")]
+        assert names[0] == names[1]
+
+    def test_the_contents_and_the_readme_list_the_claims_as_they_stand(self):
+        spec = importlib.util.spec_from_file_location("refresh", ROOT / "notebooks" / "refresh.py")
+        refresh = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(refresh)
+        stale = [path.name for path, text in refresh.lists().items() if path.read_text() != text]
+        assert stale == [], "out of step with notebooks/*.yml; mend them with: python notebooks/refresh.py --lists"
+
+    def test_reading_them_loads_no_library_of_numbers(self):
+        program = (
+            "import sys; from lmc_lib import cli, definitions; cli.main(['list']); definitions.deviations(); "
+            "print(*{'torch', 'numpy', 'scipy', 'matplotlib'} & sys.modules.keys())"
+        )
+        done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+        assert done.stdout.splitlines()[-1] == ""
