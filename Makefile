@@ -1,4 +1,4 @@
-# make book · make test · make lint · make install · make notebooks · make bench
+# make book [FRESH=1] · make test · make lint · make install · make notebooks · make bench
 # Each makes the virtual environment itself when it is missing or older than pyproject.toml.
 # With an environment of your own (conda): make book VENV= PYTHON=python
 
@@ -11,7 +11,7 @@ BIN    := $(if $(VENV),$(VENV)/bin/)
 .DEFAULT_GOAL := book
 
 book: $(STAMP)
-	PYTHONPATH=book$${PYTHONPATH:+:$$PYTHONPATH} $(PYTHON) -m builder
+	PYTHONPATH=book$${PYTHONPATH:+:$$PYTHONPATH} $(PYTHON) -m builder $(if $(FRESH),--fresh)
 
 # The notebooks run first, on an empty store of their own, so that their digits are computed, not replayed. The tests of the
 # book then build its pages from that store. Two notebooks at a time with one process each need less time than one with two.

@@ -1,24 +1,24 @@
-"""Makes what follows from the claims' files and from the notebooks: two lists of claims, and stored text outputs.
+"""Makes what follows from the claims' files and from the notebooks: two lists of claims, stored outputs, quick records.
 
 ``make notebooks`` calls it for all of them; arguments name some notebooks. First the claims in ``_toc.yml`` and in the
 table of ``README.md`` are brought in step with ``notebooks/*.yml``; ``--lists`` does no more than that. Then canonical
-notebooks are run at their defaults, from an empty store, and their text outputs are stored. Images, timestamps and the
-outputs of cells tagged ``nbval-ignore-output`` are not stored, so that a second run changes no byte.
+notebooks are run at their defaults, from an empty store; their text outputs and their records are stored. Images,
+timestamps and the outputs of cells tagged ``nbval-ignore-output`` are not stored, so that a second run changes no byte.
 """
 
 import argparse
 import os
 import re
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import nbformat
-import papermill
 
 from lmc_lib import definitions
-from lmc_lib.cli import tree
+from lmc_lib.cli import records, running, tree
 
-_FOLDER = Path(__file__).parent
+_FOLDER = Path(__file__).resolve().parent
 _ROOT = _FOLDER.parent
 
 
@@ -30,13 +30,27 @@ def main() -> None:
     options = parser.parse_args()
     for path, text in lists().items():
         path.write_text(text)
-    for path in [] if options.lists else options.notebooks or sorted(_FOLDER.rglob("*.ipynb")):
-        with tempfile.TemporaryDirectory() as store:
-            os.environ["LMC_STORE"] = store
-            notebook = papermill.execute_notebook(
-                str(path), None, cwd=str(_FOLDER), kernel_name="python3", progress_bar=False
-            )
+    if not options.lists:
+        refresh([path.resolve() for path in options.notebooks] or sorted(_FOLDER.rglob("*.ipynb")))
+
+
+def refresh(paths: Sequence[Path]) -> None:
+    """Runs notebooks, and writes them when all have run: else a change of one would mark the code of the next."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["LMC_STORE"] = str(Path(folder) / "store")
+        executed = {path: run(path, Path(folder)) for path in paths}
+    for path, notebook in executed.items():
         nbformat.write(clean(notebook), path)
+
+
+def run(path: Path, folder: Path) -> nbformat.NotebookNode:
+    """Executes a notebook; that of a claim also writes its records."""
+    if path.parent != _FOLDER:
+        return running.execute(path, folder / path.name)
+    result = running.run(path.stem, out=folder, records=False)
+    # Code that is not committed yet may be tried: each test run computes these records again and compares.
+    records.keep(folder / path.name, result, allow_dirty=True)
+    return nbformat.read(folder / path.name, as_version=4)
 
 
 def lists() -> dict[Path, str]:
@@ -84,7 +98,9 @@ def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
     }
-    for index, cell in enumerate(notebook.cells):
+    # What papermill passes on are the defaults.
+    cells = [cell for cell in notebook.cells if "injected-parameters" not in cell.metadata.get("tags", [])]
+    for index, cell in enumerate(cells):
         cell.id = f"cell-{index:02d}"
         cell.metadata = {
             name: value for name, value in cell.metadata.items() if name in ("tags", "mystnb") and value != []
@@ -92,6 +108,13 @@ def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
         if cell.cell_type == "code":
             ignored = "nbval-ignore-output" in cell.metadata.get("tags", [])
             cell.outputs = [] if ignored else [_without_images(output) for output in cell.outputs]
+    code = [cell for cell in cells if cell.cell_type == "code"]
+    for count, cell in enumerate(code, 1):
+        cell.execution_count = count
+        for output in cell.outputs:
+            if output.output_type == "execute_result":
+                output.execution_count = count
+    notebook.cells = cells
     return notebook
 
 

@@ -4,6 +4,8 @@ import base64
 import hashlib
 import itertools
 import json
+import math
+import os
 import re
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import pytest
 import torch
 
 from lmc_lib import connectivity, data, definitions, experiments, models
+from lmc_lib.claims.verdict import extract
 from lmc_lib.cli import tree
 from lmc_lib.cli.parameters import parameters_of, resolve
 from lmc_lib.data import DataSpec, MissingData
@@ -19,7 +22,8 @@ from lmc_lib.store import Store, fingerprint
 from lmc_lib.store.address import canonical
 from lmc_lib.training import TrainConfig
 
-FILES = sorted((Path(__file__).parents[1] / "records").glob("*.json"))
+FILES = tree.shipped()
+QUICK = [path for path in FILES if path.stem.endswith("-quick")]
 
 
 @pytest.fixture(params=FILES, ids=lambda path: path.stem)
@@ -359,10 +363,36 @@ def test_pictures_are_those_of_the_examples_and_keep_their_budget():
                 names.append(path.stem)
                 total += len(json.dumps(record))
                 values = record["values"]
-                assert {len(base64.b64decode(each)) for each in values["images"].values()} == {28 * 28}
+                sizes = {len(base64.b64decode(each)) for each in values["images"].values()}
+                assert sizes == {math.prod(values["shape"])}
                 assert all(0 <= int(place) < len(values["labels"]) for place in values["images"])
-    assert names == [f"difficulty-{name}-laptop" for name in ("agreement", "fingerprint", "inductive-bias")]
+    pages = [f"difficulty-{name}" for name in ("agreement", "fingerprint", "inductive-bias")]
+    assert sorted(names) == sorted(f"{page}-{scale}" for page in pages for scale in ("laptop", "quick"))
     assert 50_000 < total <= 400_000
+
+
+@pytest.mark.parametrize("path", QUICK, ids=lambda path: path.stem)
+def test_quick_records_are_what_the_notebooks_compute(path):
+    """`make test` runs the notebooks on an empty store first and names it, so that no replay can hide a change."""
+    if "LMC_BOOK_STORE" not in os.environ:
+        pytest.skip("needs the store in which `make test` has run the notebooks")
+    computed = Store(Path(os.environ["LMC_BOOK_STORE"]))
+    for key, record in json.loads(path.read_text())["records"].items():
+        entry = computed.find(key)
+        assert entry is not None, f"{record['spec']['type']} {key} was not computed: run `make notebooks`"
+        assert entry.values == record["values"], f"{record['spec']['type']} {key} has changed: run `make notebooks`"
+
+
+@pytest.mark.parametrize("path", QUICK, ids=lambda path: path.stem)
+def test_quick_records_say_what_the_notebooks_show(path):
+    report = tree.report_of(path)
+    cells = json.loads((tree.NOTEBOOKS / f"{report['claim']}.ipynb").read_text())["cells"]
+    (shown,) = [found for cell in cells if (found := extract(cell.get("outputs", [])))]
+    assert {name: report[name] for name in shown} == shown
+
+
+def test_every_claim_has_quick_records():
+    assert [path.stem for path in QUICK] == sorted(f"{claim}-quick" for claim in definitions.load_all())
 
 
 @pytest.mark.slow

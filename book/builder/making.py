@@ -17,7 +17,7 @@ import nbformat
 
 from builder import downloads, kept, notebook
 from builder.layout import Page, place
-from lmc_lib.cli import Refused, records, running
+from lmc_lib.cli import Refused, records, running, tree
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Outcome:
         return f"{self.page.title}: {said} ({'kept' if self.kept else f'{self.seconds:.0f} s'})"
 
 
-def make_all(pages: Sequence[Page], tell: Callable[[Outcome], None]) -> list[Outcome]:
+def make_all(pages: Sequence[Page], tell: Callable[[Outcome], None], *, fresh: bool = False) -> list[Outcome]:
     """Makes pages, two at a time, and writes their files into the book.
 
     Each notebook is run from a process of its own, because running one sets variables of the process that does it.
@@ -62,10 +62,11 @@ def make_all(pages: Sequence[Page], tell: Callable[[Outcome], None]) -> list[Out
     Args:
         pages: the pages, those that take longest first.
         tell: is called with each page when it is there.
+        fresh: whether to take neither kept pages nor, at the quick scale, records: everything is computed.
     """
     outcomes: dict[str, Outcome] = {}
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
-        futures = {pool.submit(_make, page): page for page in pages}
+        futures = {pool.submit(_make, page, fresh): page for page in pages}
         for outcome in _finished(futures):
             for name, content in outcome.files.items():
                 place(outcome.page.folder / name, content)
@@ -82,16 +83,16 @@ def _finished(futures: dict[Future[Outcome], Page]) -> Iterator[Outcome]:
             yield _failed(futures[future], error, 0.0, None)
 
 
-def _make(page: Page) -> Outcome:
+def _make(page: Page, fresh: bool) -> Outcome:
     """Takes a page that was kept, else runs its notebook; whatever goes wrong becomes what the page says."""
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as name:
         executed = Path(name) / page.source.name
         try:
             its_key = kept.key(page)
-            if (files := kept.taken(page, its_key)) is not None:
+            if not fresh and (files := kept.taken(page, its_key)) is not None:
                 return Outcome(page, files, kept=True, key=its_key)
-            files = _claim_files(page, executed) if page.claim else _guide_files(page, executed)
+            files = _claim_files(page, executed, fresh) if page.claim else _guide_files(page, executed)
             kept.keep(page, its_key, files)
         except Exception as error:
             return _failed(page, error, time.perf_counter() - started, executed)
@@ -117,12 +118,14 @@ def _guide_files(page: Page, executed: Path) -> dict[str, bytes]:
     return {page.source.name: executed.read_bytes()}
 
 
-def _claim_files(page: Page, executed: Path) -> dict[str, bytes]:
+def _claim_files(page: Page, executed: Path, fresh: bool) -> dict[str, bytes]:
     """The page of a claim at a scale, and what it offers for download: its report and its data.
 
-    The laptop page is made from the records alone; the quick one computes whatever is missing.
+    It is made from the records alone. The quick scale, which takes no more than a minute, is computed where there are
+    no records or none are wanted.
     """
-    running.run(page.claim, profile=page.scale, out=executed.parent, compute=page.scale == "quick")
+    computed = page.scale == "quick" and (fresh or not tree.record_of(page.claim, page.scale).exists())
+    running.run(page.claim, profile=page.scale, out=executed.parent, compute=computed, records=not computed)
     ran = nbformat.read(executed, as_version=4)
     tables, entries = downloads.parted(records.shown(executed))
     base = f"{page.claim}-{page.scale}"

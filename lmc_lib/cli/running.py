@@ -39,6 +39,7 @@ def run(
     workers: int | None = None,
     recompute: bool = False,
     compute: bool = True,
+    records: bool = True,
 ) -> dict[str, Any]:
     """Runs a claim's notebook and writes ``out/CLAIM.ipynb`` and ``out/CLAIM.json``.
 
@@ -50,6 +51,7 @@ def run(
         workers: processes that train and measure; all cores if None.
         recompute: whether to compute even what is stored.
         compute: whether missing results may be computed; without it they are an error.
+        records: whether the records that ship with the repository count as stored.
 
     Returns:
         What was written to the JSON file: the report, the parameters and, under ``"provenance"``, what differs from
@@ -60,7 +62,7 @@ def run(
     """
     parameters = resolve(claim, profile, overrides)
     started = time.time()
-    environment = {"LMC_RECORDS": _shipped()}
+    environment = {"LMC_RECORDS": _shipped() if records else ""}
     environment |= {"LMC_WORKERS": str(workers)} if workers else {}
     environment |= {"LMC_STALE_BEFORE": str(started)} if recompute else {}
     environment |= {} if compute else {"LMC_COMPUTE": "0"}
