@@ -46,10 +46,10 @@ from safetensors.torch import load_file, save_file
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
-from lmc_lib import connectivity, experiments, matching, models, rng, symmetry
+from lmc_lib import connectivity, experiments, matching, models, rng, sweeps, symmetry
 from lmc_lib.connectivity import Curve
 from lmc_lib.data import DataSpec, Split
-from lmc_lib.experiments.runs import dataset
+from lmc_lib.experiments.loaded import dataset
 from lmc_lib.models import ModelSpec
 from lmc_lib.state import State, apply, cast
 from lmc_lib.store import Store
@@ -696,11 +696,11 @@ def _growth(options: argparse.Namespace) -> list[Row]:
 
 def _trained(options: argparse.Namespace, peer: Path | None) -> Row:
     """Barriers between trained networks: as they are, after our matching and after the peer's; medians over pairs."""
-    runs = experiments.replicas(_TRAINED, DataSpec("fashion_mnist"), _TRAINED_CONFIG, _TRAINED_SEEDS)
+    runs = experiments.runs.replicas(_TRAINED, DataSpec("fashion_mnist"), _TRAINED_CONFIG, _TRAINED_SEEDS)
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder))
-        experiments.fill(store, runs)
-        states = [experiments.obtain_run(store, run).states[-1] for run in runs]
+        sweeps.fill(store, runs)
+        states = [experiments.runs.obtain_run(store, run).states[-1] for run in runs]
     torch.set_num_threads(max(options.threads))
     loaded = dataset(runs[0].data)
     splits = {"train": loaded.train[:_EXAMPLES], "test": loaded.test[:_EXAMPLES]}

@@ -14,9 +14,9 @@ from pathlib import Path
 import torch
 from torch.nn import functional as F  # noqa: N812 -- the usual name
 
-from lmc_lib import experiments, models, rng
+from lmc_lib import experiments, models, rng, sweeps
 from lmc_lib.data import DataSpec
-from lmc_lib.experiments.runs import dataset
+from lmc_lib.experiments.loaded import dataset
 from lmc_lib.models import ModelSpec
 from lmc_lib.store import Store
 from lmc_lib.training import TrainConfig
@@ -73,7 +73,7 @@ def _ours(data: DataSpec, config: TrainConfig, replicas: int, workers: int) -> f
     """Seconds of the sweep, the start of its processes and the store included."""
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
-        experiments.fill(Store(Path(folder)), experiments.replicas(_MODEL, data, config, replicas), workers=workers)
+        sweeps.fill(Store(Path(folder)), experiments.runs.replicas(_MODEL, data, config, replicas), workers=workers)
         return time.perf_counter() - started
 
 

@@ -403,13 +403,13 @@ def test_the_table_of_values_holds_every_number_with_its_networks():
 
 
 def test_the_table_of_values_says_how_twins_parted():
-    parent = experiments.RunSpec(ModelSpec("mlp", 8, 3), DataSpec("digits"), TrainConfig(9), 4, 4, spawn_at=(5,))
+    parent = experiments.runs.RunSpec(ModelSpec("mlp", 8, 3), DataSpec("digits"), TrainConfig(9), 4, 4, spawn_at=(5,))
     pushes = {
         "step 5, gaussian, size 0.01, weights all": Perturbation(0.01),
         "step 5, batch, size 1, weights 1": Perturbation(1.0, "batch", weights=1),
     }
     for text, push in pushes.items():
-        spec = describe(experiments.TwinSpec(experiments.ChildSpec(parent, 5, push)))
+        spec = describe(experiments.twins.TwinSpec(experiments.children.ChildSpec(parent, 5, push)))
         _, row = downloads.values_table([Entry("f00", spec, {"angle": 0.5}, {}, {})])
         assert row == ["f00", "mlp-3", 8, "4", text, "angle", 0.5]
 
@@ -417,17 +417,19 @@ def test_the_table_of_values_says_how_twins_parted():
 def test_the_table_of_values_says_what_networks_were_trained_on():
     data = DataSpec("digits", 200, label_noise=0.1)
     runs, others = (
-        tuple(experiments.RunSpec(ModelSpec("mlp", 8, 3), data, TrainConfig(9), seed, seed) for seed in seeds)
+        tuple(experiments.runs.RunSpec(ModelSpec("mlp", 8, 3), data, TrainConfig(9), seed, seed) for seed in seeds)
         for seeds in ((5, 6), (1, 2))
     )
-    judges = tuple(experiments.ScoresSpec(run, (3, 9), 3) for run in others)
+    judges = tuple(experiments.scores.ScoresSpec(run, (3, 9), 3) for run in others)
     parts = {
-        "200 examples, labels wrong 0.1, random 1 kept": experiments.KeptSpec(runs),
-        "200 examples, labels wrong 0.1, hard 0.5 kept, of each class": experiments.KeptSpec(
+        "200 examples, labels wrong 0.1, random 1 kept": experiments.data_pruning.KeptSpec(runs),
+        "200 examples, labels wrong 0.1, hard 0.5 kept, of each class": experiments.data_pruning.KeptSpec(
             runs, "hard", 0.5, judges, balanced=True
         ),
-        "200 examples, labels wrong 0.1, scores shuffled": experiments.LabelErrorsSpec(judges, shuffled=True),
-        "200 examples, labels wrong 0.1": experiments.HeldOutSpec(runs),
+        "200 examples, labels wrong 0.1, scores shuffled": experiments.label_errors.LabelErrorsSpec(
+            judges, shuffled=True
+        ),
+        "200 examples, labels wrong 0.1": experiments.label_errors.HeldOutSpec(runs),
     }
     for text, spec in parts.items():
         _, row = downloads.values_table([Entry("f00", describe(spec), {"accuracy": 0.5}, {}, {})])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lmc_lib import experiments, rng
-from lmc_lib.experiments import Cell, Twins
+from lmc_lib.experiments.stability.twins import Cell, Twins
 from lmc_lib.perturbation import Perturbation
 
 STEPS, SIZES = (0, 10, 50), (1e-4, 1e-3, 1e-2)
@@ -45,11 +45,13 @@ ONSET = {"steps": STEPS, "sizes": SIZES, "large": 1.0, "seed": 0}
 
 def test_published_barriers_give_the_published_ratios():
     found = grid(as_published)
-    start = experiments.start_evidence(found, steps=STEPS, one=Perturbation(0.01, weights=1), smallest=1e-4, seed=0)
+    start = experiments.butterfly.start_evidence(
+        found, steps=STEPS, one=Perturbation(0.01, weights=1), smallest=1e-4, seed=0
+    )
     # Over nothing counts as over the floor of 0.001.
     assert start["one weight"].value == pytest.approx(1000, rel=0.1)
     assert start["smallest"].value == pytest.approx(1000, rel=0.1)
-    onset = experiments.onset_evidence(found, **ONSET)
+    onset = experiments.butterfly.onset_evidence(found, **ONSET)
     assert start["one weight, start"].value == start["smallest, start"].value == pytest.approx(1.0, rel=0.1)
     assert onset["start"].value == pytest.approx(1.0, rel=0.1)
     assert onset["spread"].value == 1.0
@@ -62,7 +64,7 @@ def test_published_barriers_give_the_published_ratios():
 def test_a_linear_system_has_one_exponent_for_all_sizes_and_times():
     steps = np.array(WATCH)
     saturated = lambda size: np.minimum(np.exp(0.2 * steps), 20 / size)  # noqa: E731 -- a law in a line
-    found = experiments.onset_evidence(grid(as_published, saturated), **ONSET)
+    found = experiments.butterfly.onset_evidence(grid(as_published, saturated), **ONSET)
     assert found["nonlinearity"].value == pytest.approx(1.0)
     assert found["earlier exponent"].value == pytest.approx(0.2)
     assert found["later exponent"].value == pytest.approx(0.2)
@@ -71,16 +73,28 @@ def test_a_linear_system_has_one_exponent_for_all_sizes_and_times():
 def test_growth_that_depends_on_size_and_time_is_seen():
     steps = np.array(WATCH)
     law = lambda size: np.exp((0.2 if size < 1e-3 else 0.05) * steps + 0.004 * np.minimum(steps, 30) ** 2)  # noqa: E731
-    found = experiments.onset_evidence(grid(as_published, law), **ONSET)
+    found = experiments.butterfly.onset_evidence(grid(as_published, law), **ONSET)
     assert found["nonlinearity"].value == pytest.approx(np.exp(0.15 * 10))
     assert found["later exponent"].value > found["earlier exponent"].value + 0.02
 
 
+@pytest.mark.parametrize(("logs", "exponents"), [
+    # Half of the way lies behind the first step, and before the last one: each half still has three, or two, points.
+    ([0.0, 9.0, 9.5, 10.0, 10.5], (4.75, 0.5)),
+    ([0.0, 0.5, 1.0, 1.5, 10.0], (0.5, 8.5)),
+    ([0.0, 1.0, 2.0, 5.0, 8.0, 11.0], (2.0, 3.0)),
+])  # fmt: skip
+def test_each_half_of_the_way_has_room_for_a_slope(logs, exponents):
+    distances = np.exp(np.array([*logs, 20.0]))  # the last is that at the end
+    found = experiments.butterfly.growth_exponents(np.arange(len(distances)), distances[None, None])
+    assert found[0, 0] == pytest.approx(exponents)
+
+
 def test_exponents_need_room():
     """Twins that are far apart from the first step on do not grow."""
-    found = experiments.growth_exponents(np.array(WATCH), np.ones((2, 1, len(WATCH))))
+    found = experiments.butterfly.growth_exponents(np.array(WATCH), np.ones((2, 1, len(WATCH))))
     assert np.isnan(found).all()
-    assert "earlier exponent" not in experiments.onset_evidence(grid(as_published), **ONSET)
+    assert "earlier exponent" not in experiments.butterfly.onset_evidence(grid(as_published), **ONSET)
 
 
 def test_directions_are_compared_at_equal_size():
@@ -90,12 +104,12 @@ def test_directions_are_compared_at_equal_size():
         values[Cell(10, Perturbation(size))] = noise
         values[Cell(10, Perturbation(size, "batch"))] = [[made_up(0.1 + 20 * size)] for _ in range(PARENTS)]
     options = {"step": 10, "small": 1e-4, "large": 1e-2, "seed": 0}
-    found = experiments.direction_evidence(Twins(values), **options)
+    found = experiments.butterfly.direction_evidence(Twins(values), **options)
     assert found["noise"].value == pytest.approx(0.2)  # all children count
     assert found["large"].value == pytest.approx(1.5)
     assert found["small"].value == pytest.approx(0.51)
     # The control compares second children after noise with first ones.
-    control = experiments.direction_evidence(Twins(values), direction="gaussian", **options)
+    control = experiments.butterfly.direction_evidence(Twins(values), direction="gaussian", **options)
     assert control["large"].value == control["small"].value == pytest.approx(3.0)
 
 
@@ -113,11 +127,11 @@ def test_what_matching_keeps_is_measured_on_the_same_twins():
         "sgd": Twins({cells[0]: aligned(1.0, 0.8, 4.0, 1.0, stay=0.4), cells[1]: near}),
         "adamw": Twins({cells[0]: aligned(5.0, 0.5, 9.0, 0.9, stay=0.1), cells[1]: near}),
     }
-    plain = experiments.alignment_evidence(found, cells, seed=0)
+    plain = experiments.butterfly.alignment_evidence(found, cells, seed=0)
     assert plain["sgd, kept"].value == pytest.approx(0.8)
     assert plain["adamw, kept"].value == pytest.approx(0.1)
     assert plain["stay"].value == pytest.approx(0.9)  # only the twins that did not part count
-    planted = experiments.alignment_evidence(found, cells, planted=True, seed=0)
+    planted = experiments.butterfly.alignment_evidence(found, cells, planted=True, seed=0)
     assert planted["sgd, raw"].value == pytest.approx(2.0)  # of those that did not part
     assert planted["sgd, kept"].value == pytest.approx(0.025)
 
@@ -125,7 +139,7 @@ def test_what_matching_keeps_is_measured_on_the_same_twins():
 def test_where_all_twins_parted_none_tells_how_many_units_stay():
     cell = Cell(0, Perturbation(1e-3))
     found = {"sgd": Twins({cell: aligned(1.0, 0.8, 4.0, 1.0, stay=0.4)})}
-    assert experiments.alignment_evidence(found, [cell], seed=0).keys() == {"sgd, raw", "sgd, kept"}
+    assert experiments.butterfly.alignment_evidence(found, [cell], seed=0).keys() == {"sgd, raw", "sgd, kept"}
 
 
 def test_settings_are_compared_with_the_base_at_their_own_steps():
@@ -135,7 +149,7 @@ def test_settings_are_compared_with_the_base_at_their_own_steps():
 
     found = {"base": setting(1.0, 0.2, 10), "wide": setting(0.1, 0.0, 40)}
     steps = {"base": (0, 10), "wide": (0, 40)}
-    evidence = experiments.hyperparameter_evidence(found, steps=steps, size=1e-3, seed=0)
+    evidence = experiments.butterfly.hyperparameter_evidence(found, steps=steps, size=1e-3, seed=0)
     assert evidence["wide, start"].value == pytest.approx(10.0)
     assert evidence["wide, early"].value == pytest.approx(200.0)
     assert evidence["wide, fall"].value == pytest.approx(100.0)
@@ -166,12 +180,12 @@ def related(strength):
 
 def test_related_quantities_are_seen_and_swapped_ones_are_not():
     found, cells = related(1.0)
-    assert experiments.distance_evidence(found, cells, seed=0)["correlation"].value == pytest.approx(1.0)
-    together = experiments.representation_evidence(found, cells, seed=0)
+    assert experiments.butterfly.distance_evidence(found, cells, seed=0)["correlation"].value == pytest.approx(1.0)
+    together = experiments.butterfly.representation_evidence(found, cells, seed=0)
     assert together["gain"].value == together["disagreement"].value == pytest.approx(1.0)
-    apart = experiments.representation_evidence(found, cells, swapped=True, seed=0)["gain"]
+    apart = experiments.butterfly.representation_evidence(found, cells, swapped=True, seed=0)["gain"]
     assert apart.low < 0 < apart.high  # the made-up twins of different cells have nothing to do with each other
-    assert experiments.distance_evidence(found, cells, swapped=True, seed=0)["correlation"].value < 0.5
+    assert experiments.butterfly.distance_evidence(found, cells, swapped=True, seed=0)["correlation"].value < 0.5
 
 
 def test_what_time_alone_brings_together_is_not_related_within_a_cell():
@@ -184,12 +198,12 @@ def test_what_time_alone_brings_together_is_not_related_within_a_cell():
         for step in range(4)
         for size in SIZES
     }
-    found = experiments.distance_evidence(Twins(values), list(values), seed=0)
+    found = experiments.butterfly.distance_evidence(Twins(values), list(values), seed=0)
     assert found["correlation"].low > 0.8
     assert found["within"].low < 0 < found["within"].high
 
 
 def test_unrelated_quantities_have_no_correlation():
     found, cells = related(0.0)
-    value = experiments.representation_evidence(found, cells, seed=0)["gain"]
+    value = experiments.butterfly.representation_evidence(found, cells, seed=0)["gain"]
     assert value.low < 0 < value.high

@@ -226,6 +226,13 @@ class TestEstimate:
         matrix = matrix_of(dict.fromkeys(itertools.combinations(range(5), 2), 0.25), 5)
         assert estimate(matrix, rng=rng.numpy_stream(0)).triple == (0.25, 0.25, 0.25)
 
+    @pytest.mark.parametrize("statistic", ["median", "mean"])
+    def test_a_draw_of_a_single_replica_counts_with_the_statistic_of_all(self, statistic):
+        # Of the 27 draws of three replicas 3 hold a single one, and no pair: too many to fall out of the interval.
+        values = matrix_of({(0, 1): 4.0, (0, 2): 5.0, (1, 2): 9.0}, 3)
+        found = estimate(values, rng=rng.numpy_stream(0), statistic=statistic)
+        assert (found.low, found.high) == (4.0, 9.0)
+
     def test_same_stream_gives_the_same_interval(self):
         values = exchangeable(rng.numpy_stream(0, "test"), 5)
         once, again, other = (estimate(values, rng=rng.numpy_stream(s), statistic="mean") for s in (0, 0, 1))
@@ -441,6 +448,11 @@ class TestEstimateOfTwins:
         values = np.array([[1.0], [10.0], [100.0], [1000.0]])
         found = estimate_of_twins(median_ratio, 3 * values, values, rng=rng.numpy_stream(0))
         assert found.triple == pytest.approx((3.0, 3.0, 3.0))
+
+    def test_a_draw_of_diverged_trainings_counts_with_the_statistic_of_all(self):
+        # Of the 27 draws of three networks 8 hold none but those that diverged.
+        values = np.array([[np.nan, np.nan], [7.0, 9.0], [np.nan, np.nan]])
+        assert estimate_of_twins(mean, values, rng=rng.numpy_stream(0)).triple == (8.0, 8.0, 8.0)
 
     def test_bad_input_is_named(self):
         with pytest.raises(ValueError, match=r"the same two or more, got \[2, 3\]"):

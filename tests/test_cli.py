@@ -308,7 +308,7 @@ class TestRecords:
 
     def test_a_notebook_that_does_not_say_what_it_shows_is_refused(self, keep, capsys):
         assert keep() == (1, None)
-        assert "its last cell must be experiments.origin(store, wanted)" in capsys.readouterr().err
+        assert "its last cell must be sweeps.origin(store, wanted)" in capsys.readouterr().err
 
     def test_a_measurement_that_left_the_store_is_missed(self, keep, capsys):
         assert keep("0123") == (1, None)

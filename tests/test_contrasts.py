@@ -9,9 +9,13 @@ import pytest
 from lmc_lib import difficulty, experiments, models
 from lmc_lib.claims import estimate_by_jackknife
 from lmc_lib.data import DataSpec
-from lmc_lib.experiments import ContrastSpec, FingerprintSpec, obtain, read_scores, score_specs
-from lmc_lib.experiments.contrasts import replicates_of, sound_stacks
+from lmc_lib.experiments.difficulty.contrasts import ContrastSpec
+from lmc_lib.experiments.difficulty.fingerprints import FingerprintSpec
+from lmc_lib.experiments.difficulty.scores import read as read_scores
+from lmc_lib.experiments.difficulty.scores import replicates_of, sound_stacks
+from lmc_lib.experiments.difficulty.scores import specs as score_specs
 from lmc_lib.store import Store
+from lmc_lib.sweeps import obtain
 from lmc_lib.training import TrainConfig
 
 REPLICATES = 6
@@ -111,13 +115,13 @@ def test_a_replicate_that_diverged_is_left_out_of_all(store):
 class TestContrasts:
     def test_pairs_are_all_and_the_last_of_each_family_are_drawn(self):
         resnet = replace(NARROW, run=replace(NARROW.run, model=models.ModelSpec("resnet", 4, 8)))
-        specs = experiments.contrast_specs((NARROW, WIDE, resnet), REPLICATES, gallery=3, splits=2)
+        specs = experiments.contrasts.specs((NARROW, WIDE, resnet), REPLICATES, gallery=3, splits=2)
         assert {pair: spec.gallery for pair, spec in specs.items()} == {(0, 1): 0, (0, 2): 0, (1, 2): 3}
         assert {spec.splits for spec in specs.values()} == {2}
 
     def test_correlations_stand_where_they_belong(self, store):
-        specs = experiments.contrast_specs(NETWORKS, REPLICATES, splits=2, permutations=20)
-        found = experiments.measure_contrasts(store, specs)
+        specs = experiments.contrasts.specs(NETWORKS, REPLICATES, splits=2, permutations=20)
+        found = experiments.contrasts.measure(store, specs)
         matrix = found.correlations()
         assert found.labels == tuple(each.label for each in NETWORKS)
         assert found.across() == []
@@ -137,25 +141,25 @@ class TestContrastEvidence:
 
     def test_is_the_mean_over_pairs_with_all_and_without_each(self):
         pairs = [self.values(between=[0.8, 0.7, 0.8, 0.8, 0.9]), self.values(between=[0.6], first=[0.4])]
-        found = experiments.contrast_evidence(pairs)
+        found = experiments.contrasts.evidence(pairs)
         expected = estimate_by_jackknife(0.7, np.array([0.65, 0.7, 0.7, 0.75]))
         assert found["between"].triple == pytest.approx(expected.triple)
         within = (0.9 + 0.6) / 2
         assert found["within"].value == pytest.approx(within)
         assert found["gap"].value == pytest.approx(within - 0.7)
         assert found["between"].count == "8 networks"
-        assert experiments.contrast_evidence(pairs, 3)["between"].count == "12 networks"
+        assert experiments.contrasts.evidence(pairs, 3)["between"].count == "12 networks"
         assert found["disattenuated"].value == pytest.approx(0.7 / within)
         assert found["again"].value == pytest.approx(0.5)
         assert found["gap"].high - found["gap"].value == pytest.approx(found["between"].high - 0.7)
 
     def test_nothing_found_is_nothing_again(self):
-        found = experiments.contrast_evidence([self.values(found=[0.0], reproduced=[0.0])])
+        found = experiments.contrasts.evidence([self.values(found=[0.0], reproduced=[0.0])])
         assert found["again"].triple == (0.0, 0.0, 0.0)
 
     def test_pairs_have_as_many_replicates(self):
         with pytest.raises(ValueError, match=r"pairs of \[4, 5\] replicates"):
-            experiments.contrast_evidence([self.values(), self.values() | {"replicates": 5}])
+            experiments.contrasts.evidence([self.values(), self.values() | {"replicates": 5}])
 
 
 class TestFingerprint:
@@ -205,10 +209,10 @@ class TestFingerprint:
         assert values["chosen"] != obtain(store, replace(spec, shuffled=False)).values["chosen"]
 
     def test_estimates_are_means_over_replicates(self, store):
-        found = experiments.measure_fingerprints(store, self.spec())
-        assert (found.names, found.sizes, found.chance) == (("narrow", "wide"), (1, 4), 0.5)
-        chosen, random = (2 * np.array(found.accuracy(how))[:, 1] - 1 for how in ("chosen", "random"))
-        evidence = experiments.fingerprint_evidence(found, 4)
+        found = experiments.fingerprints.Fingerprints.read(store, self.spec())
+        assert (found.values["names"], found.chance) == (["narrow", "wide"], 0.5)
+        chosen, random = (2 * found.of(how)[:, 1] - 1 for how in ("chosen", "random"))
+        evidence = experiments.fingerprints.evidence(found, 1)
         assert evidence["ten"].value == pytest.approx(chosen.mean())
         assert evidence["advantage"].value == pytest.approx((chosen - random).mean())
         error = chosen.std(ddof=1) / REPLICATES**0.5
@@ -219,7 +223,7 @@ class TestFingerprint:
         assert found.curve("chosen")[1].value == pytest.approx((chosen.mean() + 1) / 2)
 
     def test_what_cancels_is_zero_without_a_sign(self, store):
-        found = experiments.measure_fingerprints(store, self.spec())
+        found = experiments.fingerprints.Fingerprints.read(store, self.spec())
         assert str(found.mean(np.array([0.1, -1e-17, -0.1])))[0] == "0"
 
     def test_classes_are_those_of_the_architectures(self):

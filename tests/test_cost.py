@@ -4,9 +4,12 @@ import pytest
 
 from lmc_lib import data, experiments, models
 from lmc_lib.data import DataSpec
-from lmc_lib.experiments import ChildSpec, PairSpec, RunSpec, cost
-from lmc_lib.experiments.cost import step_seconds, training_of
-from lmc_lib.experiments.pruned import PrunedSpec
+from lmc_lib.experiments.connectivity.pair import PairSpec
+from lmc_lib.experiments.networks import pace, runs
+from lmc_lib.experiments.networks.children import ChildSpec
+from lmc_lib.experiments.networks.pace import step_seconds
+from lmc_lib.experiments.networks.pruned import PrunedSpec
+from lmc_lib.experiments.networks.runs import RunSpec
 from lmc_lib.perturbation import Perturbation
 from lmc_lib.training import TrainConfig
 
@@ -20,13 +23,23 @@ def run(width=256, **options):
 
 def test_what_trains_says_how_long():
     parent = run(spawn_at=(30,))
-    assert training_of(parent) == (parent, 100)
-    assert training_of(ChildSpec(parent, 30, Perturbation(0.1))) == (parent, 70)
+    assert parent.updates == 100
+    assert ChildSpec(parent, 30, Perturbation(0.1)).updates == 70
     dense = run(save_at=(10,))
-    assert training_of(PrunedSpec(dense, 10, 0.2, 3)) == (dense, 90)
-    (scored, _) = experiments.score_specs(dense.model, DIGITS, CONFIG, replicates=2, checkpoints=2)
-    assert training_of(scored) == (scored.run, 100)
-    assert training_of(PairSpec(dense, parent)) is None
+    assert PrunedSpec(dense, 10, 0.2, 3).updates == 90
+    (scored, _) = experiments.scores.specs(dense.model, DIGITS, CONFIG, replicates=2, checkpoints=2)
+    assert scored.updates == 100
+    assert PairSpec(dense, parent).updates == 0
+
+
+def test_what_trains_takes_as_long_as_its_run(monkeypatch):
+    paces = {256: 0.5, 32: 0.25}
+    monkeypatch.setattr(runs, "step_seconds", lambda model, images, train: paces[model.width])
+    narrow, wide = run(32, save_at=(10,), spawn_at=(30,)), run(256, save_at=(10,), spawn_at=(30,))
+    for network, seconds in ((narrow, 0.25), (wide, 0.5)):
+        specs = [network, PrunedSpec(network, 10, 0.2, 3), ChildSpec(network, 30, Perturbation(0.1))]
+        specs.append(experiments.scores.ScoresSpec(network, (50, 100), 50))
+        assert [spec.pace() for spec in specs] == [seconds] * 4
 
 
 @pytest.mark.parametrize("name", ["digits", "fashion_mnist"])
@@ -40,11 +53,11 @@ def test_shapes_are_those_of_the_data(name):
 
 def test_the_time_is_that_of_the_updates_after_the_first(monkeypatch):
     clock = iter([10.0, 16.0])
-    monkeypatch.setattr(cost.time, "perf_counter", lambda: next(clock))
-    assert step_seconds(run(), steps=3) == 2.0
+    monkeypatch.setattr(pace.time, "perf_counter", lambda: next(clock))
+    assert step_seconds(run().model, DIGITS, CONFIG, steps=3) == 2.0
 
 
 def test_every_data_set_and_family_has_a_pace():
     for name in data.NAMES:
         for model in (models.ModelSpec("resnet", 2, 8, "batch"), models.ModelSpec("vgg", 2, 11, "batch")):
-            assert step_seconds(RunSpec(model, DataSpec(name), TrainConfig(steps=9, batch_size=4)), steps=1) > 0.0
+            assert step_seconds(model, DataSpec(name), TrainConfig(steps=9, batch_size=4)) > 0.0

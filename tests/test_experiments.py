@@ -16,11 +16,16 @@ import numpy as np
 import pytest
 import torch
 
-from lmc_lib import experiments, models, rng, state, training
+from lmc_lib import experiments, models, rng, state, sweeps, training
 from lmc_lib.data import DataSpec
-from lmc_lib.experiments import Measurements, PairSpec, Planned, RunSpec
+from lmc_lib.experiments import pair
+from lmc_lib.experiments.connectivity.pair import PairSpec
+from lmc_lib.experiments.found import Found
+from lmc_lib.experiments.loaded import dataset
+from lmc_lib.experiments.networks.runs import RunSpec
 from lmc_lib.models import ModelSpec
 from lmc_lib.store import NotStored, Store, describe, fingerprint
+from lmc_lib.sweeps import Planned, filling
 from lmc_lib.training import Diverged, TrainConfig
 
 MODEL = ModelSpec("mlp", 4, 1)
@@ -34,7 +39,7 @@ OPTIONS = {"points": 3, "train_examples": 40, "test_examples": 30, "matching_exa
 @pytest.fixture(scope="module", autouse=True)
 def digits():
     """Loaded before any test: the import of scikit-learn draws from Python's global random stream."""
-    return experiments.runs.dataset(DATA)
+    return dataset(DATA)
 
 
 @pytest.fixture
@@ -59,13 +64,17 @@ def no_training(monkeypatch):
 
 
 def tiny(count=3, **options):
-    return experiments.replicas(MODEL, DATA, TRAIN, count, **options)
+    return experiments.runs.replicas(MODEL, DATA, TRAIN, count, **options)
 
 
 def contents(store, specs):
     """What a store holds of some specs, tensors by their fingerprint, without the provenance."""
     entries = [store.get(spec) for spec in specs]
     return [(entry.fingerprint, entry.spec, entry.values, state.fingerprint(entry.tensors)) for entry in entries]
+
+
+def listed(runs, **options):
+    return list(PairSpec.of_pairs(runs, **options).values())
 
 
 class TestSpecs:
@@ -87,12 +96,13 @@ class TestSpecs:
     @pytest.mark.parametrize("count", [2, 3, 6])
     def test_every_unordered_pair_stands_once_with_the_earlier_one_as_target(self, count):
         runs = tiny(count)
-        found = [(runs.index(pair.target), runs.index(pair.source)) for pair in experiments.pairs(runs, points=5)]
-        assert found == [(i, j) for i in range(count) for j in range(i + 1, count)]
+        specs = PairSpec.of_pairs(runs, points=5)
+        found = [(runs.index(spec.target), runs.index(spec.source)) for spec in specs.values()]
+        assert found == list(specs) == [(i, j) for i in range(count) for j in range(i + 1, count)]
 
     def test_options_reach_the_pairs(self):
-        (pair,) = experiments.pairs(tiny(2), points=5, seed=7)
-        assert (pair.points, pair.seed, pair.restarts) == (5, 7, PairSpec(pair.target, pair.source).restarts)
+        (spec,) = listed(tiny(2), points=5, seed=7)
+        assert (spec.points, spec.seed, spec.restarts) == (5, 7, PairSpec(spec.target, spec.source).restarts)
 
 
 class TestRuns:
@@ -101,21 +111,21 @@ class TestRuns:
         model = models.build(MODEL, digits.input_shape, digits.num_classes)
         start = models.initialise(model, generator=rng.stream(5, "initial weights"))
         expected = training.train(model, start, digits.train, run.train, seed=6, save_at=(1, 10))
-        for found in (experiments.obtain_run(store, run), experiments.obtain_run(store, run)):
+        for found in (experiments.runs.obtain_run(store, run), experiments.runs.obtain_run(store, run)):
             assert found.steps == (1, 10, 12)
             assert list(map(state.fingerprint, found.states)) == list(map(state.fingerprint, expected.states))
 
     def test_a_run_is_trained_once(self, store, no_training):
-        first = experiments.obtain_run(store, tiny()[0])
+        first = experiments.runs.obtain_run(store, tiny()[0])
         no_training()
-        again = experiments.obtain_run(store, tiny()[0])
+        again = experiments.runs.obtain_run(store, tiny()[0])
         assert state.fingerprint(first.final) == state.fingerprint(again.final)
 
     def test_threads_are_restored(self, store):
         before = torch.get_num_threads()
         torch.set_num_threads(2)
         try:
-            experiments.obtain(store, tiny()[0])
+            sweeps.obtain(store, tiny()[0])
             assert torch.get_num_threads() == 2
         finally:
             torch.set_num_threads(before)
@@ -124,7 +134,7 @@ class TestRuns:
 class TestPairs:
     def test_a_network_and_itself_have_no_barrier_and_need_no_permutation(self, store):
         run = tiny()[0]
-        found = experiments.obtain_pair(store, PairSpec(run, run, **OPTIONS))
+        found = sweeps.obtain(store, PairSpec(run, run, **OPTIONS)).values
         for method in ("none", "weights", "activations"):
             # The middle of a line is (a + a) / 2, which is a to the bit; scores keep nine digits.
             assert len(set(found["curves"][method]["test"]["loss"])) == 1
@@ -132,10 +142,9 @@ class TestPairs:
         assert found["fixed_points"]["random"] < 1.0
 
     def test_permutations_leave_the_ends_and_shorten_the_way(self, store):
-        pair = experiments.pairs(tiny(2), **OPTIONS)[0]
-        found = experiments.obtain_pair(store, pair)
+        found = sweeps.obtain(store, PairSpec(*tiny(2), **OPTIONS)).values
         for split, quantity in itertools.product(("train", "test"), ("loss", "error")):
-            curves = [found["curves"][method][split][quantity] for method in experiments.METHODS]
+            curves = [found["curves"][method][split][quantity] for method in experiments.pair.METHODS]
             assert len({(curve[0], curve[-1]) for curve in curves}) == 1
             assert {len(curve) for curve in curves} == {3}
         assert found["alphas"] == [0.0, 0.5, 1.0]
@@ -143,59 +152,59 @@ class TestPairs:
 
     def test_batch_normalisation_is_measured_with_fresh_statistics(self, store):
         run = dataclasses.replace(tiny()[0], model=ModelSpec("mlp", 4, 1, "batch"))
-        found = experiments.obtain_pair(store, PairSpec(run, run, reset_examples=64, **OPTIONS))
+        found = sweeps.obtain(store, PairSpec(run, run, reset_examples=64, **OPTIONS)).values
         assert len(set(found["curves"]["none"]["train"]["loss"])) == 1
 
 
 class TestFill:
     def test_fills_runs_and_pairs_and_nothing_else(self, store):
-        specs = [*tiny(), *experiments.pairs(tiny(), **OPTIONS)]
-        experiments.fill(store, specs * 2, workers=1)
+        specs = [*tiny(), *listed(tiny(), **OPTIONS)]
+        sweeps.fill(store, specs * 2, workers=1)
         assert all(store.has(spec) for spec in specs)
         assert {path.name for path in (store.root / "runs").iterdir()} == set(map(fingerprint, specs))
 
     def test_pairs_bring_their_runs(self, store):
-        experiments.fill(store, experiments.pairs(tiny(2), **OPTIONS), workers=1)
+        sweeps.fill(store, listed(tiny(2), **OPTIONS), workers=1)
         assert all(store.has(run) for run in tiny(2))
 
     def test_a_stored_pair_needs_no_runs(self, store, tmp_path, no_training):
-        pairs = experiments.pairs(tiny(2), **OPTIONS)
-        experiments.fill(store, pairs, workers=1)
+        pairs = listed(tiny(2), **OPTIONS)
+        sweeps.fill(store, pairs, workers=1)
         entry = store.get(pairs[0])
         records = tmp_path / "records.json"
         records.write_text(json.dumps({"records": {entry.fingerprint: entry.as_record()}}))
         shipping = Store(tmp_path / "empty", shipped=(records,))
         no_training()
-        experiments.fill(shipping, pairs, workers=1)
-        assert experiments.measure(shipping, tiny(2), **OPTIONS).count == 2
+        sweeps.fill(shipping, pairs, workers=1)
+        assert experiments.measure(shipping, PairSpec.of_pairs(tiny(2), **OPTIONS)).count == 2
         assert not shipping.root.exists()
 
     @pytest.mark.slow
     def test_processes_compute_the_same_as_one_process(self, tmp_path):
-        specs = [*tiny(), *experiments.pairs(tiny(), **OPTIONS)]
+        specs = [*tiny(), *listed(tiny(), **OPTIONS)]
         stores = [Store(tmp_path / name) for name in ("serial", "processes")]
         for store, workers in zip(stores, (1, 2), strict=True):
-            experiments.fill(store, specs, workers=workers)
+            sweeps.fill(store, specs, workers=workers)
         serial, parallel = (contents(store, specs) for store in stores)
         assert serial == parallel
 
     def test_progress_is_told_to_the_file(self, store, tmp_path, monkeypatch):
         monkeypatch.setenv("LMC_PROGRESS", str(tmp_path / "progress"))
-        experiments.fill(store, experiments.pairs(tiny(), **OPTIONS), workers=1)
+        sweeps.fill(store, listed(tiny(), **OPTIONS), workers=1)
         assert (tmp_path / "progress").read_text() == "6 6"
 
     def test_workers_come_from_the_environment(self, store, monkeypatch):
         monkeypatch.setenv("LMC_WORKERS", "1")
-        monkeypatch.setattr(experiments.sweep, "ProcessPoolExecutor", lambda *a, **o: pytest.fail("started processes"))
-        experiments.fill(store, tiny())
+        monkeypatch.setattr(filling, "ProcessPoolExecutor", lambda *a, **o: pytest.fail("started processes"))
+        sweeps.fill(store, tiny())
         assert all(store.has(run) for run in tiny())
 
     def test_a_store_that_does_not_compute_is_left_alone(self, store):
         silent = dataclasses.replace(store, compute=False)
-        experiments.fill(silent, tiny(), workers=1)
+        sweeps.fill(silent, tiny(), workers=1)
         assert not store.root.exists()
         with pytest.raises(NotStored):
-            experiments.measure(silent, tiny(), **OPTIONS)
+            experiments.measure(silent, PairSpec.of_pairs(tiny(), **OPTIONS))
 
 
 class TestPlan:
@@ -207,15 +216,15 @@ class TestPlan:
             path = tmp_path / "plan.json"
             monkeypatch.setenv("LMC_PLAN", str(path))
             with pytest.raises(Planned, match=r"plan\.json"):
-                experiments.fill(store, specs)
+                sweeps.fill(store, specs)
             monkeypatch.delenv("LMC_PLAN")
             return json.loads(path.read_text())
 
         return plan
 
     def test_lists_every_result_and_computes_none(self, store, plan):
-        rows = plan(store, experiments.pairs(tiny(), **OPTIONS))
-        expected = [*tiny(), *experiments.pairs(tiny(), **OPTIONS)]
+        rows = plan(store, listed(tiny(), **OPTIONS))
+        expected = [*tiny(), *listed(tiny(), **OPTIONS)]
         assert sorted(row["fingerprint"] for row in rows) == sorted(map(fingerprint, expected))
         assert sorted(row["type"] for row in rows) == ["PairSpec"] * 3 + ["RunSpec"] * 3
         assert {(row["stored"], row["needed"], row["seconds"], row["label"]) for row in rows} == {
@@ -224,15 +233,15 @@ class TestPlan:
         assert not store.root.exists()
 
     def test_tells_what_is_stored_and_what_it_cost(self, store, plan):
-        experiments.fill(store, tiny(2), workers=1)
-        rows = {row["fingerprint"]: row for row in plan(store, experiments.pairs(tiny(), **OPTIONS))}
+        sweeps.fill(store, tiny(2), workers=1)
+        rows = {row["fingerprint"]: row for row in plan(store, listed(tiny(), **OPTIONS))}
         for run, stored in zip(tiny(), (True, True, False), strict=True):
             row = rows[fingerprint(run)]
             assert (row["stored"], row["needed"], row["seconds"] is None) == (stored, not stored, not stored)
 
     def test_runs_of_stored_pairs_are_not_needed(self, store, plan):
-        pairs = experiments.pairs(tiny(2), **OPTIONS)
-        experiments.fill(store, pairs, workers=1)
+        pairs = listed(tiny(2), **OPTIONS)
+        sweeps.fill(store, pairs, workers=1)
         for run in tiny(2):
             (path,) = store.root.glob(f"runs/{fingerprint(run)}/entry.json")
             path.unlink()
@@ -241,28 +250,27 @@ class TestPlan:
 
 class TestMeasure:
     def test_a_full_store_is_enough(self, store):
-        experiments.fill(store, experiments.pairs(tiny(), **OPTIONS), workers=1)
+        sweeps.fill(store, listed(tiny(), **OPTIONS), workers=1)
         silent = dataclasses.replace(store, compute=False)
-        found = experiments.measure(silent, tiny(), **OPTIONS)
+        found = experiments.measure(silent, PairSpec.of_pairs(tiny(), **OPTIONS))
         assert (found.count, found.diverged, list(found.values)) == (3, (), [(0, 1), (0, 2), (1, 2)])
         for (i, j), values in found.values.items():
-            pair = PairSpec(tiny()[i], tiny()[j], **OPTIONS)
-            assert values == experiments.obtain_pair(silent, pair)["curves"]
+            assert values == sweeps.obtain(silent, PairSpec(tiny()[i], tiny()[j], **OPTIONS)).values
 
     def test_origin_counts_what_is_stored(self, store):
-        experiments.fill(store, experiments.pairs(tiny(2), **OPTIONS), workers=1)
-        facts = dict(experiments.origin(store, experiments.pairs(tiny(3), **OPTIONS)).rows)
+        sweeps.fill(store, listed(tiny(2), **OPTIONS), workers=1)
+        facts = dict(sweeps.origin(store, listed(tiny(3), **OPTIONS)).rows)
         assert facts["measurements"] == "1"
         assert "torch" in facts["versions"]
-        assert dict(experiments.origin(store, []).rows)["made"] == "never"
+        assert dict(sweeps.origin(store, []).rows)["made"] == "never"
 
     def test_origin_carries_the_fingerprints_of_what_is_stored(self, store):
-        stored, *_ = every = experiments.pairs(tiny(3), **OPTIONS)
-        experiments.fill(store, [stored], workers=1)
-        bundle = experiments.origin(store, every)._repr_mimebundle_()
+        stored, *_ = every = listed(tiny(3), **OPTIONS)
+        sweeps.fill(store, [stored], workers=1)
+        bundle = sweeps.origin(store, every)._repr_mimebundle_()
         outputs = [{"output_type": "stream", "text": ""}, {"data": {"text/plain": "1"}}, {"data": bundle}]
-        assert experiments.listed(json.loads(json.dumps(outputs))) == [fingerprint(stored)]
-        assert experiments.listed(outputs[:2]) == []
+        assert sweeps.listed(json.loads(json.dumps(outputs))) == [fingerprint(stored)]
+        assert sweeps.listed(outputs[:2]) == []
         assert "<th>measurements</th><td>1</td>" in bundle["text/html"]
 
 
@@ -271,27 +279,27 @@ class TestDivergence:
         return RunSpec(MODEL, DATA, DIVERGING, seed, seed)
 
     def test_is_a_result_that_is_stored_once_and_raised_each_time(self, store, no_training):
-        experiments.fill(store, [self.bad(0)], workers=1)
+        sweeps.fill(store, [self.bad(0)], workers=1)
         no_training()
         for _ in range(2):
             with pytest.raises(Diverged, match="step 2") as caught:
-                experiments.obtain_run(store, self.bad(0))
+                experiments.runs.obtain_run(store, self.bad(0))
             assert not math.isfinite(caught.value.loss)
 
     @pytest.mark.parametrize("bad", [(0,), (1,), (3,), (0, 1), (1, 2), (0, 3), (2, 3)], ids=str)
     def test_diverged_replicas_are_listed_and_their_pairs_left_out(self, store, bad):
         runs = [self.bad(seed) if seed in bad else run for seed, run in enumerate(tiny(4))]
-        experiments.fill(store, experiments.pairs(runs, **OPTIONS), workers=1)
-        found = experiments.measure(store, runs, **OPTIONS)
+        sweeps.fill(store, listed(runs, **OPTIONS), workers=1)
+        found = experiments.measure(store, PairSpec.of_pairs(runs, **OPTIONS))
         sound = [index for index in range(4) if index not in bad]
         assert (found.count, found.diverged) == (4, bad)
         assert list(found.values) == list(itertools.combinations(sound, 2))
-        missing = np.isnan(found.barriers("none", "test", "loss"))
+        missing = np.isnan(found.symmetric(pair.barriers(found, "none", "test", "loss")))
         assert missing.all(axis=1).tolist() == [index in bad for index in range(4)]
 
     def test_without_a_sound_pair_there_is_nothing_to_measure(self, store):
         with pytest.raises(Diverged, match="step 2"):
-            experiments.measure(store, [tiny()[0], self.bad(1), self.bad(2)], **OPTIONS)
+            experiments.measure(store, PairSpec.of_pairs([tiny()[0], self.bad(1), self.bad(2)], **OPTIONS))
 
 
 def line(barrier, low=0.0, high=0.0):
@@ -310,7 +318,7 @@ def pair_of(train_loss, test_error):
     }
 
 
-class TestMeasurements:
+class TestFound:
     """Against values made by hand; all of them are sums of powers of two, or nearly so."""
 
     @pytest.fixture
@@ -329,38 +337,35 @@ class TestMeasurements:
             ),
         }
         # Replica 3 and others lack pairs, as after a divergence.
-        return Measurements(4, np.array([0.0, 0.5, 1.0]), values, {}, diverged=())
+        return Found(4, {members: {"curves": curves, "alphas": [0.0, 0.5, 1.0]} for members, curves in values.items()})
 
     def test_barriers_are_a_symmetric_matrix_with_gaps(self, found):
         nan = math.nan
         expected = [[nan, 0.5, 0.75, nan], [0.5, nan, nan, 1.0], [0.75, nan, nan, nan], [nan, 1.0, nan, nan]]
-        np.testing.assert_array_equal(found.barriers("none", "test", "error"), expected)
+        barriers = pair.barriers(found, "none", "test", "error")
+        assert barriers.tolist() == [0.5, 0.75, 1.0]
+        np.testing.assert_array_equal(found.symmetric(barriers), expected)
 
     def test_best_is_chosen_by_train_loss(self, found):
         nan = math.nan
         expected = [[nan, 0.25, 0.125, nan], [0.25, nan, nan, 0.0], [0.125, nan, nan, nan], [nan, 0.0, nan, nan]]
-        np.testing.assert_array_equal(found.best("test", "error"), expected)
+        np.testing.assert_array_equal(found.symmetric(pair.best(found, "test", "error")), expected)
 
     @pytest.mark.parametrize(("bound", "count"), [(0.0, 1), (0.124, 1), (0.125, 2), (0.25, 3), (-0.1, 0)])
     def test_connected_counts_pairs_at_or_below_the_bound(self, found, bound, count):
-        matrix = found.connected(bound, "test", "error")
-        best = found.best("test", "error")
-        np.testing.assert_array_equal(np.isnan(matrix), np.isnan(best))
-        assert np.nansum(matrix) == 2 * count
-        assert found.count_connected(bound, "test", "error") == f"{count} of 3"
+        assert pair.count_connected(found, bound, "test", "error") == f"{count} of 3"
+        assert pair.evidence(found, bound, seed=0)["connected"].value == pytest.approx(count / 3)
 
-    def test_lists_and_medians_are_over_pairs(self, found):
-        assert found.of_pairs("none", "test", "error").tolist() == [0.5, 0.75, 1.0]
-        assert found.median("none", "test", "error") == 0.75
-        assert found.median("weights", "train", "loss") == pytest.approx(0.1)
-
-    def test_curves_and_ends_are_those_of_every_pair(self, found):
-        curves = found.curves("none", "test", "error")
+    def test_what_stands_at_a_path_is_one_row_a_pair(self, found):
+        curves = found.of("curves", "none", "test", "error")
         assert curves.tolist() == [[0.25, 0.375 + height, 0.5] for height in (0.5, 0.75, 1.0)]
-        assert found.ends("test", "error").tolist() == [0.25, 0.5] * 3
+        assert found.of("curves", "none", "test", "error", -1).tolist() == [0.5] * 3
+        assert found.shared("alphas") == [0.0, 0.5, 1.0]
+        with pytest.raises(KeyError, match="best"):
+            found.of("curves", "best")
 
     def test_evidence_holds_the_statistics_of_the_criterion(self, found):
-        evidence = experiments.evidence(found, 0.125, seed=0)
+        evidence = pair.evidence(found, 0.125, seed=0)
         assert {name: each.value for name, each in evidence.items()} == {
             "raw": statistics.median([0.5, 0.75, 1.0]),
             "aligned": statistics.median([0.25, 0.125, 0.0]),
@@ -373,9 +378,10 @@ SWEEP = """
 import sys
 from pathlib import Path
 from lmc_lib.data import DataSpec
-from lmc_lib.experiments import fill, replicas
+from lmc_lib.experiments.networks.runs import replicas
 from lmc_lib.models import ModelSpec
 from lmc_lib.store import Store
+from lmc_lib.sweeps import fill
 from lmc_lib.training import TrainConfig
 
 def runs(steps, count):
@@ -429,12 +435,12 @@ class TestKilledSweep:
         store, _, _ = killed
         before = finished(store)
         assert before.keys() == set(map(fingerprint, runs[:2]))
-        experiments.fill(store, runs, workers=1)
+        sweeps.fill(store, runs, workers=1)
         after = finished(store)
         assert after.keys() == set(map(fingerprint, runs))
         assert {key: after[key] for key in before} == before
         undisturbed = Store(tmp_path / "undisturbed")
-        experiments.fill(undisturbed, runs, workers=1)
+        sweeps.fill(undisturbed, runs, workers=1)
         assert contents(store, runs) == contents(undisturbed, runs)
 
 

@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from lmc_lib import experiments, models, rng, state
+from lmc_lib import experiments, models, rng, state, sweeps
 from lmc_lib.data import Dataset, DataSpec, Split
-from lmc_lib.experiments import Cell, Checkpoint, ChildSpec, RunSpec, Twins, runs
+from lmc_lib.experiments.networks import runs
+from lmc_lib.experiments.networks.children import ChildSpec
+from lmc_lib.experiments.networks.runs import CheckpointSpec, RunSpec
+from lmc_lib.experiments.stability.twins import Cell, Twins
 from lmc_lib.models import ModelSpec
 from lmc_lib.perturbation import Perturbation
 from lmc_lib.store import Store, describe, fingerprint
@@ -40,7 +43,7 @@ def pretraining(model=MODEL, data=MANY, **options):
 
 def tuned(step=2, model=MODEL, before=MANY, after=FEW, then=THEN, **options):
     first = pretraining(model, before, **options)
-    return RunSpec(model, after, then, 5, 6, spawn_at=(0, 1), pretrained=Checkpoint(first, step))
+    return RunSpec(model, after, then, 5, 6, spawn_at=(0, 1), pretrained=CheckpointSpec(first, step))
 
 
 @pytest.mark.parametrize("precision", ["portable", "float32"])
@@ -50,9 +53,9 @@ def tuned(step=2, model=MODEL, before=MANY, after=FEW, then=THEN, **options):
 @pytest.mark.parametrize(("before", "after"), [(MANY, FEW), (FEW, MANY)])
 def test_the_body_is_the_checkpoint_to_the_bit_and_the_head_is_fresh(store, model, precision, before, after):
     spec = tuned(2, model, before, after, dataclasses.replace(THEN, precision=precision), precision=precision)
-    start = experiments.obtain_run(store, spec).at(0)
-    first = experiments.obtain_run(store, spec.pretrained.run).at(2)
-    scratch = experiments.obtain_run(store, dataclasses.replace(spec, pretrained=None)).at(0)
+    start = experiments.runs.obtain_run(store, spec).at(0)
+    first = experiments.runs.obtain_run(store, spec.pretrained.run).at(2)
+    scratch = experiments.runs.obtain_run(store, dataclasses.replace(spec, pretrained=None)).at(0)
     head = models.classifier(runs.architecture(spec))
     assert len(head) == 2
     assert start.keys() == first.keys()
@@ -64,34 +67,37 @@ def test_the_body_is_the_checkpoint_to_the_bit_and_the_head_is_fresh(store, mode
 
 def test_a_head_of_the_same_shape_is_fresh_too(store):
     spec = tuned(6, after=DataSpec("digits", train_examples=64, classes=range(6, -1, -1)))
-    start, first = experiments.obtain_run(store, spec).at(0), experiments.obtain_run(store, spec.pretrained.run).final
+    start, first = (
+        experiments.runs.obtain_run(store, spec).at(0),
+        experiments.runs.obtain_run(store, spec.pretrained.run).final,
+    )
     head = models.classifier(runs.architecture(spec))
     differing = {name for name in start if not torch.equal(start[name], first[name])}
     assert differing == head
 
 
 def test_the_step_counts_and_no_step_of_pretraining_is_none(store):
-    ends = [state.fingerprint(experiments.obtain_run(store, tuned(step)).final) for step in (0, 2, 6)]
+    ends = [state.fingerprint(experiments.runs.obtain_run(store, tuned(step)).final) for step in (0, 2, 6)]
     assert len(set(ends)) == 3
     # A pre-training with the seed of the fine-tuning, taken before its first update, is no pre-training at all.
     own = dataclasses.replace(pretraining(), init_seed=5)
-    idle = experiments.obtain_run(store, dataclasses.replace(tuned(), pretrained=Checkpoint(own, 0)))
-    scratch = experiments.obtain_run(store, dataclasses.replace(tuned(), pretrained=None))
+    idle = experiments.runs.obtain_run(store, dataclasses.replace(tuned(), pretrained=CheckpointSpec(own, 0)))
+    scratch = experiments.runs.obtain_run(store, dataclasses.replace(tuned(), pretrained=None))
     assert state.fingerprint(idle.final) == state.fingerprint(scratch.final)
 
 
 def test_the_optimiser_of_the_pretraining_is_forgotten(store):
     """At the start of fine-tuning there is no momentum, although there was some where the weights are from."""
     kept = dataclasses.replace(pretraining(), spawn_at=(2,))
-    spec = dataclasses.replace(tuned(), pretrained=Checkpoint(kept, 2))
-    assert any(bool(value.any()) for value in experiments.obtain_run(store, kept).memory(2).values())
-    assert not any(bool(value.any()) for value in experiments.obtain_run(store, spec).memory(0).values())
+    spec = dataclasses.replace(tuned(), pretrained=CheckpointSpec(kept, 2))
+    assert any(bool(value.any()) for value in experiments.runs.obtain_run(store, kept).memory(2).values())
+    assert not any(bool(value.any()) for value in experiments.runs.obtain_run(store, spec).memory(0).values())
 
 
 def test_only_steps_of_the_trajectory_can_be_taken():
     with pytest.raises(ValueError, match=r"no checkpoint at step 3: the training keeps one at 0, 2, 6 \(save_at\)"):
-        Checkpoint(pretraining(), 3)
-    assert Checkpoint(dataclasses.replace(pretraining(), spawn_at=(3,)), 3).step == 3
+        CheckpointSpec(pretraining(), 3)
+    assert CheckpointSpec(dataclasses.replace(pretraining(), spawn_at=(3,)), 3).step == 3
 
 
 def test_another_architecture_and_other_images_are_refused(store, monkeypatch):
@@ -101,22 +107,22 @@ def test_another_architecture_and_other_images_are_refused(store, monkeypatch):
     found = {FEW: Dataset("digits", small, small, 3, torch.zeros(0, dtype=torch.long))}
     original = runs.dataset
     monkeypatch.setattr(runs, "dataset", lambda spec: found.get(spec) or original(spec))
-    experiments.obtain_run(store, pretraining())
+    experiments.runs.obtain_run(store, pretraining())
     with pytest.raises(ValueError, match=r"1.weight is \[6, 64\] in the pre-trained network, but \[6, 16\] for digits"):
         tuned().compute(store)
 
 
 def test_a_pretraining_that_diverged_is_recorded_as_such(store):
     spec = tuned(6, lr=1e200)
-    values = experiments.obtain(store, spec).values["diverged"]
+    values = sweeps.obtain(store, spec).values["diverged"]
     assert values["in"] == "pre-training"
     with pytest.raises(Diverged) as first:
-        experiments.obtain_run(store, spec.pretrained.run)
+        experiments.runs.obtain_run(store, spec.pretrained.run)
     assert values["step"] == first.value.step
     with pytest.raises(Diverged):
-        experiments.obtain_run(store, spec)
-    twins = experiments.twin_grid([spec], [Cell(0, NOISE)], **OPTIONS)
-    assert experiments.measure_twins(store, twins).diverged(Cell(0, NOISE)) == 1
+        experiments.runs.obtain_run(store, spec)
+    twins = experiments.twins.grid([spec], [Cell(0, NOISE)], **OPTIONS)
+    assert experiments.twins.measure(store, twins).diverged(Cell(0, NOISE)) == 1
 
 
 def test_nothing_stored_moves_by_the_new_fields():
@@ -127,10 +133,10 @@ def test_nothing_stored_moves_by_the_new_fields():
 
 def test_a_sweep_trains_what_fine_tuning_needs_first(store):
     fresh = Store(store.root.with_name("sweep"))
-    spec = experiments.TwinSpec(ChildSpec(tuned(), 1, NOISE), **OPTIONS)
+    spec = experiments.twins.TwinSpec(ChildSpec(tuned(), 1, NOISE), **OPTIONS)
     assert tuned().needs == (pretraining(),)
     assert pretraining().needs == ()
-    experiments.fill(fresh, [spec], workers=1)
+    sweeps.fill(fresh, [spec], workers=1)
     assert all(fresh.has(each) for each in (pretraining(), tuned(), spec.child, spec))
 
 
@@ -138,7 +144,7 @@ def test_a_sweep_trains_what_fine_tuning_needs_first(store):
 def test_twins_of_a_fine_tuned_network_are_like_all_others(store, step):
     still = Cell(step)
     cells = [still, Cell(step, NOISE)]
-    found = experiments.measure_twins(store, experiments.twin_grid([tuned(), tuned(6)], cells, **OPTIONS))
+    found = experiments.twins.measure(store, experiments.twins.grid([tuned(), tuned(6)], cells, **OPTIONS))
     assert not found.distance(still).any()
     assert not found.barriers(still, "test", "loss").any()
     assert (found.distance(cells[1]) > 0).all()
@@ -149,7 +155,8 @@ def test_twins_of_a_fine_tuned_network_are_like_all_others(store, step):
 def test_replicas_share_what_they_should():
     options = {"save_at": (0, 2, 6), "spawn_at": (0, 1)}
     scratch, short, long = (
-        experiments.fine_tuned(MODEL, MANY, FEW, FIRST, THEN, 3, length=length, **options) for length in (0, 2, 6)
+        experiments.finetuning.fine_tuned(MODEL, MANY, FEW, FIRST, THEN, 3, length=length, **options)
+        for length in (0, 2, 6)
     )
     assert [run.pretrained for run in scratch] == [None] * 3
     assert [run.pretrained.step for run in (*short, *long)] == [2, 2, 2, 6, 6, 6]
@@ -159,7 +166,7 @@ def test_replicas_share_what_they_should():
     seeds = [run.init_seed for run in scratch] + [run.pretrained.run.init_seed for run in short]
     assert len(set(seeds)) == 6
     with pytest.raises(ValueError, match="no checkpoint at step 3"):
-        experiments.fine_tuned(MODEL, MANY, FEW, FIRST, THEN, 3, length=3, **options)
+        experiments.finetuning.fine_tuned(MODEL, MANY, FEW, FIRST, THEN, 3, length=3, **options)
 
 
 # -- evidence ----------------------------------------------------------------------------------------------------------
@@ -194,7 +201,7 @@ def as_claimed(way, length):
 
 
 def test_made_up_barriers_give_their_ratios():
-    found = experiments.finetuning_evidence(made_up(as_claimed, lambda each: each), CELLS, lengths=LENGTHS, seed=0)
+    found = experiments.finetuning.evidence(made_up(as_claimed, lambda each: each), CELLS, lengths=LENGTHS, seed=0)
     values = {name: each.value for name, each in found.items()}
     expected = {
         "direction": 0.8 / 0.05,
@@ -218,7 +225,7 @@ def test_made_up_barriers_give_their_ratios():
 def test_reversed_lengths_turn_the_ratios_of_lengths_and_nothing_else():
     found = made_up(as_claimed, lambda each: each)
     plain, turned = (
-        experiments.finetuning_evidence(found, CELLS, lengths=LENGTHS, reversed_lengths=each, seed=0)
+        experiments.finetuning.evidence(found, CELLS, lengths=LENGTHS, reversed_lengths=each, seed=0)
         for each in (False, True)
     )
     for name in plain:
@@ -230,7 +237,7 @@ def test_what_direction_and_length_bring_together_is_not_related_within_cells():
     """Barriers differ between cells by far more than within them, and distances follow the cell alone."""
     generator = rng.numpy_stream(0, "unrelated")
     unrelated = made_up(as_claimed, lambda each: 10 ** round(np.log10(each)) + generator.random())
-    found = experiments.finetuning_evidence(unrelated, CELLS, lengths=LENGTHS, seed=0)
+    found = experiments.finetuning.evidence(unrelated, CELLS, lengths=LENGTHS, seed=0)
     assert found["many to few, within"].low < 0.2 < 0.9 > found["many to few, within"].high
 
 
@@ -238,13 +245,13 @@ def test_one_pretrained_network_beside_random_weights():
     """The ratio of the judged push, distances over all pushes of the pre-trained, and the reverse for a control."""
     twins = made_up(as_claimed, lambda each: each)
     random, pretrained = twins["many to few", 0], twins["many to few", 100]
-    found = experiments.pretrained_evidence(random, pretrained, CELLS, seed=0)
+    found = experiments.finetuning.pretrained_evidence(random, pretrained, CELLS, seed=0)
     assert found["random"].value == np.median(random.barriers(CELLS[0]))
     assert found["pre-trained"].value == np.median(pretrained.barriers(CELLS[0]))
     assert found["gain"].value == pytest.approx(found["random"].value / found["pre-trained"].value)
     assert found["gain"].low > 5.0
     assert found["correlation"].value == found["within"].value == pytest.approx(1.0)
-    turned = experiments.pretrained_evidence(pretrained, random, CELLS, seed=0)
+    turned = experiments.finetuning.pretrained_evidence(pretrained, random, CELLS, seed=0)
     assert turned["gain"].value == pytest.approx(1 / found["gain"].value)
 
 
@@ -252,5 +259,7 @@ def test_pushes_of_other_sizes_make_a_correlation_but_none_within():
     """Barrier and distance are both larger for one of the pushes; among its twins they have nothing in common."""
     generator = rng.numpy_stream(0, "unrelated")
     twins = made_up(as_claimed, lambda each: 10 ** round(np.log10(each)) * (1.0 + 0.1 * generator.random()))
-    found = experiments.pretrained_evidence(twins["many to few", 0], twins["many to few", 100], CELLS, seed=0)
+    found = experiments.finetuning.pretrained_evidence(
+        twins["many to few", 0], twins["many to few", 100], CELLS, seed=0
+    )
     assert found["correlation"].value > 0.5 > found["within"].value

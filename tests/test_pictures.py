@@ -9,16 +9,13 @@ from sklearn.datasets import load_digits
 
 from lmc_lib import data, models
 from lmc_lib.data import DataSpec, Split
-from lmc_lib.experiments import (
-    AgreementSpec,
-    ContrastSpec,
-    FingerprintSpec,
-    PicturesSpec,
-    fill,
-    measure_pictures,
-    score_specs,
-)
+from lmc_lib.experiments.difficulty.agreement import AgreementSpec
+from lmc_lib.experiments.difficulty.contrasts import ContrastSpec
+from lmc_lib.experiments.difficulty.fingerprints import FingerprintSpec
+from lmc_lib.experiments.difficulty.pictures import Pictures, PicturesSpec
+from lmc_lib.experiments.difficulty.scores import specs as score_specs
 from lmc_lib.store import Result, Store
+from lmc_lib.sweeps import fill
 from lmc_lib.training import TrainConfig
 
 DIGITS = DataSpec("digits", train_examples=60, test_examples=50)
@@ -59,8 +56,8 @@ def planted(folder, naming):
 @pytest.mark.parametrize(("spec", "values", "places"), NAMING, ids=lambda each: type(each).__name__)
 def test_pictures_are_those_that_a_measurement_names(tmp_path, spec, values, places):
     store = planted(tmp_path, [(spec, values)])
-    found = measure_pictures(store, PicturesSpec((spec,)))
-    assert sorted(found.by_place) == places
+    found = Pictures.read(store, PicturesSpec((spec,)))
+    assert sorted(map(int, found.values["images"])) == places
     held_out = data.load(DIGITS).test
     assert found.labels.tolist() == held_out.labels.tolist()
     # Standardised by one mean and one deviation, so equal when both run from 0 to 1.
@@ -73,16 +70,16 @@ def test_pictures_are_those_that_a_measurement_names(tmp_path, spec, values, pla
 
 def test_pictures_come_in_the_order_in_which_they_are_asked_for(tmp_path):
     spec, values, _ = NAMING[1]
-    found = measure_pictures(planted(tmp_path, [(spec, values)]), PicturesSpec((spec,)))
+    found = Pictures.read(planted(tmp_path, [(spec, values)]), PicturesSpec((spec,)))
     assert found.at([8, 0, 8]).shape == (3, 1, 8, 8)
-    np.testing.assert_array_equal(found.at([8, 0, 8]), np.stack([found.by_place[place] for place in (8, 0, 8)]))
-    assert not np.array_equal(found.by_place[8], found.by_place[0])
+    np.testing.assert_array_equal(found.at([8, 0, 8]), np.concatenate([found.at([place]) for place in (8, 0, 8)]))
+    assert not np.array_equal(found.at([8]), found.at([0]))
 
 
 def test_pictures_of_several_measurements_are_kept_once(tmp_path):
     store = planted(tmp_path, [each[:2] for each in NAMING])
-    found = measure_pictures(store, PicturesSpec(tuple(spec for spec, *_ in NAMING)))
-    assert sorted(found.by_place) == [0, 1, 2, 3, 5, 7, 8, 9, 41, 49]
+    found = Pictures.read(store, PicturesSpec(tuple(spec for spec, *_ in NAMING)))
+    assert sorted(map(int, found.values["images"])) == [0, 1, 2, 3, 5, 7, 8, 9, 41, 49]
 
 
 def test_a_page_from_records_needs_no_data_set(tmp_path, monkeypatch):
@@ -93,12 +90,12 @@ def test_a_page_from_records_needs_no_data_set(tmp_path, monkeypatch):
     monkeypatch.setattr(data, "_whole", lambda name: pytest.fail(f"{name} was read"))
     reader = replace(store, compute=False)
     fill(reader, [wanted])
-    assert measure_pictures(reader, wanted).at(places).shape == (2, 1, 8, 8)
+    assert Pictures.read(reader, wanted).at(places).shape == (2, 1, 8, 8)
 
 
 def test_an_example_that_was_not_named_has_no_picture(tmp_path):
     spec, values, _ = NAMING[0]
-    found = measure_pictures(planted(tmp_path, [(spec, values)]), PicturesSpec((spec,)))
+    found = Pictures.read(planted(tmp_path, [(spec, values)]), PicturesSpec((spec,)))
     with pytest.raises(KeyError, match=r"no picture of the examples \[4, 40\]"):
         found.at([7, 4, 40])
 

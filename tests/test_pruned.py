@@ -7,12 +7,29 @@ import numpy as np
 import pytest
 import torch
 
-from lmc_lib import claims, connectivity, experiments, matching, models, norms, pruning, rng, state, symmetry, training
+from lmc_lib import (
+    claims,
+    connectivity,
+    experiments,
+    matching,
+    models,
+    norms,
+    pruning,
+    rng,
+    state,
+    sweeps,
+    symmetry,
+    training,
+)
 from lmc_lib.data import DataSpec
-from lmc_lib.experiments import PrunedPairs, PrunedPairSpec, PrunedSpec, RunSpec, TransportSpec, transported
-from lmc_lib.experiments.pruned import obtain_level, sequence
-from lmc_lib.experiments.pruned_barriers import FOUND, MATCHINGS, _measure, as_matrix
-from lmc_lib.experiments.transported import MASKS
+from lmc_lib.experiments.connectivity import mask_transfer
+from lmc_lib.experiments.connectivity.mask_transfer import MASKS, TransferSpec
+from lmc_lib.experiments.connectivity.pruned_pairs import FOUND, PrunedPairSpec, ends, estimates, under
+from lmc_lib.experiments.found import Found, symmetric
+from lmc_lib.experiments.loaded import dataset, groups
+from lmc_lib.experiments.networks.pruned import PrunedSpec, obtain_level, obtain_sequence, sequence
+from lmc_lib.experiments.networks.runs import RunSpec
+from lmc_lib.experiments.setting import MATCHERS as MATCHINGS
 from lmc_lib.models import ModelSpec
 from lmc_lib.store import Store, fingerprint
 from lmc_lib.training import Diverged, TrainConfig
@@ -27,7 +44,7 @@ SCORED = {"train_examples": 40, "test_examples": 30, "matching_examples": 32, "r
 @pytest.fixture(scope="module", autouse=True)
 def digits():
     """Loaded before any test: the import of scikit-learn draws from Python's global random stream."""
-    return experiments.runs.dataset(DATA)
+    return dataset(DATA)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +65,7 @@ def plain_environment(monkeypatch):
 
 
 def runs(count=3, *, norm="none", train=TRAIN):
-    return experiments.replicas(ModelSpec("mlp", 8, 2, norm), DATA, train, count, save_at=(2,))
+    return experiments.runs.replicas(ModelSpec("mlp", 8, 2, norm), DATA, train, count, save_at=(2,))
 
 
 def same(a, b):
@@ -74,28 +91,28 @@ class TestSequences:
         run = runs(norm=norm)[1]
         states, masks = pruned_by_hand(run, digits, 3)
         for _ in range(2):  # computed, then read
-            found = experiments.obtain_sequence(shared, run, **SEQUENCE)
+            found = obtain_sequence(shared, run, **SEQUENCE)
             assert [level.number for level in found] == [0, 1, 2, 3]
             assert list(map(state.fingerprint, states)) == [state.fingerprint(level.state) for level in found]
             assert same(found[-1].masks, masks)
 
     def test_removed_weights_are_zero_and_the_others_trained(self, shared):
-        for level in experiments.obtain_sequence(shared, runs()[0], **SEQUENCE):
+        for level in obtain_sequence(shared, runs()[0], **SEQUENCE):
             for name, mask in level.masks.items():
                 assert not bool(level.state[name][~mask].any())
                 assert bool((level.state[name][mask] != 0).all())
 
     def test_each_level_brings_what_it_needs(self, store):
         last = sequence(runs()[0], **SEQUENCE)[-1]
-        experiments.fill(store, [last], workers=1)
+        sweeps.fill(store, [last], workers=1)
         assert all(store.has(each) for each in (runs()[0], *sequence(runs()[0], **SEQUENCE)))
 
     def test_a_longer_sequence_trains_only_what_is_new(self, shared, monkeypatch):
-        experiments.obtain_sequence(shared, runs()[0], **SEQUENCE)
+        obtain_sequence(shared, runs()[0], **SEQUENCE)
         calls = []
         train = training.train
         monkeypatch.setattr(training, "train", lambda *args, **options: calls.append(1) or train(*args, **options))
-        experiments.obtain_sequence(shared, runs()[0], **SEQUENCE | {"levels": 4})
+        obtain_sequence(shared, runs()[0], **SEQUENCE | {"levels": 4})
         assert len(calls) == 1
 
     def test_every_field_counts(self):
@@ -108,7 +125,7 @@ class TestSequences:
         ]
         assert len(set(map(fingerprint, [spec, *others]))) == 5
 
-    def test_addresses_and_defaults_stay(self):
+    def test_addresses_stay(self):
         # As in test_store: what is stored has its address from here.
         a, b = (
             RunSpec(ModelSpec("mlp", 16, 2), DataSpec("digits"), TrainConfig(steps=300, lr=0.05), seed, save_at=(10,))
@@ -116,18 +133,7 @@ class TestSequences:
         )
         assert fingerprint(PrunedSpec(a, 10, 0.2, 3)) == "f7249245ee645193385f"
         assert fingerprint(PrunedPairSpec(a, b, 10, 0.2, 3)) == "3909c5c5468734a634ad"
-        assert fingerprint(TransportSpec(a, b, 10, 0.2, 3)) == "e84962bba5f37ad6932b"
-        common = {
-            "train_examples": None,
-            "test_examples": None,
-            "matching_examples": 1024,
-            "reset_examples": 1024,
-            "seed": 0,
-        }
-        for spec, own in ((PrunedPairSpec, {"points": 11}), (TransportSpec, {"matching": "activations"})):
-            fields = dataclasses.fields(spec)
-            found = {each.name: each.default for each in fields if each.default is not dataclasses.MISSING}
-            assert found == common | own
+        assert fingerprint(TransferSpec(a, b, 10, 0.2, 3)) == "e84962bba5f37ad6932b"
 
     def test_a_rewind_step_without_a_checkpoint_is_refused(self):
         with pytest.raises(ValueError, match=r"go back to step 3.*it keeps \(2,\)"):
@@ -150,7 +156,7 @@ class TestSequences:
     def test_a_layer_without_weights_stops_the_sequence_with_advice(self, store):
         run = dataclasses.replace(runs()[0], model=ModelSpec("mlp", 1, 2))
         with pytest.raises(pruning.EmptyLayer, match=r"at level \d would keep no weight|at level \d .* fewer levels"):
-            experiments.obtain_sequence(store, run, rewind=2, share=0.9, levels=6)
+            obtain_sequence(store, run, rewind=2, share=0.9, levels=6)
 
 
 class TestPairs:
@@ -158,15 +164,13 @@ class TestPairs:
 
     @pytest.fixture
     def found(self, shared):
-        return experiments.measure_pruned(shared, runs(), **self.OPTIONS)
+        return experiments.measure(shared, PrunedPairSpec.of_pairs(runs(), **self.OPTIONS))
 
     @pytest.mark.parametrize("norm", ["none", "batch"])
     def test_barriers_are_those_of_lines_written_out(self, shared, digits, norm):
         a, b = runs(2, norm=norm)
-        target, source = (
-            [level.state for level in experiments.obtain_sequence(shared, run, **SEQUENCE)] for run in (a, b)
-        )
-        (values,) = experiments.measure_pruned(shared, [a, b], **self.OPTIONS).values.values()
+        target, source = ([level.state for level in obtain_sequence(shared, run, **SEQUENCE)] for run in (a, b))
+        (values,) = experiments.measure(shared, PrunedPairSpec.of_pairs([a, b], **self.OPTIONS)).values.values()
         model = models.build(a.model, digits.input_shape, digits.num_classes).double()
         inputs = digits.train.inputs.double()
         spec = symmetry.permutation_spec(model, inputs[:1])
@@ -191,25 +195,25 @@ class TestPairs:
             assert ends == pytest.approx([float(line.loss[0]), float(line.loss[-1])], rel=1e-7)
 
     def test_densities_fall_by_the_share(self, found):
-        assert found.densities == pytest.approx([1, 0.6, 0.36, 0.216], abs=0.002)
+        assert found.shared("densities") == pytest.approx([1, 0.6, 0.36, 0.216], abs=0.002)
 
     def test_permutations_coincide_where_their_levels_do(self, found):
         for line, split, quantity in itertools.product(MATCHINGS, ("train", "test"), ("loss", "error")):
-            dense, each, last = (found.barriers(f"{line}, {name}", split, quantity) for name in FOUND)
+            dense, each, last = (found.of("barriers", f"{line}, {name}", f"{split} {quantity}") for name in FOUND)
             np.testing.assert_array_equal(dense[:, 0], each[:, 0])
             np.testing.assert_array_equal(last[:, -1], each[:, -1])
 
     def test_the_better_matching_is_chosen_by_train_loss_where_it_was_found(self, found):
         for name, home in {"dense": [0] * 4, "rematched": [0, 1, 2, 3], "sparsest": [3] * 4}.items():
             for pair, level in itertools.product(range(3), range(4)):
-                at_home = [found.barriers(f"{m}, {name}", "train", "loss")[pair, home[level]] for m in MATCHINGS]
+                at_home = [found.of("barriers", f"{m}, {name}", "train loss")[pair, home[level]] for m in MATCHINGS]
                 chosen = MATCHINGS[0] if at_home[0] <= at_home[1] else MATCHINGS[1]
-                expected = found.barriers(f"{chosen}, {name}", "test", "error")[pair, level]
-                assert found.under(name, "test", "error")[pair, level] == expected
+                expected = found.of("barriers", f"{chosen}, {name}", "test error")[pair, level]
+                assert under(found, name, "test", "error")[pair, level] == expected
 
     def test_a_sequence_and_itself_have_no_barrier_at_any_level(self, shared):
         run = runs()[0]
-        values = experiments.obtain(shared, PrunedPairSpec(run, run, **self.OPTIONS)).values
+        values = sweeps.obtain(shared, PrunedPairSpec(run, run, **self.OPTIONS)).values
         for line in ("none", *(f"{m}, {name}" for m in MATCHINGS for name in FOUND)):
             # Dead and fully pruned units have no partner that is better than another.
             assert max(values["barriers"][line]["train loss"]) < 1e-9
@@ -226,7 +230,11 @@ class TestPairs:
         hidden = symmetry.random(spec, generator=rng.stream(0, "hidden"))
         moved = [symmetry.permute(each, hidden, spec) for each in states]
         measured = PrunedPairSpec(a, a, **self.OPTIONS)
-        values = _measure(measured, states, moved)
+        levels = (
+            [pruning.Level(number, pruning.full_masks(each), each) for number, each in enumerate(of)]
+            for of in (states, moved)
+        )
+        values = measured.measure(measured.setting(), *levels)
         assert max(values["barriers"]["activations, dense"]["train loss"]) < 1e-9
         assert max(values["barriers"]["activations, rematched"]["train loss"]) < 1e-9
         # Barely trained networks need not have a barrier at every level.
@@ -235,32 +243,32 @@ class TestPairs:
 
     def test_agreement_is_of_permutations_with_the_dense_one(self, found):
         for each in MATCHINGS:
-            agreement = found.agreement(each)
+            agreement = found.of("agreement", each)
             assert agreement.shape == (3, 4)
             assert (agreement[:, 0] == 1).all()
             assert ((agreement >= 0) & (agreement <= 1)).all()
 
     def test_ends_are_two_rows_a_pair(self, found):
-        assert found.ends("test", "error").shape == (6, 4)
+        assert ends(found, "test", "error").shape == (6, 4)
         first, second = (np.array(each["ends"]["test error"]) for each in list(found.values.values())[:2])
         # The pairs (0, 1) and (0, 2) share the target.
         np.testing.assert_array_equal(first[:, 0], second[:, 0])
 
     def test_estimates_are_of_each_level(self, found):
-        barriers = found.under("dense", "test", "error")
-        estimates = found.estimates(barriers, seed=0)
-        assert [each.value for each in estimates] == pytest.approx(np.median(barriers, axis=0))
+        barriers = under(found, "dense", "test", "error")
+        of_levels = estimates(found, barriers, seed=0)
+        assert [each.value for each in of_levels] == pytest.approx(np.median(barriers, axis=0))
 
     def test_pairs_that_diverged_are_left_out(self, store):
         mixed = [*runs(), dataclasses.replace(runs(train=DIVERGING)[0], init_seed=9)]
-        found = experiments.measure_pruned(store, mixed, **self.OPTIONS)
+        found = experiments.measure(store, PrunedPairSpec.of_pairs(mixed, **self.OPTIONS))
         assert (found.count, found.diverged, len(found.values)) == (4, (3,), 3)
         with pytest.raises(Diverged):
-            experiments.measure_pruned(store, runs(train=DIVERGING), **self.OPTIONS)
+            experiments.measure(store, PrunedPairSpec.of_pairs(runs(train=DIVERGING), **self.OPTIONS))
 
     def test_a_sequence_has_levels(self):
         with pytest.raises(ValueError, match="at least one level of pruning, got 0"):
-            experiments.pruned_pairs(runs(), **SEQUENCE | {"levels": 0})
+            PrunedPairSpec.of_pairs(runs(), **SEQUENCE | {"levels": 0})
 
 
 def made(dense, renumbered, none=0.5):
@@ -271,14 +279,14 @@ def made(dense, renumbered, none=0.5):
         lines |= {"none": [none] * 3, "renumbered": renumbered[row]}
         quantities = ("train loss", "test error")
         values[pair] = {"barriers": {line: {key: list(each) for key in quantities} for line, each in lines.items()}}
-    return PrunedPairs(4, (1.0, 0.8, 0.64), values, ())
+    return Found(4, values)
 
 
 class TestEvidence:
     CLAIM = claims.load("simultaneous-pruning")
 
     def judged(self, found, **options):
-        evidence = experiments.pruned_evidence(found, 0.1, seed=0, **options)
+        evidence = experiments.pruned_pairs.evidence(found, 0.1, seed=0, **options)
         return claims.judge(self.CLAIM, "made", evidence).verdict
 
     def test_a_permutation_that_serves_all_levels_is_supported_and_the_control_is_not(self):
@@ -295,24 +303,24 @@ class TestEvidence:
 
     def test_evidence_is_of_the_worst_and_the_lowest_level(self):
         barriers = np.linspace(0.01, 0.18, 18).reshape(6, 3)
-        evidence = experiments.pruned_evidence(made(barriers, barriers), 0.1, seed=0)
+        evidence = experiments.pruned_pairs.evidence(made(barriers, barriers), 0.1, seed=0)
         assert evidence["aligned"].value == pytest.approx(np.median(barriers.max(1)))
         assert evidence["connected"].value == pytest.approx((barriers.max(1) <= 0.1).mean())
         assert evidence["raw"].value == 0.5
 
     def test_a_matrix_is_symmetric_and_empty_elsewhere(self):
-        matrix = as_matrix(3, [(0, 1), (1, 2)], np.array([1.0, 2.0]))
+        matrix = symmetric(3, [(0, 1), (1, 2)], np.array([1.0, 2.0]))
         expected = [[np.nan, 1, np.nan], [1, np.nan, 2], [np.nan, 2, np.nan]]
         np.testing.assert_array_equal(matrix, expected)
 
 
-class TestTransports:
+class TestTransfer:
     OPTIONS = {"rewind": 2, "share": 0.4, "level": 2} | SCORED
 
     @pytest.mark.parametrize("norm", ["none", "batch"])
     def test_networks_are_trained_under_the_masks_written_out(self, shared, digits, norm):
         a, b = runs(2, norm=norm)
-        (values,) = experiments.measure_transports(shared, [a, b], **self.OPTIONS).values.values()
+        (values,) = experiments.measure(shared, TransferSpec.of_pairs([a, b], **self.OPTIONS)).values.values()
         model = models.build(a.model, digits.input_shape, digits.num_classes).double()
         inputs = digits.train.inputs.double()
         spec = symmetry.permutation_spec(model, inputs[:1])
@@ -321,7 +329,7 @@ class TestTransports:
         found = matching.activation_matching(spec, first[0], second[0], inputs[:32], generator=rng.stream(0, "any"))
         back = symmetry.inverse(found, spec)
         masks = {"own": own, "permuted": symmetry.permute(given, back, spec, partial=True), "unpermuted": given}
-        rewound = experiments.obtain_run(shared, b).at(2)
+        rewound = experiments.runs.obtain_run(shared, b).at(2)
         for name, each in masks.items():
             trained = training.train(
                 model, rewound, digits.train, b.train, seed=b.order_seed, start_step=2, masks=each
@@ -335,7 +343,7 @@ class TestTransports:
 
     def test_a_mask_that_travels_home_is_the_own_one(self, shared):
         run = runs()[0]
-        values = experiments.obtain(shared, TransportSpec(run, run, **self.OPTIONS)).values
+        values = sweeps.obtain(shared, TransferSpec(run, run, **self.OPTIONS)).values
         assert values["scores"]["unpermuted"] == values["scores"]["own"]
         assert values["overlap"]["unpermuted"] == 1.0
         assert values["overlap"]["random"] < 0.9
@@ -343,34 +351,35 @@ class TestTransports:
     def test_between_permuted_copies_the_permuted_mask_is_the_own_one(self, shared, monkeypatch):
         # The direction of the transport, in the case in which the answer is known.
         a, b = runs(2, norm="batch")
-        spec = experiments.runs.groups(a.model, a.data, torch.float64)
+        spec = groups(a.model, a.data, torch.float64)
         hidden = symmetry.random(spec, generator=rng.stream(0, "hidden"))
-        dense, level = experiments.obtain_run(shared, a), obtain_level(shared, PrunedSpec(a, 2, 0.4, 2))
+        dense, level = experiments.runs.obtain_run(shared, a), obtain_level(shared, PrunedSpec(a, 2, 0.4, 2))
         moved = training.Trajectory(dense.steps, tuple(symmetry.permute(each, hidden, spec) for each in dense.states))
         masks = symmetry.permute(level.masks, hidden, spec, partial=True)
         copy = pruning.Level(2, masks, symmetry.permute(level.state, hidden, spec))
-        monkeypatch.setattr(transported, "obtain_run", lambda _, run: dense if run == a else moved)
-        monkeypatch.setattr(transported, "obtain_level", lambda _, found: level if found.run == a else copy)
-        overlap = TransportSpec(a, b, **self.OPTIONS).compute(shared).values["overlap"]
+        monkeypatch.setattr(mask_transfer, "obtain_run", lambda _, run: dense if run == a else moved)
+        monkeypatch.setattr(mask_transfer, "obtain_level", lambda _, found: level if found.run == a else copy)
+        overlap = TransferSpec(a, b, **self.OPTIONS).compute(shared).values["overlap"]
         assert overlap["permuted"] == 1.0
         assert max(overlap["unpermuted"], overlap["random"]) < 0.9
 
     def test_all_masks_are_scored_for_every_pair(self, shared):
-        found = experiments.measure_transports(shared, runs(), **self.OPTIONS)
-        assert found.density == pytest.approx(0.36, abs=0.002)
+        found = experiments.measure(shared, TransferSpec.of_pairs(runs(), **self.OPTIONS))
+        assert found.shared("density") == pytest.approx(0.36, abs=0.002)
         for mask in MASKS:
-            assert found.scores(mask, "test", "error").shape == found.overlap(mask).shape == (3,)
-        assert (found.overlap("own") == 1).all()
+            assert found.of("scores", mask, "test", "error").shape == found.of("overlap", mask).shape == (3,)
+        assert (found.of("overlap", "own") == 1).all()
 
     def test_a_training_that_diverged_is_left_out(self, store):
         mixed = [dataclasses.replace(runs(train=DIVERGING)[0], init_seed=9), *runs(2)]
         for order, diverged in ((mixed, (0,)), (mixed[::-1], (2,))):
-            found = experiments.measure_transports(store, order, **self.OPTIONS)
+            found = experiments.measure(store, TransferSpec.of_pairs(order, **self.OPTIONS))
             assert (found.diverged, len(found.values)) == (diverged, 1)
         with pytest.raises(Diverged):
-            experiments.measure_transports(store, runs(2, train=DIVERGING), **self.OPTIONS)
+            experiments.measure(store, TransferSpec.of_pairs(runs(2, train=DIVERGING), **self.OPTIONS))
 
     def test_needs_come_before(self, store):
-        specs = experiments.transports(runs(2), **self.OPTIONS)
-        experiments.fill(store, specs, workers=1)
-        assert all(store.has(each) for each in specs[0].needs)
+        spec = TransferSpec(*runs(2), **self.OPTIONS)
+        sweeps.fill(store, [spec], workers=1)
+        assert len(spec.needs) == 4
+        assert all(store.has(need) for need in spec.needs)

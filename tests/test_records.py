@@ -9,11 +9,12 @@ import os
 import re
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
 
-from lmc_lib import connectivity, data, definitions, experiments, models
+from lmc_lib import connectivity, data, definitions, experiments, models, sweeps
 from lmc_lib.claims.verdict import extract
 from lmc_lib.cli import tree
 from lmc_lib.cli.parameters import parameters_of, resolve
@@ -46,6 +47,27 @@ def test_each_file_belongs_to_a_claim_and_a_scale():
 def test_each_record_stands_under_the_hash_of_its_spec(content):
     for key, record in content["records"].items():
         assert hashlib.sha256(canonical(record["spec"]).encode()).hexdigest()[:20] == key
+
+
+def test_the_laptop_pages_ask_for_what_is_recorded(content, tmp_path, monkeypatch):
+    """Addresses that move leave the pages without their measurements: they are those of the specs in the notebooks."""
+    rows = planned(content["report"]["claim"], tmp_path / "plan.json", monkeypatch)
+    asked = {row["fingerprint"]: row["spec"] for row in rows if row["asked"]}
+    assert asked == {key: record["spec"] for key, record in content["records"].items()}
+
+
+def planned(claim, path, monkeypatch):
+    """The plan of a claim's laptop profile: its notebook is run here, up to where it fills the store."""
+    monkeypatch.setenv("LMC_PLAN", str(path))
+    monkeypatch.setenv("LMC_STORE", str(path.parent / "store"))
+    names = {}
+    with pytest.raises(sweeps.Planned), plt.rc_context():
+        for cell in json.loads((tree.NOTEBOOKS / f"{claim}.ipynb").read_text())["cells"]:
+            if cell["cell_type"] == "code":
+                exec("".join(cell["source"]), names)
+            if "parameters" in cell["metadata"].get("tags", []):
+                names |= resolve(claim, "laptop")
+    return json.loads(path.read_text())
 
 
 def test_each_record_says_where_it_comes_from(content):
@@ -271,7 +293,7 @@ def difficulty_agreement(records, name):
             continue
         alone, samples = record["spec"].get("shuffled", ""), record["values"]["samples"]
         own = label(record["spec"]["scored"][0])
-        rows = [record["values"]["names"].index(each) for each in experiments.PUBLISHED]
+        rows = [record["values"]["names"].index(each) for each in experiments.reliability.PUBLISHED]
         pairs = np.triu_indices(len(rows), 1)
         if what in ("correlation", "dominance", "loading"):
             if setting != own + {"within classes": ", classes alone", "all": ", nothing", "": ""}[alone]:
@@ -409,16 +431,16 @@ def test_a_remade_measurement_is_like_the_recorded_ones(tmp_path):
         pytest.skip("needs Fashion-MNIST")
     config = TrainConfig(**parameters["training"], precision=parameters["precision"])
     model = models.parse(parameters["plain"], min(parameters["widths"]))
-    runs = experiments.replicas(model, DataSpec(parameters["data"]), config, parameters["seeds"])
+    runs = experiments.runs.replicas(model, DataSpec(parameters["data"]), config, parameters["seeds"])
     count = parameters["examples"][0]
     options = {"points": parameters["points"]} | dict.fromkeys(
         ["train_examples", "test_examples", "reset_examples"], count
     )
-    every = experiments.pairs(runs, **options)
+    every = list(experiments.pair.PairSpec.of_pairs(runs, **options).values())
     records = json.loads((tree.RECORDS / "weak-connectivity-laptop.json").read_text())["records"]
     recorded = [records[fingerprint(pair)]["values"]["curves"] for pair in every]
-    remade = experiments.obtain_pair(Store(tmp_path), every[0])["curves"]
-    for method in experiments.METHODS:
+    remade = sweeps.obtain(Store(tmp_path), every[0]).values["curves"]
+    for method in experiments.pair.METHODS:
         for split in ("train", "test"):
             heights = [barrier(curves[method][split]["loss"]) for curves in recorded]
             room = 0.5 * (max(heights) - min(heights))

@@ -11,20 +11,14 @@ from scipy.stats import spearmanr
 
 from lmc_lib import claims, data, difficulty, models
 from lmc_lib.data import DataSpec
-from lmc_lib.experiments import (
-    PUBLISHED,
-    AgreementSpec,
-    ReliabilitySpec,
-    ScoreTableSpec,
-    agreement_evidence,
-    measure_agreement,
-    measure_reliability,
-    read_scores,
-    reliability_evidence,
-    score_specs,
-    score_table,
-)
+from lmc_lib.experiments.difficulty import agreement, reliability
+from lmc_lib.experiments.difficulty.agreement import Agreement, AgreementSpec
+from lmc_lib.experiments.difficulty.reliability import PUBLISHED, Reliability, ReliabilitySpec
+from lmc_lib.experiments.difficulty.score_table import ScoreTableSpec
+from lmc_lib.experiments.difficulty.scores import read as read_scores
+from lmc_lib.experiments.difficulty.scores import specs as score_specs
 from lmc_lib.store import Result, Store
+from lmc_lib.sweeps import obtain
 from lmc_lib.training import TrainConfig
 
 DIGITS = DataSpec("digits", train_examples=300, test_examples=200)
@@ -72,7 +66,7 @@ def trained(tmp_path_factory):
 class TestReliability:
     def test_single_networks_agree_as_their_noise_says(self, store):
         plant(store, specs(), noise=1.0)
-        found = measure_reliability(store, ReliabilitySpec(specs()))
+        found = Reliability.read(store, ReliabilitySpec(specs()))
         # Of normal values with correlation 1/2, the rank correlation is 6/pi asin(1/4).
         expected = 6.0 / np.pi * np.arcsin(0.25)
         for name in PUBLISHED:
@@ -80,20 +74,22 @@ class TestReliability:
 
     def test_normal_noise_obeys_the_law(self, store):
         plant(store, specs(), noise=1.0)
-        found = measure_reliability(store, ReliabilitySpec(specs(), orders=30))
-        assert found.runs == (1, 2, 3, 4)
+        found = Reliability.read(store, ReliabilitySpec(specs(), orders=30))
+        assert found.values["runs"] == [1, 2, 3, 4]
         for name in PUBLISHED:
-            np.testing.assert_allclose(found.averaged("test", name), found.predicted("test", name), atol=0.05)
+            np.testing.assert_allclose(
+                found.of("samples", "test", name, "halves"), found.predicted("test", name), atol=0.05
+            )
         assert found.departure("test", PUBLISHED).value < 0.06
 
     def test_a_bias_that_some_networks_share_breaks_the_law(self, store):
         """Half of the networks agree on another truth: more of them do not help as the law says."""
         plant(store, specs()[:5], noise=0.05, seed=1)
         plant(store, specs()[5:], noise=0.05, seed=2)
-        assert measure_reliability(store, ReliabilitySpec(specs(), orders=30)).departure("test", PUBLISHED).value > 0.1
+        assert Reliability.read(store, ReliabilitySpec(specs(), orders=30)).departure("test", PUBLISHED).value > 0.1
 
     def test_is_what_pairs_and_halves_say(self, trained):
-        found = measure_reliability(trained, ReliabilitySpec(specs(), orders=4))
+        found = Reliability.read(trained, ReliabilitySpec(specs(), orders=4))
         stack = read_scores(trained, specs()).stack("train", "mean loss")
         for i, j in itertools.combinations(range(NETWORKS), 2):
             expected = spearmanr(stack[i], stack[j]).statistic
@@ -101,20 +97,18 @@ class TestReliability:
         own = found.single("train", "mean loss", seed=0)
         assert own.value == pytest.approx(np.nanmean(found.matrix("train", "mean loss")))
         assert own.low < own.value < own.high
-        np.testing.assert_allclose(found.averaged("train", "mean loss")[0], own.value, atol=0.1)
-        assert found.ties("train", "mean accuracy") == 1.0
+        np.testing.assert_allclose(found.of("samples", "train", "mean loss", "halves")[0], own.value, atol=0.1)
+        assert found.of("samples", "train", "mean accuracy", "ties") == 1.0
 
     def test_what_is_left_within_classes_is_less(self, trained):
         whole, classes = (
-            measure_reliability(trained, ReliabilitySpec(specs(), orders=4, shuffled=each)) for each in (False, True)
+            Reliability.read(trained, ReliabilitySpec(specs(), orders=4, shuffled=each)) for each in (False, True)
         )
         for name in ("mean loss", "mean confidence"):
             assert 0.0 < np.nanmean(classes.matrix("test", name)) < 0.7 * np.nanmean(whole.matrix("test", name))
 
     def test_evidence_names_what_the_claim_asks_for(self, trained):
-        evidence = reliability_evidence(
-            measure_reliability(trained, ReliabilitySpec(specs(), orders=4)), "test", seed=0
-        )
+        evidence = reliability.evidence(Reliability.read(trained, ReliabilitySpec(specs(), orders=4)), "test", seed=0)
         for part in claims.load("difficulty-noise").parts:
             assert {each.quantity for each in part.supported} <= evidence.keys()
         above = evidence["mean confidence"].value - evidence["mean accuracy"].value
@@ -129,16 +123,16 @@ class TestReliability:
                       (("train", 300), ("test", 200))}  # fmt: skip
             values |= classes(values)
             plain.get_or_compute(spec, lambda values=values: Result({"names": list(names)}, values))
-        found = measure_reliability(plain, ReliabilitySpec(specs()))
+        found = Reliability.read(plain, ReliabilitySpec(specs()))
         assert np.isnan(found.matrix("test", "mean loss")).all()
-        assert np.isnan(found.averaged("test", "mean loss")).all()
+        assert np.isnan(found.of("samples", "test", "mean loss", "halves")).all()
 
 
 class TestAgreement:
     def test_one_truth_is_one_direction(self, store):
         plant(store, specs(), noise=0.3)
-        found = measure_agreement(store, AgreementSpec(specs()))
-        evidence = agreement_evidence(found, "test")
+        found = Agreement.read(store, AgreementSpec(specs()))
+        evidence = agreement.evidence(found, "test")
         assert evidence["correlation"].low > 0.95
         assert evidence["dominance"].low > 3.0
         assert evidence["loading"].low > 0.3  # eight equal loadings are 0.354 each
@@ -159,37 +153,39 @@ class TestAgreement:
             }
             tensors |= classes(rows)
             store.get_or_compute(spec, lambda tensors=tensors: Result({"names": list(PUBLISHED)}, tensors))
-        found = measure_agreement(store, AgreementSpec(specs()))
+        found = Agreement.read(store, AgreementSpec(specs()))
         np.testing.assert_allclose(found.between("test", "same run", PUBLISHED), 1.0, atol=1e-3)
-        single = measure_reliability(store, ReliabilitySpec(specs())).single("test", PUBLISHED[0], seed=0).value
+        single = Reliability.read(store, ReliabilitySpec(specs())).single("test", PUBLISHED[0], seed=0).value
         np.testing.assert_allclose(found.between("test", "other run", PUBLISHED), single, atol=1e-3)
         np.testing.assert_allclose(found.between("test", "disattenuated", PUBLISHED), 1.0, atol=1e-3)
 
     def test_is_what_means_and_runs_say(self, trained):
-        found = measure_agreement(trained, AgreementSpec(specs()))
+        found = Agreement.read(trained, AgreementSpec(specs()))
         scores = read_scores(trained, specs())
-        a, b = (found.names.index(name) for name in ("mean loss", "forgetting"))
+        a, b = (found.values["names"].index(name) for name in ("mean loss", "forgetting"))
         first, second = scores.stack("test", "mean loss"), scores.stack("test", "forgetting")
         means = spearmanr(first.mean(0), second.mean(0)).statistic
-        assert found.matrix("test", "means")[a, b] == pytest.approx(means, abs=1e-8)
+        assert found.of("samples", "test", "means")[a, b] == pytest.approx(means, abs=1e-8)
         same = np.mean([spearmanr(x, y).statistic for x, y in zip(first, second, strict=True)])
-        assert found.matrix("test", "same run")[a, b] == pytest.approx(same, abs=1e-8)
+        assert found.of("samples", "test", "same run")[a, b] == pytest.approx(same, abs=1e-8)
         other = np.mean([spearmanr(first[i], second[j]).statistic for i in range(NETWORKS) for j in range(NETWORKS)
                          if i != j])  # fmt: skip
-        assert found.matrix("test", "other run")[a, b] == pytest.approx(other, abs=1e-8)
+        assert found.of("samples", "test", "other run")[a, b] == pytest.approx(other, abs=1e-8)
         components = difficulty.principal_components(scores.means("test", PUBLISHED))
-        np.testing.assert_allclose(found.components("test", "published")["shares"], components.shares[:5], atol=1e-8)
+        np.testing.assert_allclose(
+            found.of("samples", "test", "components", "published", "shares"), components.shares[:5], atol=1e-8
+        )
 
     def test_shuffled_examples_share_nothing(self, trained):
-        found = measure_agreement(trained, AgreementSpec(specs(), shuffled="all"))
-        assert agreement_evidence(found, "test")["correlation"].value < 0.15
-        assert agreement_evidence(found, "test")["dominance"].value < 1.8
+        found = Agreement.read(trained, AgreementSpec(specs(), shuffled="all"))
+        assert agreement.evidence(found, "test")["correlation"].value < 0.15
+        assert agreement.evidence(found, "test")["dominance"].value < 1.8
 
     def test_the_hardest_examples_are_those_of_the_highest_scores(self, store):
         truth = plant(store, specs(), noise=0.01)
-        found = measure_agreement(store, AgreementSpec(specs(), shown=3))
-        assert {place for place, _ in found.extremes("test", "hardest")} == set(truth["test"].argsort()[-3:])
-        assert {place for place, _ in found.extremes("test", "easiest")} == set(truth["test"].argsort()[:3])
+        found = Agreement.read(store, AgreementSpec(specs(), shown=3))
+        assert {place for place, _ in found.values["samples"]["test"]["hardest"]} == set(truth["test"].argsort()[-3:])
+        assert {place for place, _ in found.values["samples"]["test"]["easiest"]} == set(truth["test"].argsort()[:3])
 
     def test_an_unknown_shuffle_says_which_there_are(self):
         with pytest.raises(ValueError, match=r"one of the ways .*'within classes', 'all'.*, not 'some'"):
@@ -198,7 +194,7 @@ class TestAgreement:
 
 class TestTable:
     def test_rows_are_examples_where_they_stand_in_the_files(self, trained):
-        table = pd.DataFrame(score_table(trained, ScoreTableSpec((specs(),))))
+        table = pd.DataFrame(obtain(trained, ScoreTableSpec((specs(),))).values["table"])
         whole = data.load(DataSpec("digits"))
         loaded = data.load(DIGITS)
         for sample, part in (("in-sample", "train"), ("out-of-sample", "test")):
@@ -212,7 +208,7 @@ class TestTable:
     def test_the_file_of_the_book_is_read_in_one_line(self, trained, tmp_path):
         from test_book import load_build
 
-        table = score_table(trained, ScoreTableSpec((specs(),)))
+        table = obtain(trained, ScoreTableSpec((specs(),))).values["table"]
         path = tmp_path / "scores.csv.gz"
         load_build().write_scores(table, path)
         pd.testing.assert_frame_equal(pd.read_csv(path), pd.DataFrame(table))
@@ -240,6 +236,11 @@ class TestJackknife:
     def test_errors(self, value, without, message):
         with pytest.raises(ValueError, match=message):
             claims.estimate_by_jackknife(value, np.array(without))
+
+
+@pytest.mark.parametrize(("networks", "runs"), [(2, []), (3, [1]), (6, [1, 2]), (8, [1, 2, 3]), (9, [1, 2, 3, 4])])
+def test_two_means_fit_in_all_networks_but_one(networks, runs):
+    assert reliability._runs(networks) == runs
 
 
 def test_orders_too_short_for_two_means_are_refused():

@@ -6,9 +6,13 @@ import torch
 
 from lmc_lib import difficulty, models, training
 from lmc_lib.data import DataSpec, load
-from lmc_lib.experiments import SAMPLES, RunSpec, ScoresSpec, obtain, obtain_run, read_scores, score_specs
+from lmc_lib.experiments.difficulty.scores import SAMPLES, ScoresSpec
+from lmc_lib.experiments.difficulty.scores import read as read_scores
+from lmc_lib.experiments.difficulty.scores import specs as score_specs
+from lmc_lib.experiments.networks.runs import RunSpec, obtain_run
 from lmc_lib.experiments.setting import setting
 from lmc_lib.store import Store
+from lmc_lib.sweeps import obtain
 from lmc_lib.training import Diverged, TrainConfig
 
 STEPS = (4, 8, 12)

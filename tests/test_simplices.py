@@ -8,7 +8,11 @@ import pytest
 
 from lmc_lib import connectivity, experiments, matching, rng, symmetry
 from lmc_lib.data import DataSpec
-from lmc_lib.experiments import SIMPLEX_METHODS, ChainSpec, SimplexSpec, Simplices
+from lmc_lib.experiments.connectivity.chains import ChainSpec
+from lmc_lib.experiments.connectivity.simplices import METHODS as EVERY
+from lmc_lib.experiments.connectivity.simplices import SimplexSpec, barriers, count_connected, simplex, typical
+from lmc_lib.experiments.found import Found
+from lmc_lib.experiments.loaded import dataset
 from lmc_lib.experiments.setting import setting
 from lmc_lib.models import ModelSpec
 from lmc_lib.store import Store, fingerprint
@@ -16,9 +20,9 @@ from lmc_lib.training import Diverged, TrainConfig
 
 DATA = DataSpec("digits", train_examples=64, test_examples=40)
 TRAIN = TrainConfig(steps=6, batch_size=32, precision="portable")
-RUNS = experiments.replicas(ModelSpec("mlp", 5, 2), DATA, TRAIN, 4)
+RUNS = experiments.runs.replicas(ModelSpec("mlp", 5, 2), DATA, TRAIN, 4)
 # The slowest way has a test of its own, on all networks at once.
-METHODS = tuple(each for each in SIMPLEX_METHODS if each != "cycle")
+METHODS = tuple(method for method in EVERY if method != "cycle")
 SAMPLE = {"train_examples": 40, "test_examples": 30, "matching_examples": 32}
 DIVERGING = dataclasses.replace(TRAIN, lr=1e200)
 
@@ -26,7 +30,7 @@ DIVERGING = dataclasses.replace(TRAIN, lr=1e200)
 @pytest.fixture(scope="module", autouse=True)
 def digits():
     """Loaded before any test: the import of scikit-learn draws from Python's global random stream."""
-    return experiments.runs.dataset(DATA)
+    return dataset(DATA)
 
 
 @pytest.fixture(scope="module")
@@ -34,14 +38,22 @@ def store(tmp_path_factory):
     return Store(tmp_path_factory.mktemp("store"))
 
 
+def measured(store, runs, size=3, **options):
+    return experiments.measure(store, experiments.simplices.specs(runs, size, **options))
+
+
+def chained_through(store, runs, length=4, **options):
+    return experiments.measure(store, experiments.chains.specs(runs, length, **options))
+
+
 @pytest.fixture(scope="module")
 def found(store):
-    return experiments.measure_simplices(store, RUNS, methods=METHODS, resolution=3, **SAMPLE)
+    return measured(store, RUNS, methods=METHODS, resolution=3, **SAMPLE)
 
 
 @pytest.fixture(scope="module")
 def chained(store):
-    return experiments.measure_chains(store, RUNS, points=3, **SAMPLE)
+    return chained_through(store, RUNS, points=3, **SAMPLE)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +63,7 @@ def here():
 
 @pytest.fixture(scope="module")
 def states(store):
-    return [experiments.obtain_run(store, run).final for run in RUNS]
+    return [experiments.runs.obtain_run(store, run).final for run in RUNS]
 
 
 def matched(here, states, method, target, source):
@@ -61,15 +73,17 @@ def matched(here, states, method, target, source):
 
 class TestSpecs:
     def test_every_triple_stands_once_with_the_earliest_first(self):
-        members = [tuple(map(RUNS.index, each.networks)) for each in experiments.simplex_specs(RUNS)]
+        members = [tuple(map(RUNS.index, each.networks)) for each in experiments.simplices.specs(RUNS).values()]
         assert members == [(0, 1, 2), (0, 1, 3), (0, 2, 3), (1, 2, 3)]
-        assert len(experiments.simplex_specs(RUNS, 4)) == 1
+        assert list(experiments.simplices.specs(RUNS, 4)) == [(0, 1, 2, 3)]
 
     def test_chains_start_at_every_network_and_go_around(self):
-        members = [tuple(map(RUNS.index, each.networks)) for each in experiments.chain_specs(RUNS, 3)]
+        members = [tuple(map(RUNS.index, each.networks)) for each in experiments.chains.specs(RUNS, 3).values()]
         assert members == [(0, 1, 2), (1, 2, 3), (2, 3, 0), (3, 0, 1)]
 
-    @pytest.mark.parametrize("spec", [experiments.simplex_specs(RUNS)[0], experiments.chain_specs(RUNS)[0]])
+    @pytest.mark.parametrize(
+        "spec", [experiments.simplices.specs(RUNS)[0, 1, 2], experiments.chains.specs(RUNS)[0, 1, 2, 3]]
+    )
     def test_specs_need_their_networks_and_are_addressed_by_them(self, spec):
         assert spec.needs == spec.networks
         assert spec.label == RUNS[0].label
@@ -91,12 +105,12 @@ class TestSpecs:
 
     def test_a_chain_is_no_longer_than_the_networks(self):
         with pytest.raises(ValueError, match="a chain of 4 networks needs as many replicas, got 3"):
-            experiments.chain_specs(RUNS[:3])
+            experiments.chains.specs(RUNS[:3])
 
 
 class TestSimplices:
     def test_every_triple_is_measured_in_every_way(self, found):
-        assert (found.count, found.size, found.resolution, found.diverged) == (4, 3, 3, ())
+        assert (found.count, found.diverged) == (4, ())
         assert list(found.values) == list(itertools.combinations(range(4), 3))
         for record in found.values.values():
             assert tuple(record["scores"]) == METHODS
@@ -109,58 +123,57 @@ class TestSimplices:
             moved.append(symmetry.permute(states[source], permutation, here.permutations))
         expected = connectivity.simplex(here.model, moved, here.splits, resolution=3)
         for split, surface in expected.items():
-            stored = found.simplex((1, 2, 3), method, split)
+            stored = simplex(found, (1, 2, 3), method, split)
             np.testing.assert_allclose(stored.loss, surface.loss, rtol=1e-8)
             np.testing.assert_allclose(stored.error, surface.error, rtol=1e-8)
 
     def test_every_method_leaves_the_corners(self, found):
         for members, split, quantity in itertools.product(found.values, ("train", "test"), ("loss", "error")):
-            corners = [found.simplex(members, each, split).corners(quantity).tolist() for each in METHODS]
+            corners = [simplex(found, members, each, split).corners(quantity).tolist() for each in METHODS]
             assert all(each == corners[0] for each in corners)
-        assert found.corners("test", "error").shape == (12,)
+        assert experiments.simplices.corners(found, "test", "error").shape == (12,)
 
     def test_the_control_keeps_the_line_to_the_first_network_it_was_matched_to(self, found):
         # The second network is matched as ever, the third to a copy that is numbered differently.
         for members in found.values:
-            apart, activations = (found.simplex(members, each, "train") for each in ("apart", "activations"))
+            apart, activations = (simplex(found, members, each, "train") for each in ("apart", "activations"))
             assert apart.edge(0, 1).loss.tolist() == activations.edge(0, 1).loss.tolist()
             assert apart.edge(0, 2).loss.tolist() != activations.edge(0, 2).loss.tolist()
 
     def test_lines_are_those_of_the_pairs(self, store, found):
         options = {**SAMPLE, "points": 4, "reset_examples": 1024}
-        pairs = experiments.measure(store, RUNS, **options)
+        pairs = experiments.measure(store, experiments.pair.PairSpec.of_pairs(RUNS, **options))
         for method in ("none", "weights", "activations"):
-            edge = found.simplex((0, 2, 3), method, "test").edge(0, 1)
-            np.testing.assert_allclose(edge.loss, pairs.values[0, 2][method]["test"]["loss"], rtol=1e-8)
+            edge = simplex(found, (0, 2, 3), method, "test").edge(0, 1)
+            np.testing.assert_allclose(edge.loss, pairs.values[0, 2]["curves"][method]["test"]["loss"], rtol=1e-8)
 
     def test_parts_of_the_boundary_are_no_higher_than_the_whole(self, found):
         for method, quantity in itertools.product((*METHODS, "best"), ("loss", "error")):
             whole, direct, indirect = (
-                found.of_sets(method, "test", quantity, part=part) for part in ("simplex", "direct", "indirect")
+                barriers(found, method, "test", quantity, part=part) for part in ("simplex", "direct", "indirect")
             )
             assert (np.maximum(direct, indirect) <= whole + 1e-12).all()
-            edges = [found.simplex(each, "none", "test").edge(1, 2).barrier(quantity) for each in found.values]
+            edges = [simplex(found, each, "none", "test").edge(1, 2).barrier(quantity) for each in found.values]
             if method == "none":
                 assert indirect.tolist() == edges
 
     def test_cycle_errors_are_those_of_pairwise_matching(self, found, here, states):
         pairwise = {(i, j): matched(here, states, "weights", i, j) for i, j in itertools.combinations((0, 1, 3), 2)}
         expected = matching.cycle_error(here.permutations, pairwise)
-        assert found.cycle_errors("weights")[1] == pytest.approx(expected, abs=1e-8)
+        assert found.of("cycle_error", "weights")[1] == pytest.approx(expected, abs=1e-8)
 
     def test_all_networks_at_once_are_one_set(self, store):
-        found = experiments.measure_simplices(store, RUNS, 4, resolution=2, **SAMPLE)
+        found = measured(store, RUNS, 4, resolution=2, **SAMPLE)
         assert list(found.values) == [(0, 1, 2, 3)]
-        assert found.barriers("cycle", "test", "loss").shape == (4, 4, 4, 4)
-        assert found.median("merge", "test", "loss") == found.of_sets("merge", "test", "loss")[0]
+        assert found.symmetric(barriers(found, "cycle", "test", "loss")).shape == (4, 4, 4, 4)
 
     def test_diverged_networks_are_listed_and_their_triples_left_out(self, store):
-        bad = experiments.RunSpec(RUNS[0].model, DATA, DIVERGING, 1, 1)
-        found = experiments.measure_simplices(store, [RUNS[0], bad, *RUNS[2:]], methods=METHODS, resolution=3, **SAMPLE)
+        bad = experiments.runs.RunSpec(RUNS[0].model, DATA, DIVERGING, 1, 1)
+        found = measured(store, [RUNS[0], bad, *RUNS[2:]], methods=METHODS, resolution=3, **SAMPLE)
         assert (list(found.values), found.diverged) == ([(0, 2, 3)], (1,))
-        assert np.isnan(found.barriers("none", "test", "loss")).sum() == 4**3 - 6
+        assert np.isnan(found.symmetric(barriers(found, "none", "test", "loss"))).sum() == 4**3 - 6
         with pytest.raises(Diverged):
-            experiments.measure_simplices(store, [bad, *RUNS[:2]], resolution=3, **SAMPLE)
+            measured(store, [bad, *RUNS[:2]], resolution=3, **SAMPLE)
 
 
 class TestChains:
@@ -172,30 +185,40 @@ class TestChains:
         ways.append(symmetry.compose(ways[1], third, groups))
         for number, (way, state) in enumerate(zip(ways, states[1:], strict=True)):
             line = here.line(states[0], symmetry.permute(state, way, groups), 3)["test"]
-            stored = chained.barriers(method, "chain", "test", "loss")[0, number]
+            stored = chained.of("barriers", method, "chain", "test loss")[0, number]
             assert stored == pytest.approx(line.barrier("loss"), abs=1e-8)
 
-    def test_cycles_come_back_to_the_first_network(self, chained, here, states):
-        groups = here.permutations
-        away, home = matched(here, states, "weights", 0, 1), matched(here, states, "weights", 1, 0)
-        around = symmetry.compose(away, home, groups)
-        line = here.line(states[0], symmetry.permute(states[0], around, groups), 3)["train"]
-        assert chained.barriers("weights", "cycle", "train", "loss")[0, 1] == pytest.approx(line.barrier(), abs=1e-8)
-        assert chained.fixed_points("weights")[0, 1] == pytest.approx(symmetry.fixed_points(around), abs=1e-8)
+    @pytest.mark.parametrize("method", ["weights", "activations"])
+    def test_cycles_come_back_to_the_first_network(self, chained, here, states, method):
+        groups, there, turned = here.permutations, symmetry.identity(here.permutations), []
+        for length in range(2, 5):
+            there = symmetry.compose(there, matched(here, states, method, length - 2, length - 1), groups)
+            back = matched(here, states, method, length - 1, 0)
+            around = symmetry.compose(there, back, groups)
+            stored = chained.of("barriers", method, "cycle", "train loss")[0, length - 1]
+            assert stored == pytest.approx(self.height(here, states[0], around), abs=1e-8)
+            kept = chained.of("fixed_points", method)[0, length - 1]
+            assert kept == pytest.approx(symmetry.fixed_points(around), abs=1e-8)
+            turned.append(abs(stored - self.height(here, states[0], symmetry.compose(back, there, groups))))
+        # Some of these cycles differ from what is composed the other way round.
+        assert max(turned) > 1e-3
+
+    def height(self, here, state, permutation):
+        return here.line(state, here.permuted(state, permutation), 3)["train"].barrier()
 
     def test_a_cycle_of_one_permutation_is_the_network_itself(self, chained):
         for method in ("weights", "activations"):
-            assert chained.barriers(method, "chain", "test", "error").shape == (4, 3)
-            assert chained.barriers(method, "cycle", "test", "error").shape == (4, 4)
-            assert chained.barriers(method, "cycle", "train", "loss")[:, 0].tolist() == [0.0] * 4
-            assert chained.fixed_points(method)[:, 0].tolist() == [1.0] * 4
+            assert chained.of("barriers", method, "chain", "test error").shape == (4, 3)
+            assert chained.of("barriers", method, "cycle", "test error").shape == (4, 4)
+            assert chained.of("barriers", method, "cycle", "train loss")[:, 0].tolist() == [0.0] * 4
+            assert chained.of("fixed_points", method)[:, 0].tolist() == [1.0] * 4
 
     def test_diverged_networks_are_listed_and_their_chains_left_out(self, store):
-        bad = experiments.RunSpec(RUNS[0].model, DATA, DIVERGING, 1, 1)
-        found = experiments.measure_chains(store, [RUNS[0], bad, *RUNS[2:]], 3, points=3, **SAMPLE)
+        bad = experiments.runs.RunSpec(RUNS[0].model, DATA, DIVERGING, 1, 1)
+        found = chained_through(store, [RUNS[0], bad, *RUNS[2:]], 3, points=3, **SAMPLE)
         assert (list(found.values), found.diverged) == ([(2, 3, 0)], (1,))
         with pytest.raises(Diverged):
-            experiments.measure_chains(store, [bad, *RUNS[:2]], 3, points=3, **SAMPLE)
+            chained_through(store, [bad, *RUNS[:2]], 3, points=3, **SAMPLE)
 
 
 def scores(height):
@@ -238,38 +261,39 @@ class TestStatistics:
                 zip(itertools.combinations(range(4), 3), self.HEIGHTS, strict=True)
             )
         }
-        return Simplices(4, 3, 2, values, ())
+        return Found(4, values)
 
     def test_best_is_chosen_by_train_loss(self):
         found = self.simplices()
-        assert found.of_sets("best", "test", "error").tolist() == [0.125, 0.125, 0.03125, 0.25]
-        assert found.of_sets("best", "test", "error", part="direct").tolist() == [0.0625, 0.0625, 0.015625, 0.125]
-        assert found.of_sets("weights", "test", "error", part="indirect").tolist() == [0.25, 0.125, 0.0625, 0.5]
+        assert barriers(found, "best", "test", "error").tolist() == [0.125, 0.125, 0.03125, 0.25]
+        assert barriers(found, "best", "test", "error", part="direct").tolist() == [0.0625, 0.0625, 0.015625, 0.125]
+        assert barriers(found, "weights", "test", "error", part="indirect").tolist() == [0.25, 0.125, 0.0625, 0.5]
 
     def test_arrays_are_symmetric_with_gaps(self):
-        array = self.simplices().barriers("none", "test", "error")
+        found = self.simplices()
+        array = found.symmetric(barriers(found, "none", "test", "error"))
         for members, height in zip(itertools.combinations(range(4), 3), self.HEIGHTS, strict=True):
             assert {array[places] for places in itertools.permutations(members)} == {height}
         assert np.isnan(array).sum() == 4**3 - 4 * 6
 
     def test_typical_is_the_median_or_next_below(self):
         found = self.simplices()
-        assert found.median("none", "test", "error") == 0.375
-        assert found.typical("none", "test", "error") == (0, 1, 3)
-        assert found.typical("activations", "test", "error") == (0, 1, 3)
+        assert np.median(barriers(found, "none", "test", "error")) == 0.375
+        assert typical(found, "none", "test", "error") == (0, 1, 3)
+        assert typical(found, "activations", "test", "error") == (0, 1, 3)
 
     @pytest.mark.parametrize(("bound", "count"), [(0.0, 0), (0.03125, 1), (0.125, 3), (0.25, 4)])
     def test_connected_counts_triples_at_or_below_the_bound(self, bound, count):
-        assert self.simplices().count_connected(bound, "best", "test", "error") == f"{count} of 4"
+        assert count_connected(self.simplices(), bound, "best", "test", "error") == f"{count} of 4"
 
     def test_evidence_tells_the_fall_from_the_height(self):
-        evidence = experiments.simplices_evidence({64: self.simplices(0.25), 8: self.simplices()}, 0.03125, seed=0)
+        evidence = experiments.simplices.evidence({64: self.simplices(0.25), 8: self.simplices()}, 0.03125, seed=0)
         assert {name: each.value for name, each in evidence.items()} == {
             "raw": 0.375, "smallest": 0.03125, "slope": 0.25, "connected": 0.75
         }  # fmt: skip
         assert evidence["slope"].triple == (0.25, 0.25, 0.25)
         assert {each.count for each in evidence.values()} == {"4 triples of 4 networks"}
-        control = experiments.simplices_evidence(
+        control = experiments.simplices.evidence(
             {64: self.simplices(0.25), 8: self.simplices()}, 0.03125, method="none", seed=0
         )
         assert (control["smallest"].value, control["slope"].value) == (0.375, 1.0)
@@ -277,7 +301,7 @@ class TestStatistics:
     def test_without_a_barrier_nothing_falls_and_any_barrier_has_risen(self):
         none, some = self.simplices(0.0), self.simplices()
         slopes = [
-            experiments.simplices_evidence({8: narrow, 64: wide}, 0.1, seed=0)["slope"].value
+            experiments.simplices.evidence({8: narrow, 64: wide}, 0.1, seed=0)["slope"].value
             for narrow, wide in ((none, none), (none, some), (some, none))
         ]
         assert slopes == pytest.approx([1.0, 125.0, 0.008])

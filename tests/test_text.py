@@ -16,7 +16,8 @@ from torch.nn import functional as F
 
 from lmc_lib import data, experiments, models, rng, symmetry, text, training
 from lmc_lib.data import DataSpec
-from lmc_lib.experiments import RunSpec, runs
+from lmc_lib.experiments.networks import runs
+from lmc_lib.experiments.networks.runs import RunSpec
 from lmc_lib.models import ModelSpec
 from lmc_lib.store import Store, fingerprint
 from lmc_lib.text import minilm, snippets
@@ -314,11 +315,11 @@ class TestStart:
         scratch = dataclasses.replace(spec, pretrained=None)
         assert spec.needs == scratch.needs == ()
         assert fingerprint(spec) != fingerprint(scratch)
-        start, other = (experiments.obtain_run(store, each).at(0) for each in (spec, scratch))
+        start, other = (experiments.runs.obtain_run(store, each).at(0) for each in (spec, scratch))
         layers = bert[0].layers()
         assert all(torch.equal(start[name], layers[name]) for name in layers)
         assert all(torch.equal(start[name], other[name]) for name in start.keys() - layers.keys())
-        trained = experiments.obtain_run(store, spec).final
+        trained = experiments.runs.obtain_run(store, spec).final
         model = runs.architecture(spec)
         plain = training.train(model, start, runs.dataset(SNIPPETS).train, CONFIG, seed=6).final
         assert all(torch.equal(trained[name], plain[name]) for name in plain)
@@ -333,7 +334,9 @@ class TestStart:
     )
     def test_other_networks_cannot_begin_with_them(self, small, tmp_path, model, message):
         with pytest.raises(ValueError, match=message):
-            experiments.obtain_run(Store(tmp_path / "store"), RunSpec(model, SNIPPETS, CONFIG, pretrained="minilm"))
+            experiments.runs.obtain_run(
+                Store(tmp_path / "store"), RunSpec(model, SNIPPETS, CONFIG, pretrained="minilm")
+            )
 
     def test_impossible_ones_are_refused(self):
         with pytest.raises(ValueError, match="those of 'minilm', not 'bert'"):

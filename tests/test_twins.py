@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from lmc_lib import connectivity, experiments, state, symmetry
+from lmc_lib import connectivity, experiments, state, sweeps, symmetry
 from lmc_lib.data import DataSpec
-from lmc_lib.experiments import Cell, ChildSpec, RunSpec
+from lmc_lib.experiments.loaded import dataset
+from lmc_lib.experiments.networks.children import ChildSpec, spawn_point
+from lmc_lib.experiments.networks.runs import RunSpec
 from lmc_lib.experiments.setting import setting
-from lmc_lib.experiments.spawn import spawn_point
+from lmc_lib.experiments.stability.twins import Cell
 from lmc_lib.models import ModelSpec
 from lmc_lib.perturbation import Perturbation
 from lmc_lib.store import Store
@@ -35,7 +37,7 @@ def parent(seed=0, **options):
 @pytest.fixture(scope="module", autouse=True)
 def digits():
     """Loaded before any test: the import of scikit-learn draws from Python's global random stream."""
-    return experiments.runs.dataset(DATA)
+    return dataset(DATA)
 
 
 @pytest.fixture(scope="module")
@@ -45,20 +47,20 @@ def store(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def grid():
-    return experiments.twin_grid([parent(0), parent(1)], CELLS, children=2, save_at=(0, 2, 6), **OPTIONS)
+    return experiments.twins.grid([parent(0), parent(1)], CELLS, children=2, save_at=(0, 2, 6), **OPTIONS)
 
 
 @pytest.fixture(scope="module")
 def found(store, grid):
-    return experiments.measure_twins(store, grid)
+    return experiments.twins.measure(store, grid)
 
 
 @pytest.mark.parametrize("options", [{}, {"optimiser": "adamw", "lr": 0.01}, {"precision": "float32"}])
 @pytest.mark.parametrize("step", STEPS)
 def test_a_child_that_was_not_moved_is_its_parent_to_the_bit(store, options, step):
     spec = ChildSpec(parent(**options), step, Perturbation(0.0), save_at=(6,))
-    child, perturbation = experiments.obtain_child(store, spec)
-    trunk = experiments.obtain_run(store, spec.parent)
+    child, perturbation = experiments.children.obtain_child(store, spec)
+    trunk = experiments.runs.obtain_run(store, spec.parent)
     assert state.fingerprint(child.final) == state.fingerprint(trunk.final)
     assert state.fingerprint(child.at(6)) == state.fingerprint(trunk.at(6))
     assert perturbation == {"intended": 0, "norm": 0, "changed": 0, "moved": 6 * 64 + 36 + 60}
@@ -69,29 +71,29 @@ def test_measuring_does_not_part_twins(store, found):
     assert found.distance(Cell(0)).max() == 0
     fresh = Store(store.root.with_name("fresh"))
     spec = ChildSpec(parent(), 0, Perturbation(0.0))
-    experiments.obtain(fresh, experiments.TwinSpec(spec, **OPTIONS))
-    again = experiments.obtain_child(fresh, spec)[0].final
-    assert state.fingerprint(again) == state.fingerprint(experiments.obtain_run(store, parent()).final)
+    sweeps.obtain(fresh, experiments.twins.TwinSpec(spec, **OPTIONS))
+    again = experiments.children.obtain_child(fresh, spec)[0].final
+    assert state.fingerprint(again) == state.fingerprint(experiments.runs.obtain_run(store, parent()).final)
 
 
 def test_twins_start_as_far_apart_as_the_perturbation_says(store, found):
     steps, distances = found.along(Cell(0, NOISE))
     assert steps.tolist() == [0, 2, 6, 9]
-    assert distances[..., 0] == pytest.approx(found.realised(Cell(0, NOISE)), rel=1e-8)
+    assert distances[..., 0] == pytest.approx(found.of(Cell(0, NOISE), "perturbation", "norm"), rel=1e-8)
     expected = 0.05 * math.sqrt(2 * 6 + 2 * 6 + 2 * 10)  # sixty-four inputs, or six: fan-in times units cancels
     assert distances[..., 0] == pytest.approx(expected, rel=1e-6)
     assert found.distance(Cell(0, NOISE)) == pytest.approx(distances[..., -1])
 
 
 def test_children_of_one_parent_differ_and_children_start_where_they_should(store):
-    trunk = experiments.obtain_run(store, parent())
+    trunk = experiments.runs.obtain_run(store, parent())
     starts = [spawn_point(ChildSpec(parent(), 4, NOISE, seed=seed), trunk).state for seed in (0, 1)]
     assert state.distance(*starts) > 0.1
     assert state.distance(starts[0], trunk.at(4)) == pytest.approx(state.distance(starts[1], trunk.at(4)), rel=1e-6)
 
 
 def test_the_batch_direction_is_a_gradient_at_the_parting_point(store):
-    trunk = experiments.obtain_run(store, parent())
+    trunk = experiments.runs.obtain_run(store, parent())
     moved = spawn_point(ChildSpec(parent(), 4, Perturbation(1e-4, "batch")), trunk).state
     here = setting(parent(), train_examples=None, test_examples=8, matching_examples=8, reset_examples=8)
     before, after = (
@@ -105,14 +107,17 @@ def test_the_batch_direction_is_a_gradient_at_the_parting_point(store):
 
 def test_a_fresh_order_parts_twins_that_were_not_moved(store):
     specs = [ChildSpec(parent(), 4, Perturbation(0.0), order_seed=seed) for seed in (None, 0, 77)]
-    ends = [state.fingerprint(experiments.obtain_child(store, spec)[0].final) for spec in specs]
+    ends = [state.fingerprint(experiments.children.obtain_child(store, spec)[0].final) for spec in specs]
     assert ends[0] == ends[1] != ends[2]
 
 
 def test_numbers_are_those_computed_by_hand(store, found, grid):
     cell = Cell(4, NOISE)
     spec = grid[cell][1][0]
-    a, b = experiments.obtain_run(store, spec.child.parent).final, experiments.obtain_child(store, spec.child)[0].final
+    a, b = (
+        experiments.runs.obtain_run(store, spec.child.parent).final,
+        experiments.children.obtain_child(store, spec.child)[0].final,
+    )
     here = setting(parent(), train_examples=60, test_examples=50, matching_examples=32, reset_examples=512)
     line = connectivity.curves(here.model, a, b, here.splits, points=5)
     for split in ("train", "test"):
@@ -120,16 +125,16 @@ def test_numbers_are_those_computed_by_hand(store, found, grid):
     code = line["test"].barrier("loss", convention="at_maximum")
     assert found.barriers(cell, "test", "loss", alignment="code")[1, 0] == pytest.approx(code, abs=1e-8)
     middle = connectivity.evaluate(here.model, state.interpolate(a, b, 0.5), here.splits["test"])
-    assert found.score(cell, "merged", "test", "loss")[1, 0] == pytest.approx(middle.loss, abs=1e-8)
+    assert found.of(cell, "scores", "merged", "test loss")[1, 0] == pytest.approx(middle.loss, abs=1e-8)
     logits = [state.apply(here.model.eval(), each, here.inputs("test")) for each in (a, b)]
     labels = here.splits["test"].labels
     both = (logits[0] + logits[1]) / 2
     loss = float(torch.nn.functional.cross_entropy(both, labels))
-    assert found.score(cell, "ensemble", "test", "loss")[1, 0] == pytest.approx(loss, abs=1e-8)
-    assert found.score(cell, "ensemble", "test", "error")[1, 0] == float((both.argmax(1) != labels).double().mean())
+    assert found.of(cell, "scores", "ensemble", "test loss")[1, 0] == pytest.approx(loss, abs=1e-8)
+    assert found.of(cell, "scores", "ensemble", "test error")[1, 0] == float((both.argmax(1) != labels).double().mean())
     other = float((logits[0].argmax(1) != logits[1].argmax(1)).double().mean())
     assert found.disagreement(cell)[1, 0] == pytest.approx(other, abs=1e-8)
-    assert found.score(cell, "child", "test", "loss")[1, 0] == pytest.approx(
+    assert found.of(cell, "scores", "child", "test loss")[1, 0] == pytest.approx(
         connectivity.evaluate(here.model, b, here.splits["test"]).loss, abs=1e-8
     )
 
@@ -137,8 +142,8 @@ def test_numbers_are_those_computed_by_hand(store, found, grid):
 def test_twins_can_be_compared_as_they_are(store, found):
     """Without matching, all that needs none is the same, and nothing else is there."""
     cell = Cell(4, NOISE)
-    bare = experiments.twin_grid([parent(0)], [cell], save_at=(0, 2, 6), matched=False, **OPTIONS)
-    values = experiments.measure_twins(store, bare).values[cell][0][0]
+    bare = experiments.twins.grid([parent(0)], [cell], save_at=(0, 2, 6), matched=False, **OPTIONS)
+    values = experiments.twins.measure(store, bare).values[cell][0][0]
     whole = found.values[cell][0][0]
     assert values["barriers"] == {name: whole["barriers"][name] for name in ("none", "code")}
     assert values["fixed_points"].keys() == {"chance"}
@@ -149,11 +154,11 @@ def test_twins_can_be_compared_as_they_are(store, found):
 def test_running_statistics_are_no_weights(store):
     """Twins with batch normalisation are as far apart as their weights are."""
     run = dataclasses.replace(parent(), model=ModelSpec("mlp", 6, 2, "batch"))
-    ((spec,),) = experiments.twin_grid([run], [Cell(0, NOISE)], save_at=(0, 2, 6), matched=False, **OPTIONS)[
+    ((spec,),) = experiments.twins.grid([run], [Cell(0, NOISE)], save_at=(0, 2, 6), matched=False, **OPTIONS)[
         Cell(0, NOISE)
     ]
-    values = experiments.measure_twins(store, {Cell(0): [[spec]]}).values[Cell(0)][0][0]["distance"]
-    ends = experiments.obtain_run(store, run).final, experiments.obtain_child(store, spec.child)[0].final
+    values = experiments.twins.measure(store, {Cell(0): [[spec]]}).values[Cell(0)][0][0]["distance"]
+    ends = experiments.runs.obtain_run(store, run).final, experiments.children.obtain_child(store, spec.child)[0].final
     names = {name for name, _ in experiments.runs.architecture(run).named_parameters()}
     assert values["layers"].keys() == names < ends[0].keys()
     squares = [float((ends[0][name] - ends[1][name]).square().sum()) for name in names]
@@ -170,37 +175,39 @@ def test_equal_twins_agree_in_everything(found):
     cell = Cell(4)
     for split in ("train", "test"):
         assert not found.barriers(cell, split, "loss").any()
-        assert np.array_equal(found.score(cell, "ensemble", split, "loss"), found.score(cell, "parent", split, "loss"))
+        assert np.array_equal(
+            found.of(cell, "scores", "ensemble", f"{split} loss"), found.of(cell, "scores", "parent", f"{split} loss")
+        )
     assert not found.angle(cell).any()
     assert not found.disagreement(cell).any()
-    assert (found.fixed_points(cell, "weights") == 1).all()
-    assert found.fixed_points(cell, "chance") == pytest.approx(1 / 6)
+    assert (found.of(cell, "fixed_points", "weights") == 1).all()
+    assert found.of(cell, "fixed_points", "chance") == pytest.approx(1 / 6)
 
 
 def test_a_dead_layer_has_no_angle_and_says_so(store):
     """Units that are off for all examples give a representation without direction; the other measures stay."""
     run = dataclasses.replace(parent(lr=0.0), spawn_at=(4,))
-    trunk = experiments.obtain_run(store, run)
+    trunk = experiments.runs.obtain_run(store, run)
     dead = {name: -abs(value) if name == "3.weight" else value for name, value in trunk.final.items()}
     here = setting(run, train_examples=60, test_examples=50, matching_examples=32, reset_examples=512)
     angles = twins_module._angles(here, trunk.final, dead, 20)
     assert angles[0] == 0
     assert angles[1] is None
     values = {Cell(4): [[{"angles": angles}]]}
-    assert np.isnan(experiments.Twins(values).angle(Cell(4)))
+    assert np.isnan(experiments.twins.Twins(values).angle(Cell(4)))
 
 
 def test_a_child_that_diverges_is_recorded_and_counted(store):
     wild = [Cell(4, Perturbation(size)) for size in (1e60, 1e120)]
-    found = experiments.measure_twins(
-        store, experiments.twin_grid([parent(0), parent(1)], [*wild, Cell(4, NOISE)], **OPTIONS)
+    found = experiments.twins.measure(
+        store, experiments.twins.grid([parent(0), parent(1)], [*wild, Cell(4, NOISE)], **OPTIONS)
     )
     for cell in wild:
         assert found.diverged(cell) == 2
         assert np.isnan(found.barriers(cell)).all()
     assert found.diverged(Cell(4, NOISE)) == 0
     with pytest.raises(Diverged):
-        experiments.obtain_child(store, ChildSpec(parent(), 4, Perturbation(1e120)))
+        experiments.children.obtain_child(store, ChildSpec(parent(), 4, Perturbation(1e120)))
 
 
 def test_no_part_of_a_training_is_done_twice(store, grid, monkeypatch):
@@ -211,7 +218,7 @@ def test_no_part_of_a_training_is_done_twice(store, grid, monkeypatch):
     original = loop.learning_rate
     monkeypatch.setattr(loop, "learning_rate", lambda config, step: done.append(step) or original(config, step))
     fresh = Store(store.root.with_name("count"))
-    experiments.measure_twins(fresh, {cell: grid[cell] for cell in (Cell(0, NOISE), Cell(4, NOISE))})
+    experiments.twins.measure(fresh, {cell: grid[cell] for cell in (Cell(0, NOISE), Cell(4, NOISE))})
     assert len(done) == 2 * (9 + 2 * 9 + 2 * 5)
 
 
@@ -223,16 +230,16 @@ def test_wrong_specs_are_refused(store):
     with pytest.raises(ValueError, match="cannot keep a checkpoint at step 10: the training runs from 0 to 9"):
         dataclasses.replace(parent(), spawn_at=(10,)).compute(store)
     with pytest.raises(ValueError, match="points is odd"):
-        experiments.TwinSpec(ChildSpec(parent(), 4, NOISE), points=4)
+        experiments.twins.TwinSpec(ChildSpec(parent(), 4, NOISE), points=4)
 
 
 def test_networks_with_batch_statistics_are_compared_after_reset(store):
     run = RunSpec(ModelSpec("mlp", 6, 2, "batch"), DATA, TRAIN, 0, 0, spawn_at=(4,))
-    spec = experiments.TwinSpec(ChildSpec(run, 4, NOISE), **OPTIONS | {"reset_examples": 64})
-    values = experiments.obtain(store, spec).values
+    spec = experiments.twins.TwinSpec(ChildSpec(run, 4, NOISE), **OPTIONS | {"reset_examples": 64})
+    values = sweeps.obtain(store, spec).values
     assert values["scores"]["parent"]["test loss"] > 0
     here = setting(run, train_examples=60, test_examples=50, matching_examples=32, reset_examples=64)
-    trunk = experiments.obtain_run(store, run).final
+    trunk = experiments.runs.obtain_run(store, run).final
     logits = connectivity.predict(here.model, trunk, here.splits["test"].inputs, reset_inputs=here.reset_inputs)
     loss = float(torch.nn.functional.cross_entropy(logits, here.splits["test"].labels))
     assert values["scores"]["parent"]["test loss"] == pytest.approx(loss, rel=1e-6)

@@ -9,29 +9,16 @@ from sklearn.metrics import average_precision_score
 
 from lmc_lib import difficulty, models, rng, training
 from lmc_lib.data import DataSpec, load
-from lmc_lib.experiments import (
-    PLANS,
-    RECALLS,
-    HeldOutSpec,
-    Kept,
-    KeptSpec,
-    LabelErrors,
-    LabelErrorsSpec,
-    RunSpec,
-    kept_specs,
-    label_evidence,
-    labels,
-    measure_kept,
-    measure_label_errors,
-    obtain,
-    over_networks,
-    pruning_evidence,
-    read_scores,
-    score_specs,
-)
-from lmc_lib.experiments.runs import train_run
+from lmc_lib.experiments.difficulty import data_pruning, label_errors
+from lmc_lib.experiments.difficulty.data_pruning import PLANS, Kept, KeptSpec
+from lmc_lib.experiments.difficulty.label_errors import RECALLS, HeldOutSpec, LabelErrors, LabelErrorsSpec
+from lmc_lib.experiments.difficulty.scores import read as read_scores
+from lmc_lib.experiments.difficulty.scores import specs as score_specs
+from lmc_lib.experiments.evidence import over_networks
+from lmc_lib.experiments.networks.runs import RunSpec, train_run
 from lmc_lib.models import ModelSpec
 from lmc_lib.store import Store
+from lmc_lib.sweeps import obtain
 from lmc_lib.training import Diverged, TrainConfig
 
 MODEL = ModelSpec("mlp", 16, 1)
@@ -106,7 +93,7 @@ class TestKept:
         assert first["accuracy"] != second["accuracy"]
 
     def test_plans_are_listed_at_every_share(self, store):
-        cells = kept_specs(runs(), scored(CLEAN), shares=[0.75], score="mean loss")
+        cells = data_pruning.specs(runs(), scored(CLEAN), shares=[0.75], score="mean loss")
         assert cells.keys() == {("random", 1.0), *((plan, share) for plan in PLANS for share in (0.5, 0.75))} - {
             ("hard by shuffled scores", 0.75)
         }
@@ -116,7 +103,7 @@ class TestKept:
         assert {spec.policy for (plan, _), spec in cells.items() if "random" in plan} == {"random"}
         assert [cells[f"{policy} of each class", 0.5].balanced for policy in difficulty.POLICIES] == [True] * 3
         some = {cell: cells[cell] for cell in [("random", 1.0), ("hard", 0.5)]}
-        found = measure_kept(store, some)
+        found = data_pruning.measure(store, some)
         assert found.accuracy("hard", 1.0).tolist() == found.accuracy("easy", 1.0).tolist()
         assert found.counts("hard", 0.5).sum() == 40
         by_class = obtain(store, some["hard", 0.5]).values["accuracy by class"]
@@ -152,9 +139,9 @@ def wrong():
 
 class TestLabels:
     def test_each_score_of_each_network_is_ranked(self, store, wrong):
-        found, scores = measure_label_errors(store, LabelErrorsSpec(scored(NOISY))), read_scores(store, scored(NOISY))
-        assert found.share == 0.2
-        assert list(found.values) == list(scores.names)
+        found, scores = LabelErrors.read(store, LabelErrorsSpec(scored(NOISY))), read_scores(store, scored(NOISY))
+        assert found.values["share"] == 0.2
+        assert list(found.values["scores"]) == list(scores.names)
         for name in scores.names:
             stack = scores.stack("train", name)
             expected = [average_precision_score(wrong, row) for row in stack]
@@ -164,29 +151,29 @@ class TestLabels:
             )
             pairs = [np.float32((stack[first] + stack[second]) / 2) for first, second in ((1, 2), (0, 2), (0, 1))]
             without = [average_precision_score(wrong, each) for each in pairs]
-            assert found.values[name]["without"] == pytest.approx(without, abs=1e-8)
-            assert found.precisions(name).shape == (3, len(RECALLS))
-            assert found.precisions(name)[:, -1].min() >= 0.2 - 1e-9
+            assert found.of("scores", name, "without") == pytest.approx(without, abs=1e-8)
+            assert found.of("scores", name, "precisions").shape == (3, len(RECALLS))
+            assert found.of("scores", name, "precisions")[:, -1].min() >= 0.2 - 1e-9
         assert found.average_precision("mean loss").min() > 0.5
 
     def test_equal_means_of_counts_are_ties_whatever_the_order_of_networks(self):
         # In tenths, as shares of ten checkpoints are: 0.1 + 0.2 + 0.3 and 0.3 + 0.2 + 0.1 differ in their last bit.
         stack = np.array([[0.1, 0.3], [0.2, 0.2], [0.3, 0.1]])
         assert stack.mean(0)[0] != stack.mean(0)[1]
-        ranked = labels._ranked({"accuracy": stack}, np.array([True, False]))["scores"]["accuracy"]
+        ranked = label_errors._ranked({"accuracy": stack}, np.array([True, False]))["scores"]["accuracy"]
         assert ranked["mean"] == 0.5
 
-    def test_by_heart_is_how_often_the_wrong_label_is_answered(self, store, wrong):
-        found = measure_label_errors(store, LabelErrorsSpec(scored(NOISY)))
+    def test_memorised_is_how_often_the_wrong_label_is_answered(self, store, wrong):
+        found = LabelErrors.read(store, LabelErrorsSpec(scored(NOISY)))
         answers = read_scores(store, scored(NOISY)).predictions["train"]
         given = load(NOISY).train.labels.numpy()
-        assert found.by_heart == pytest.approx([(row == given)[wrong].mean() for row in answers], abs=1e-8)
+        assert found.memorised == pytest.approx([(row == given)[wrong].mean() for row in answers], abs=1e-8)
 
     def test_shuffled_scores_find_no_more_than_chance(self, store):
-        found = measure_label_errors(store, LabelErrorsSpec(scored(NOISY), shuffled=True))
+        found = LabelErrors.read(store, LabelErrorsSpec(scored(NOISY), shuffled=True))
         # Of 80 examples 16 are wrong: a random order has 0.25 with a deviation of 0.06, the mean of three less.
         assert found.average_precision("mean loss").mean() < 0.4
-        again = measure_label_errors(store, LabelErrorsSpec(scored(NOISY), shuffled=True, seed=1))
+        again = LabelErrors.read(store, LabelErrorsSpec(scored(NOISY), shuffled=True, seed=1))
         assert found.average_precision("mean loss").tolist() != again.average_precision("mean loss").tolist()
 
     def test_held_out_examples_are_ranked_as_cleanlab_ranks_them(self, store, wrong, monkeypatch):
@@ -202,9 +189,9 @@ class TestLabels:
             seen.append(len(held))
             return logits
 
-        kept_predict = labels.predict_after
-        monkeypatch.setattr(labels, "predict_after", predict_after)
-        found = measure_label_errors(store, HeldOutSpec(runs(NOISY), folds=3))
+        kept_predict = label_errors.predict_after
+        monkeypatch.setattr(label_errors, "predict_after", predict_after)
+        found = LabelErrors.read(store, HeldOutSpec(runs(NOISY), folds=3))
         assert sorted(seen) == [26, 26, 26] + [27] * 6
         for place, table in enumerate(probabilities.values()):
             y = given.labels.numpy()
@@ -217,12 +204,12 @@ class TestLabels:
 
     def test_a_divergence_is_told(self, store):
         with pytest.raises(Diverged):
-            measure_label_errors(store, HeldOutSpec(runs(NOISY, config=WILD), folds=2))
+            LabelErrors.read(store, HeldOutSpec(runs(NOISY, config=WILD), folds=2))
 
 
 def test_a_network_that_diverges_has_no_accuracy_and_the_others_have(store):
     """A rate that is too high for every network, and then an array with one that has none."""
-    lost = measure_kept(store, {("random", 1.0): KeptSpec(runs(config=WILD))})
+    lost = data_pruning.measure(store, {("random", 1.0): KeptSpec(runs(config=WILD))})
     assert np.isnan(lost.accuracy("random", 1.0)).all()
     assert lost.diverged == len(runs())
     found = over_networks(np.array([0.3, np.nan, 0.5, 0.4, 0.9]))
@@ -242,12 +229,12 @@ class TestEvidence:
     def test_labels_by_hand(self):
         def errors(scale, *names):
             each = {name: {"each": [scale * (1 + place), scale * (1 + place), scale]} for place, name in names}
-            return LabelErrors(0.1, each, np.array([scale, scale, scale]))
+            return LabelErrors({"scores": each, "by heart": [scale, scale, scale]})
 
         names = ["final loss", "mean loss", "final logit_margin", "mean logit_margin", "final confidence"]
         plenty, scarce = errors(0.1, *enumerate(names)), errors(0.01, *enumerate(names))
-        held_out = LabelErrors(0.1, {"held-out confidence": {"each": [0.5, 0.6, 0.7]}}, np.array([]))
-        found = {name: each.value for name, each in label_evidence(plenty, scarce, held_out).items()}
+        held_out = LabelErrors({"scores": {"held-out confidence": {"each": [0.5, 0.6, 0.7]}}})
+        found = {name: each.value for name, each in label_errors.evidence(plenty, scarce, held_out).items()}
         assert found == pytest.approx(
             {
                 "mean loss": (0.2 + 0.2 + 0.1) / 3,
@@ -266,7 +253,7 @@ class TestEvidence:
             return Kept({("random", 1.0): {"accuracy": [0.6, 0.6, 0.6]}, **cells})
 
         # In their order: hard, easy, random; the same of each class; hard by shuffled scores.
-        found = {name: each.value for name, each in pruning_evidence(kept(0.01), kept(0.001)).items()}
+        found = {name: each.value for name, each in data_pruning.evidence(kept(0.01), kept(0.001)).items()}
         expected = {
             "hard and random, plenty": -0.02, "hard and easy, plenty": -0.01, "hard and all, plenty": -0.1,
             "hard and random, plenty, by class": -0.02, "hard and easy, plenty, by class": -0.01,

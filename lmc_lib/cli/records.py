@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lmc_lib import experiments
+from lmc_lib import sweeps
 from lmc_lib.cli import tree
 from lmc_lib.cli.refused import Refused
 from lmc_lib.store import DIRTY, Entry, Store, provenance
@@ -34,11 +34,9 @@ def shown(notebook: Path) -> list[Entry]:
         Refused: if it does not say so, or if one is neither in the store nor in the records.
     """
     cells = json.loads(notebook.read_text())["cells"]
-    keys = sorted(key for cell in cells for key in experiments.listed(cell.get("outputs", [])))
+    keys = sorted(key for cell in cells for key in sweeps.listed(cell.get("outputs", [])))
     if not keys:
-        raise Refused(
-            f"{notebook.name} does not say what it shows: its last cell must be experiments.origin(store, wanted)"
-        )
+        raise Refused(f"{notebook.name} does not say what it shows: its last cell must be sweeps.origin(store, wanted)")
     store = replace(Store.from_environment(), shipped=tree.shipped(), compute=False)
     entries = [entry for key in keys if (entry := store.find(key)) is not None]
     if len(entries) < len(keys):

@@ -1,26 +1,25 @@
 """What a measurement needs besides weights: the architecture, its groups and the data, as one value."""
 
-__all__ = ["DIGITS", "Setting", "digits", "or_none", "rounded", "setting"]
+__all__ = ["MATCHERS", "Setting", "setting"]
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 import torch
-from jaxtyping import Float
-from numpy import ndarray
 from torch import Tensor, nn
 
-from lmc_lib import connectivity, matching, norms
+from lmc_lib import connectivity, matching, norms, symmetry
 from lmc_lib.connectivity import Curve, Simplex
 from lmc_lib.data import Split
-from lmc_lib.experiments.runs import RunSpec, architecture, dataset, device, groups
+from lmc_lib.experiments.loaded import dataset, device, groups
+from lmc_lib.experiments.networks.runs import RunSpec, architecture
 from lmc_lib.state import State
 from lmc_lib.symmetry import Permutation, PermutationSpec
 
-# Stored values keep this many digits: enough for any use, few enough that two CPUs agree on them.
-DIGITS = 9
+# The ways to find a permutation that are compared throughout.
+MATCHERS = ("weights", "activations")
 
 
 @dataclass(frozen=True)
@@ -58,6 +57,10 @@ class Setting:
             seen = self.permutations.observe(state, inputs)
         return {tap.node: seen[tap.node].flatten(1) for tap in self.permutations.taps}
 
+    def permuted(self, state: State, permutation: Permutation) -> State:
+        """A network with its units in another order."""
+        return symmetry.permute(state, permutation, self.permutations)
+
     def line(
         self, target: State, source: State, points: int, ends_of: dict[str, Curve] | None = None
     ) -> dict[str, Curve]:
@@ -70,13 +73,9 @@ class Setting:
         self, states: Sequence[State], resolution: int, corners_of: dict[str, Simplex] | None = None
     ) -> dict[str, Simplex]:
         """The simplex that several networks span, on every split."""
+        splits, reset_inputs = self.splits, self.reset_inputs
         return connectivity.simplex(
-            self.model,
-            states,
-            self.splits,
-            resolution=resolution,
-            reset_inputs=self.reset_inputs,
-            corners_of=corners_of,
+            self.model, states, splits, resolution=resolution, reset_inputs=reset_inputs, corners_of=corners_of
         )
 
     def match(
@@ -86,16 +85,24 @@ class Setting:
         source: State | list[State],
         *,
         generator: torch.Generator,
-        restarts: int = 1,
+        inputs: Tensor | None = None,
+        **options: Any,
     ) -> Permutation:
-        """The permutation by ``"weights"``, with the papers' identity start and random order, or ``"activations"``."""
+        """The permutation by ``"weights"``, groups in random order, or by ``"activations"``.
+
+        Args:
+            method: one of ``MATCHERS``.
+            target: the network that stays, or several.
+            source: the network, or several, whose units are permuted.
+            generator: draws orders and starts.
+            inputs: the examples for activations; ``matching_inputs`` if None.
+            **options: of the matching.
+        """
         if method == "weights":
-            return matching.weight_matching(
-                self.permutations, target, source, generator=generator, restarts=restarts, order="random"
-            )
-        return matching.activation_matching(
-            self.permutations, target, source, self.matching_inputs, generator=generator
-        )
+            options = {"order": "random"} | options
+            return matching.weight_matching(self.permutations, target, source, generator=generator, **options)
+        seen = self.matching_inputs if inputs is None else inputs
+        return matching.activation_matching(self.permutations, target, source, seen, generator=generator, **options)
 
 
 def setting(
@@ -118,18 +125,3 @@ def setting(
         inputs[:matching_examples],
         inputs[:reset_examples] if norms.has_statistics(model) else None,
     )
-
-
-def digits(values: Tensor) -> list[float]:
-    """A vector as numbers of the digits that are stored."""
-    return [rounded(value) for value in values.tolist()]
-
-
-def rounded(value: float) -> float:
-    """A number with the digits that are stored."""
-    return float(f"{value:.{DIGITS}g}")
-
-
-def or_none(values: Float[ndarray, " examples"]) -> list[float | None]:
-    """A vector as numbers of the digits that are stored, None for NaN, which JSON does not know."""
-    return [rounded(float(each)) if np.isfinite(each) else None for each in values]

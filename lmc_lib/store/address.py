@@ -12,7 +12,8 @@ def describe(spec: Any) -> dict[str, Any]:
     """Describes a frozen dataclass as JSON-ready data, fields at their default left out.
 
     Leaving out defaults means that a new option, at its default, moves no old result. A class attribute ``VERSION``
-    stands in the description, so that a change of the computation itself can move results on purpose.
+    stands in the description, so that a change of the computation itself can move results on purpose; a class attribute
+    ``kind``, where there is one, stands in it instead of the name of the class, which can change without moving any.
 
     Args:
         spec: a dataclass of numbers, strings, tuples and further dataclasses.
@@ -28,7 +29,7 @@ def describe(spec: Any) -> dict[str, Any]:
         >>> describe(Spec(8)), describe(Spec(8, "batch"))
         ({'type': 'Spec', 'width': 8}, {'type': 'Spec', 'width': 8, 'norm': 'batch'})
     """
-    described: dict[str, Any] = {"type": type(spec).__name__}
+    described: dict[str, Any] = {"type": getattr(type(spec), "kind", type(spec).__name__)}
     if (version := getattr(spec, "VERSION", None)) is not None:
         described["version"] = version
     for field in dataclasses.fields(spec):

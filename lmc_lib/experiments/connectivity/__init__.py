@@ -1,0 +1,1 @@
+"""Between networks: lines, chains and simplices, and what permutations and masks carry from one to another."""

@@ -1,0 +1,43 @@
+"""Lines between two networks: their barriers as they are stored."""
+
+__all__ = ["QUANTITIES", "Lines", "line_barriers"]
+
+from collections.abc import Mapping
+
+from lmc_lib.connectivity import Curve
+from lmc_lib.experiments.setting import Setting
+from lmc_lib.experiments.values import rounded
+from lmc_lib.state import State
+from lmc_lib.symmetry import Permutation
+
+QUANTITIES = [(split, quantity) for split in ("train", "test") for quantity in ("loss", "error")]
+
+
+class Lines:
+    """The lines between two networks under permutations of the second; their ends, equal for all, are evaluated once.
+
+    Attributes:
+        last: the line of each split that was evaluated last; empty before.
+    """
+
+    def __init__(self, here: Setting, target: State, source: State, points: int) -> None:
+        self.here, self.target, self.source, self.points = here, target, source, points
+        self.last: dict[str, Curve] = {}
+
+    def under(self, permutation: Permutation) -> dict[str, Curve]:
+        """The line on every split."""
+        moved = self.here.permuted(self.source, permutation)
+        self.last = self.here.line(self.target, moved, self.points, ends_of=self.last or None)
+        return self.last
+
+    def barriers(self, permutation: Permutation) -> dict[str, float]:
+        """The barriers, by split and quantity."""
+        return line_barriers(self.under(permutation))
+
+
+def line_barriers(lines: Mapping[str, Curve], *, convention: str = "chord") -> dict[str, float]:
+    """The barriers on the lines of several splits, by split and quantity."""
+    return {
+        f"{split} {quantity}": rounded(lines[split].barrier(quantity, convention=convention))
+        for split, quantity in QUANTITIES
+    }

@@ -1,0 +1,209 @@
+"""Three and more networks at once: one permutation each, measured on the whole simplex that they span."""
+
+__all__ = [
+    "METHODS",
+    "SimplexSpec",
+    "barriers",
+    "corners",
+    "count_connected",
+    "evidence",
+    "simplex",
+    "specs",
+    "typical",
+]
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations, count
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy import ndarray
+
+from lmc_lib import connectivity, matching, rng, symmetry
+from lmc_lib.claims import Estimate
+from lmc_lib.connectivity import Simplex
+from lmc_lib.experiments.evidence import over_sets
+from lmc_lib.experiments.found import Found, at
+from lmc_lib.experiments.measurement import Measurement
+from lmc_lib.experiments.networks.runs import RunSpec
+from lmc_lib.experiments.setting import MATCHERS, Setting
+from lmc_lib.experiments.values import digits, share
+from lmc_lib.state import State
+from lmc_lib.symmetry import Permutation
+
+# "apart" is the control: every network is matched to the first, but to copies of it that are numbered differently.
+METHODS = ("none", "apart", *MATCHERS, "merge", "cycle")
+
+# Error barriers below a tenth of a percent cannot be told from none.
+_NO_BARRIER = 1e-3
+
+
+@dataclass(frozen=True)
+class SimplexSpec(Measurement):
+    """All that defines the measurement of several networks at once.
+
+    It measures ``scores``, loss and error at all points by method and split, and ``cycle_error`` by matching: how far
+    permutations matched pair by pair fail to compose; see :func:`lmc_lib.matching.cycle_error`.
+
+    Attributes:
+        networks: the replicas; the first is the one to which the others are matched.
+        methods: how they are aligned, of ``METHODS``, ``"weights"`` and ``"activations"`` among them.
+        resolution: steps on each edge of the simplex.
+    """
+
+    kind: ClassVar[str] = "SimplexSpec"
+    noun: ClassVar[str] = "simplices"
+
+    networks: tuple[RunSpec, ...]
+    methods: tuple[str, ...] = METHODS
+    resolution: int = 10
+
+    def __post_init__(self) -> None:
+        if len(self.networks) < 3:
+            raise ValueError(f"a simplex has at least three networks here, got {len(self.networks)}; pairs have lines")
+        if unknown := [method for method in self.methods if method not in METHODS]:
+            raise ValueError(f"unknown method {unknown[0]!r}; there are {', '.join(METHODS)}")
+        if not set(MATCHERS) <= set(self.methods):
+            raise ValueError(f"the better of {' and '.join(MATCHERS)} is looked for: both must be among the methods")
+
+    def measure(self, here: Setting, *states: State) -> dict[str, Any]:
+        """Aligns the networks in several ways and evaluates the simplices that they span."""
+        pairwise = {method: self._pairwise(here, method, states) for method in MATCHERS}
+        errors = {method: matching.cycle_error(here.permutations, found) for method, found in pairwise.items()}
+        values: dict[str, Any] = {"scores": {}, "cycle_error": {method: share(each) for method, each in errors.items()}}
+        known: dict[str, Simplex] | None = None
+        for method in self.methods:
+            found = self._permutations(here, method, states, pairwise)
+            moved = [here.permuted(state, permutation) for state, permutation in zip(states, found, strict=True)]
+            known = here.simplex(moved, self.resolution, corners_of=known)
+            values["scores"][method] = {
+                split: {"loss": digits(each.loss), "error": digits(each.error)} for split, each in known.items()
+            }
+        return values
+
+    def _pairwise(self, here: Setting, method: str, states: Sequence[State]) -> dict[tuple[int, int], Permutation]:
+        """For each pair of networks the permutation that brings the later to the earlier; that of ``PairSpec``."""
+        seeds = [run.init_seed for run in self.networks]
+        return {
+            (i, j): here.match(
+                method, states[i], states[j], generator=rng.stream(self.seed, method, seeds[i], seeds[j])
+            )
+            for i, j in combinations(range(len(states)), 2)
+        }
+
+    def _permutations(
+        self,
+        here: Setting,
+        method: str,
+        states: Sequence[State],
+        pairwise: Mapping[str, Mapping[tuple[int, int], Permutation]],
+    ) -> list[Permutation]:
+        """One permutation a network."""
+        groups = here.permutations
+        generator = rng.stream(self.seed, "simplex", method, *(run.init_seed for run in self.networks))
+        if method == "none":
+            return [symmetry.identity(groups) for _ in states]
+        if method == "merge":
+            return matching.merge_many(groups, list(states), generator=generator, order="random")
+        if method == "cycle":
+            return matching.cycle_consistent(groups, list(states), generator=generator, order="random")
+        to_first = pairwise["activations" if method == "apart" else method]
+        first, *others = [to_first[0, j] for j in range(1, len(states))]
+        if method == "apart":
+            others = [symmetry.compose(symmetry.random(groups, generator=generator), each, groups) for each in others]
+        return [symmetry.identity(groups), first, *others]
+
+
+def specs(runs: Sequence[RunSpec], size: int = 3, **options: Any) -> dict[tuple[int, ...], SimplexSpec]:
+    """All sets of so many replicas by their indices, the earliest as the one that stays; ``options`` as the spec's."""
+    sets = combinations(range(len(runs)), size)
+    return {members: SimplexSpec(tuple(runs[member] for member in members), **options) for members in sets}
+
+
+def simplex(found: Found, members: tuple[int, ...], method: str, split: str) -> Simplex:
+    """Loss and error of one set at all points."""
+    loss, error = (
+        torch.tensor(at(found.values[members], "scores", method, split, name), dtype=torch.float64)
+        for name in ("loss", "error")
+    )
+    size = len(members)
+    resolution = next(steps for steps in count(1) if math.comb(steps + size - 1, size - 1) == len(loss))
+    return Simplex(connectivity.barycentric(size, resolution), loss, error)
+
+
+def barriers(found: Found, method: str, split: str, quantity: str, *, part: str = "simplex") -> Float[ndarray, " sets"]:
+    """One barrier a set.
+
+    Args:
+        found: the measurements of sets of so many networks.
+        method: one of ``METHODS``, or ``"best"``: weight or activation matching, whichever has the lower simplex
+            barrier in train loss. The choice looks at the training set, so barriers of the test set are not selected
+            upon.
+        split: ``"train"`` or ``"test"``.
+        quantity: ``"loss"`` or ``"error"``.
+        part: ``"simplex"`` for the barrier on the whole simplex, ``"direct"`` for the highest on the lines from the
+            first network, ``"indirect"`` for the highest on those between the others, which were both matched to it.
+    """
+    if method == "best":
+        return found.better(
+            lambda matcher: barriers(found, matcher, split, quantity, part=part),
+            lambda matcher: barriers(found, matcher, "train", "loss"),
+        )
+    return np.array([_barrier(simplex(found, each, method, split), quantity, part) for each in found.values])
+
+
+def typical(found: Found, method: str, split: str, quantity: str) -> tuple[int, ...]:
+    """The set whose barrier is the median, or next below it."""
+    order = barriers(found, method, split, quantity).argsort(kind="stable")
+    return list(found.values)[int(order[(len(order) - 1) // 2])]
+
+
+def count_connected(found: Found, bound: float, method: str, split: str, quantity: str) -> str:
+    """How many sets have a simplex barrier of at most ``bound``, as ``"9 of 10"``."""
+    return f"{int((barriers(found, method, split, quantity) <= bound).sum())} of {len(found.values)}"
+
+
+def corners(found: Found, split: str, quantity: str) -> Float[ndarray, " corners"]:
+    """Loss or error of the trained networks themselves, one for each corner of each set."""
+    return np.concatenate(
+        [simplex(found, members, "none", split).corners(quantity).numpy() for members in found.values]
+    )
+
+
+def evidence(found: Mapping[int, Found], bound: float, *, method: str = "best", seed: int) -> dict[str, Estimate]:
+    """The estimates that the criterion asks for, from simplex barriers in test error.
+
+    Args:
+        found: the measurements of one architecture by width, all of the same seeds.
+        bound: the largest barrier of a connected set.
+        method: how the networks were aligned; see ``barriers``.
+        seed: stream of the bootstrap.
+
+    Returns:
+        ``"raw"`` and ``"smallest"``, the median at the largest width without a permutation and aligned; ``"slope"``,
+        the median over sets of seeds of the ratio of the aligned barrier at the largest width to that at the smallest,
+        where what is below 0.001 counts as 0.001, so that no barrier at either has the ratio 1;
+        ``"connected"``, the share of sets within the bound at the largest width.
+    """
+    narrow, wide = found[min(found)], found[max(found)]
+    aligned = barriers(wide, method, "test", "error")
+    members = tuple(np.transpose(list(wide.values)))
+    when_narrow = narrow.symmetric(barriers(narrow, method, "test", "error"))[members]
+    values = {
+        "raw": barriers(wide, "none", "test", "error"),
+        "smallest": aligned,
+        "slope": np.maximum(aligned, _NO_BARRIER) / np.maximum(when_narrow, _NO_BARRIER),
+        "connected": (aligned <= bound).astype(float),
+    }
+    return over_sets(wide, values, means=["connected"], seed=seed)
+
+
+def _barrier(simplex: Simplex, quantity: str, part: str) -> float:
+    if part == "simplex":
+        return simplex.barrier(quantity)
+    edges = combinations(range(simplex.weights.shape[1]), 2)
+    return max(simplex.edge(*edge).barrier(quantity) for edge in edges if (edge[0] == 0) == (part == "direct"))

@@ -1,0 +1,187 @@
+"""Networks that are trained on a part of the examples, chosen by what other networks find hard."""
+
+__all__ = ["PLANS", "Kept", "KeptSpec", "evidence", "measure", "predict_after", "specs"]
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from numpy import ndarray
+from torch import Tensor
+
+from lmc_lib import difficulty, rng
+from lmc_lib.claims import Estimate
+from lmc_lib.experiments.difficulty import scores as scoring
+from lmc_lib.experiments.difficulty.scores import ScoresSpec
+from lmc_lib.experiments.evidence import over_networks
+from lmc_lib.experiments.loaded import dataset
+from lmc_lib.experiments.networks.runs import RunSpec, architecture, train_run
+from lmc_lib.experiments.values import columns, rounded
+from lmc_lib.store import Result, Store
+from lmc_lib.sweeps import Spec, obtain
+from lmc_lib.training import Diverged
+
+# Ways to choose examples: which end of the order is kept, whether within each class, whether scores are shuffled.
+PLANS = {
+    "hard": ("hard", False, False),
+    "easy": ("easy", False, False),
+    "random": ("random", False, False),
+    "hard of each class": ("hard", True, False),
+    "easy of each class": ("easy", True, False),
+    "random of each class": ("random", True, False),
+    "hard by shuffled scores": ("hard", False, True),
+}
+
+
+@dataclass(frozen=True)
+class KeptSpec(Spec):
+    """All that defines the accuracy of networks that are trained on a part of the examples.
+
+    Every network makes as many updates as its configuration says, however few examples it sees.
+
+    Attributes:
+        runs: the networks to train; their data are what is kept from.
+        policy: which examples are kept, one of ``difficulty.POLICIES``.
+        share: how much is kept.
+        scored: the networks whose mean score says what is hard, others than those that are trained; none where random
+            examples are kept.
+        score: the score.
+        balanced: whether every class keeps this share.
+        shuffled: whether scores are shuffled within the classes, otherwise for each network, as a control.
+        seed: stream of random choices; each network makes its own.
+    """
+
+    kind: ClassVar[str] = "KeptSpec"
+    noun: ClassVar[str] = "kept parts"
+
+    runs: tuple[RunSpec, ...]
+    policy: str = "random"
+    share: float = 1.0
+    scored: tuple[ScoresSpec, ...] = ()
+    score: str = "mean el2n"
+    balanced: bool = False
+    shuffled: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if (self.policy == "random") != (not self.scored):
+            raise ValueError("hard and easy examples are so by the scores of networks, random ones are not: see scored")
+        if any(each.run.data != run.data for each in self.scored for run in self.runs):
+            raise ValueError("the networks that score and those that are trained need the same examples")
+        if {each.run.init_seed for each in self.scored} & {run.init_seed for run in self.runs}:
+            raise ValueError("a network cannot choose its own examples: take other seeds than those of the scores")
+
+    @property
+    def needs(self) -> tuple[Spec, ...]:
+        """The scores, and what the trainings begin with."""
+        return (*self.scored, *(each for run in self.runs for each in run.needs))
+
+    def compute(self, store: Store) -> Result:
+        """Trains the networks and tests them; one whose training diverged has no accuracy."""
+        split = dataset(self.runs[0].data).train
+        scores = np.zeros(len(split))
+        if self.scored:
+            scores = scoring.read(store, self.scored).means("train", [self.score])[0]
+        return Result(columns([self._train(store, run, scores) for run in self.runs]))
+
+    def _train(self, store: Store, run: RunSpec, scores: Float[ndarray, " examples"]) -> dict[str, Any]:
+        data, stream = dataset(run.data), rng.numpy_stream(self.seed, "kept", run.init_seed)
+        classes = data.train.labels.numpy()
+        if self.shuffled:
+            scores = difficulty.shuffle_within(scores, classes, rng=stream)
+        within = classes if self.balanced else None
+        rows = torch.from_numpy(difficulty.keep(scores, self.share, policy=self.policy, rng=stream, classes=within))
+        kept = np.bincount(classes[rows.numpy()], minlength=data.num_classes).tolist()
+        try:
+            logits, labels = predict_after(store, run, rows, data.test.inputs), data.test.labels
+        except Diverged:
+            return {"accuracy": None, "accuracy by class": [None] * data.num_classes, "kept": kept}
+        right = (logits.argmax(1) == labels).double()
+        by_class = [rounded(float(right[labels == each].mean())) for each in range(data.num_classes)]
+        return {"accuracy": rounded(float(right.mean())), "accuracy by class": by_class, "kept": kept}
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What networks learn from a part of the examples, by plan and share."""
+
+    cells: dict[tuple[str, float], dict[str, Any]]
+
+    @property
+    def diverged(self) -> int:
+        """How many trainings diverged."""
+        return sum(each is None for cell in self.cells.values() for each in cell["accuracy"])
+
+    def accuracy(self, plan: str, share: float) -> Float[ndarray, " networks"]:
+        """The test accuracy, NaN where a training diverged; with a share of 1 all examples are kept by any plan."""
+        return np.array(self._cell(plan, share)["accuracy"], dtype=float)
+
+    def worst(self, plan: str, share: float) -> Float[ndarray, " networks"]:
+        """The test accuracy in the class where it is lowest."""
+        lowest: ndarray = np.array(self._cell(plan, share)["accuracy by class"], dtype=float).min(1)
+        return lowest
+
+    def counts(self, plan: str, share: float) -> Float[ndarray, " classes"]:
+        """How many examples of each class are kept, the mean over networks."""
+        counts: ndarray = np.array(self._cell(plan, share)["kept"], dtype=float).mean(0)
+        return counts
+
+    def _cell(self, plan: str, share: float) -> dict[str, Any]:
+        return self.cells["random" if share == 1.0 else plan, share]
+
+
+def specs(
+    runs: Sequence[RunSpec], scored: Sequence[ScoresSpec], *, shares: Sequence[float], half: float = 0.5, score: str
+) -> dict[tuple[str, float], KeptSpec]:
+    """Lists what to train on, by plan and share: all examples, every plan at all shares, shuffled scores at the half.
+
+    Args:
+        runs: the networks to train.
+        scored: those that say what is hard.
+        shares: how much is kept, below 1.
+        half: the share at which shuffled scores are tried too; it is added if it is not among them.
+        score: the score that counts.
+    """
+    cells = {("random", 1.0): KeptSpec(tuple(runs))}
+    for share in sorted({*shares, half}):
+        for plan, (policy, balanced, shuffled) in PLANS.items():
+            spec = KeptSpec(tuple(runs), "random", share, balanced=balanced)
+            if policy != "random":
+                spec = replace(spec, policy=policy, scored=tuple(scored), score=score, shuffled=shuffled)
+            if share == half or not shuffled:
+                cells[plan, share] = spec
+    return cells
+
+
+def measure(store: Store, specs: Mapping[tuple[str, float], KeptSpec]) -> Kept:
+    """Obtains what networks learn from parts of the examples."""
+    return Kept({cell: obtain(store, spec).values for cell, spec in specs.items()})
+
+
+def evidence(plenty: Kept, scarce: Kept, *, half: float = 0.5) -> dict[str, Estimate]:
+    """The estimates that the parts on kept examples ask for: differences between networks of equal initial weights."""
+    values = {}
+    for size, here, good, bad in (("plenty", plenty, "hard", "easy"), ("scarce", scarce, "easy", "hard")):
+        for within, ending in (("", ""), (" of each class", ", by class")):
+            first, others, by_chance = (here.accuracy(f"{plan}{within}", half) for plan in (good, bad, "random"))
+            values[f"{good} and random, {size}{ending}"] = first - by_chance
+            values[f"{good} and {bad}, {size}{ending}"] = first - others
+            values[f"{good} and all, {size}{ending}"] = first - here.accuracy(good, 1.0)
+        shuffled, by_chance = (here.accuracy(plan, half) for plan in ("hard by shuffled scores", "random"))
+        values[f"shuffled and random, {size}"] = shuffled - by_chance
+    return {name: over_networks(each) for name, each in values.items()}
+
+
+def predict_after(
+    store: Store, run: RunSpec, rows: Int[Tensor, " kept"], inputs: Float[Tensor, "examples ..."]
+) -> Float[Tensor, "examples classes"]:
+    """The logits of a network that is trained on some of a run's examples, here and now, for other inputs.
+
+    Raises:
+        Diverged: if the training diverged.
+    """
+    *_, last = train_run(run, store, rows=rows)
+    return difficulty.predict(architecture(run), last.state, inputs, mode="eval")

@@ -1,0 +1,276 @@
+"""Scores of every example by one network, taken while it trains: of what it is trained on and of what is held out."""
+
+__all__ = ["SAMPLES", "ScoredNetworks", "Scores", "ScoresSpec", "read", "replicates_of", "sound_stacks", "specs"]
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from numpy import ndarray
+from torch import Tensor
+
+from lmc_lib import difficulty
+from lmc_lib.data import DataSpec, Split
+from lmc_lib.difficulty import History, Moments
+from lmc_lib.experiments.divergence import diverged_training, divergence, sound
+from lmc_lib.experiments.loaded import dataset
+from lmc_lib.experiments.networks.runs import RunSpec, replicas, train_run
+from lmc_lib.experiments.setting import Setting, setting
+from lmc_lib.models import ModelSpec
+from lmc_lib.state import State
+from lmc_lib.store import Entry, Result, Store
+from lmc_lib.sweeps import Spec, obtain
+from lmc_lib.training import Diverged, TrainConfig
+
+# The two sets of examples. Their scores are different scores and never stand in one array.
+SAMPLES = {"train": "in-sample", "test": "out-of-sample"}
+
+# The scores of single checkpoints whose mean and final value are kept.
+_FOLLOWED = ("accuracy", "confidence", "max_confidence", "entropy", "margin", "logit_margin", "el2n", "loss")
+
+
+@dataclass(frozen=True)
+class ScoresSpec(Spec):
+    """All that defines the scores of one network.
+
+    The network is trained for its scores alone and is not kept; nor are its checkpoints, which are scored one by one.
+
+    Attributes:
+        run: the training.
+        checkpoints: steps after which all examples are scored, in evaluation mode.
+        early: the one of them at which EL2N and GraNd are also taken alone, as their authors do.
+        deep: whether to take what costs more than logits: gradients (GraNd, VoG) and representations (prediction depth,
+            distance to prototypes).
+        neighbours: training examples that vote at each layer for the prediction depth.
+    """
+
+    kind: ClassVar[str] = "ScoresSpec"
+    noun: ClassVar[str] = "scored networks"
+
+    run: RunSpec
+    checkpoints: tuple[int, ...]
+    early: int
+    deep: bool = True
+    neighbours: int = 30
+
+    def __post_init__(self) -> None:
+        if self.early not in self.checkpoints:
+            raise ValueError(f"the early step {self.early} is none of the checkpoints {self.checkpoints}")
+
+    @property
+    def needs(self) -> tuple[Spec, ...]:
+        """The pre-training of the network, if there is one; the network itself is trained here."""
+        return self.run.needs
+
+    @property
+    def updates(self) -> int:
+        """Those of the network."""
+        return self.run.updates
+
+    def compute(self, store: Store) -> Result:
+        """Trains the network and scores its examples."""
+        here = setting(self.run, train_examples=None, test_examples=None, matching_examples=1, reset_examples=1)
+        samples = {name: _Sample(self, here, split) for name, split in here.splits.items()}
+        try:
+            for checkpoint in train_run(self.run, store, save_at=self.checkpoints):
+                for each in samples.values():
+                    each.visit(checkpoint.step, checkpoint.state)
+        except Diverged as error:
+            return diverged_training(error)
+        found = {name: each.scores() for name, each in samples.items()}
+        tensors = {name: torch.from_numpy(np.stack(list(each.values()))) for name, each in found.items()}
+        tensors |= {f"{name}/predictions": each.logits.argmax(1) for name, each in samples.items()}
+        return Result({"names": list(found["train"])}, tensors)
+
+
+class _Sample:
+    """What is followed of one set of examples."""
+
+    def __init__(self, spec: ScoresSpec, here: Setting, split: Split) -> None:
+        self.spec, self.here, self.labels = spec, here, split.labels
+        self.inputs = split.inputs.to(here.matching_inputs.dtype)
+        self.history = History(split.labels, _FOLLOWED)
+        self.gradients = Moments(len(split), self.inputs[0, 0].numel()) if spec.deep else None
+        self.early: dict[str, ndarray] = {}
+        self.logits: Tensor
+
+    def visit(self, step: int, state: State) -> None:
+        model = self.here.model
+        self.state, self.logits = state, difficulty.predict(model, state, self.inputs, mode="eval")
+        self.history.update(self.logits)
+        if self.gradients is not None:
+            self.gradients.update(difficulty.input_gradients(model, state, self.inputs, self.labels))
+        if step == self.spec.early:
+            self.early["early el2n"] = difficulty.pointwise(self.logits, self.labels, ["el2n"])["el2n"]
+            if self.spec.deep:
+                self.early["early grand"] = difficulty.grand(model, state, self.inputs, self.labels)
+
+    def scores(self) -> dict[str, ndarray]:
+        """All scores at the end, turned so that higher means harder."""
+        found = self.history.harder() | self.early
+        if self.gradients is not None:
+            *_, last = self.here.features(self.state, self.inputs).values()
+            found["vog"] = difficulty.vog(self.gradients)
+            found["prediction_depth"] = self._depth()
+            found["prototype_distance"] = difficulty.prototype_distance(last.cpu().numpy(), self.labels.numpy())
+        return found
+
+    def _depth(self) -> Float[ndarray, " examples"]:
+        """By the votes of training examples, none of which votes for itself."""
+        voters, labels = self.here.splits["train"], self.labels.numpy()
+        layers, neighbours = self._layers(voters.inputs.to(self.inputs.dtype)), self.spec.neighbours
+        if self.labels is voters.labels:
+            return difficulty.prediction_depth(layers, labels, neighbours=neighbours)
+        return difficulty.prediction_depth(
+            layers,
+            voters.labels.numpy(),
+            neighbours=neighbours,
+            queries=self._layers(self.inputs),
+            query_labels=labels,
+        )
+
+    def _layers(self, inputs: Tensor) -> Iterator[Float[ndarray, "examples _units"]]:
+        """Representations from the inputs to the logits."""
+        yield inputs.flatten(1).numpy()
+        for each in self.here.features(self.state, inputs).values():
+            yield each.cpu().numpy()
+        yield difficulty.predict(self.here.model, self.state, inputs, mode="eval").numpy()
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The scores of several networks, higher meaning harder.
+
+    Attributes:
+        names: the scores.
+        values: for each of ``SAMPLES`` an array of shape ``(replicates, scores, examples)``.
+        predictions: for each of them the class that each network gives each example at last.
+        diverged: which networks have no scores, since their training diverged.
+    """
+
+    names: tuple[str, ...]
+    values: dict[str, ndarray]
+    predictions: dict[str, ndarray]
+    diverged: tuple[int, ...] = ()
+
+    def stack(self, sample: str, name: str) -> Float[ndarray, "replicates examples"]:
+        """One score by all networks.
+
+        Raises:
+            KeyError: if the sample or the score is unknown.
+        """
+        if sample not in self.values or name not in self.names:
+            raise KeyError(
+                f"no score {name!r} of the sample {sample!r}; there are {', '.join(self.names)} of "
+                f"{' and '.join(self.values)}"
+            )
+        found: ndarray = self.values[sample][:, self.names.index(name)]
+        return found
+
+    def means(self, sample: str, names: Sequence[str] | None = None) -> Float[ndarray, "scores examples"]:
+        """The mean of each score over the networks; of all scores if none is named."""
+        chosen = self.names if names is None else names
+        return np.stack([difficulty.mean_over_replicates(self.stack(sample, name)) for name in chosen])
+
+
+@dataclass(frozen=True)
+class ScoredNetworks(Spec):
+    """What summaries of the scores of one architecture have in common.
+
+    Attributes:
+        scored: the networks.
+    """
+
+    scored: tuple[ScoresSpec, ...]
+
+    def labels(self, sample: str) -> Int[ndarray, " examples"]:
+        """The classes of the examples of a sample, as the networks are told."""
+        found: ndarray = getattr(dataset(self.scored[0].run.data), sample).labels.numpy()
+        return found
+
+
+def specs(
+    model: ModelSpec,
+    data: DataSpec,
+    train: TrainConfig,
+    *,
+    replicates: int,
+    checkpoints: int,
+    deep: bool = True,
+    **options: Any,
+) -> list[ScoresSpec]:
+    """Lists the scores of independent replicates: other initial weights and another batch order each.
+
+    Args:
+        model: the architecture.
+        data: the examples.
+        train: the hyperparameters.
+        replicates: how many networks.
+        checkpoints: at how many steps examples are scored, evenly spaced; the first is the early one, the last the end.
+        deep: whether to take the scores that need gradients and representations.
+        **options: of the spec.
+
+    Raises:
+        ValueError: if there are fewer than two replicates, or more checkpoints than steps.
+    """
+    if not 2 <= checkpoints <= train.steps:
+        raise ValueError(f"scores are followed at 2 to {train.steps} checkpoints of this training, not {checkpoints}")
+    steps = tuple(train.steps * (number + 1) // checkpoints for number in range(checkpoints))
+    runs = replicas(model, data, train, replicates)
+    return [ScoresSpec(run, steps, steps[0], deep, **options) for run in runs]
+
+
+def read(store: Store, specs: Sequence[ScoresSpec]) -> Scores:
+    """Obtains the scores of several networks of one architecture; networks that diverged are left out.
+
+    Raises:
+        Diverged: if all of them did.
+        ValueError: if the networks have different scores, or scores of different examples.
+    """
+    entries = [obtain(store, spec) for spec in specs]
+    diverged = tuple(place for place, entry in enumerate(entries) if divergence(entry.values) is not None)
+    good = [entry for place, entry in enumerate(entries) if place not in diverged]
+    if not good:
+        sound(entries[0].values)
+    kinds = {(tuple(entry.values["names"]), *(entry.tensors[name].shape[1] for name in SAMPLES)) for entry in good}
+    if len(kinds) > 1:
+        raise ValueError("networks to compare need the same scores of the same examples; take specs that differ in run")
+    return Scores(
+        tuple(good[0].values["names"]),
+        {name: _stacked(good, name) for name in SAMPLES},
+        {name: _stacked(good, f"{name}/predictions") for name in SAMPLES},
+        diverged,
+    )
+
+
+def replicates_of(first: ScoresSpec, count: int) -> tuple[ScoresSpec, ...]:
+    """The scores of networks of one kind, from the seeds of the first on."""
+    run = first.run
+    return tuple(
+        replace(first, run=replace(run, init_seed=run.init_seed + number, order_seed=run.order_seed + number))
+        for number in range(count)
+    )
+
+
+def sound_stacks(store: Store, networks: Sequence[Sequence[ScoresSpec]], sample: str, score: str) -> list[ndarray]:
+    """One score by the networks of several architectures; a replicate that diverged in one is left out of all.
+
+    Raises:
+        ValueError: if the numbers of replicates differ; and as for ``read``.
+    """
+    if len({len(replicates) for replicates in networks}) != 1:
+        raise ValueError(f"architectures need as many replicates, got {[len(each) for each in networks]}")
+    found = [read(store, replicates) for replicates in networks]
+    lost = {place for scores in found for place in scores.diverged}
+    stacks = []
+    for scores in found:
+        trained = [place for place in range(len(networks[0])) if place not in scores.diverged]
+        stacks.append(scores.stack(sample, score)[[row for row, place in enumerate(trained) if place not in lost]])
+    return stacks
+
+
+def _stacked(entries: Sequence[Entry], name: str) -> ndarray:
+    return np.stack([entry.tensors[name].numpy() for entry in entries])

@@ -1,0 +1,62 @@
+"""From what was measured to the estimates that a criterion asks for."""
+
+__all__ = ["Question", "over_networks", "over_sets", "over_twins"]
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
+from lmc_lib import rng
+from lmc_lib.claims import Estimate, estimate, estimate_by_jackknife, estimate_of_twins
+from lmc_lib.experiments.found import Found
+
+# A statistic and what it takes, one row a parent each.
+Question = tuple[Callable[..., Any], Sequence[ndarray]]
+
+
+def over_sets(
+    found: Found, values: Mapping[str, Float[ndarray, " sets"]], *, means: Collection[str] = (), seed: int
+) -> dict[str, Estimate]:
+    """The median over sets of replicas of each quantity, with an interval that resamples replicas.
+
+    Args:
+        found: the measurements of one setting.
+        values: by quantity one value a set.
+        means: the quantities of which the mean is taken instead.
+        seed: stream of the bootstrap; each quantity has its own.
+    """
+    return {
+        name: estimate(
+            found.symmetric(of_sets),
+            rng=rng.numpy_stream(seed, "bootstrap", name),
+            statistic="mean" if name in means else "median",
+        )
+        for name, of_sets in values.items()
+    }
+
+
+def over_networks(values: Float[ndarray, " networks"]) -> Estimate:
+    """The mean over networks, with the interval of Student's t: the jackknife of a mean is just that.
+
+    Networks without a value, since their training diverged, are left out; how many there are stands in the estimate.
+    """
+    known = values[np.isfinite(values)]
+    if len(known) < 3:
+        raise ValueError(f"an interval over networks needs at least three with a value, got {len(known)}")
+    return estimate_by_jackknife(float(known.mean()), (known.sum() - known) / (len(known) - 1))
+
+
+def over_twins(questions: Mapping[str, Question], *, seed: int) -> dict[str, Estimate]:
+    """Statistics of twins, with intervals that resample parents.
+
+    Args:
+        questions: by name a statistic and what it takes.
+        seed: stream of the bootstrap; each name has its own.
+    """
+    return {
+        name: estimate_of_twins(statistic, *arrays, rng=rng.numpy_stream(seed, "bootstrap", name))
+        for name, (statistic, arrays) in questions.items()
+    }

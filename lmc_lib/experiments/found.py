@@ -1,0 +1,118 @@
+"""What was measured, read from the store: of sets of replicas, or of one thing."""
+
+__all__ = ["Found", "Record", "measure", "symmetric"]
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from itertools import permutations
+from typing import Any, TypeVar
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
+from lmc_lib.experiments.divergence import divergence, sound
+from lmc_lib.experiments.setting import MATCHERS
+from lmc_lib.store import Store
+from lmc_lib.sweeps import Spec, obtain
+
+_Record = TypeVar("_Record", bound="Record")
+
+
+@dataclass(frozen=True)
+class Found:
+    """Measurements of sets of replicas, such as pairs.
+
+    Attributes:
+        count: number of replicas.
+        values: the stored values of each set, by the indices of its replicas; only those of sound trainings.
+        diverged: indices of replicas whose training diverged; their sets are missing.
+    """
+
+    count: int
+    values: Mapping[tuple[int, ...], Mapping[str, Any]]
+    diverged: tuple[int, ...] = ()
+
+    def of(self, *path: str | int) -> Float[ndarray, "sets ..."]:
+        """What stands at a path in the stored values, one row a set; NaN for None."""
+        return np.array([at(values, *path) for values in self.values.values()], dtype=float)
+
+    def shared(self, *path: str | int) -> Any:
+        """What stands at a path that is the same in all sets."""
+        return at(next(iter(self.values.values())), *path)
+
+    def better(self, read: Callable[[str], ndarray], by: Callable[[str], ndarray]) -> ndarray:
+        """What is read under weight or activation matching, for each set under the one that is lower ``by``.
+
+        Claims say that a permutation exists. Where the choice looks at the training set, what is read of the test set
+        is not selected upon.
+        """
+        weights, activations = (by(matcher) for matcher in MATCHERS)
+        values = [read(matcher) for matcher in MATCHERS]
+        chosen = (weights <= activations).reshape(weights.shape + (1,) * (values[0].ndim - weights.ndim))
+        return np.where(chosen, *values)
+
+    def symmetric(self, of_sets: Float[ndarray, " sets"]) -> Float[ndarray, "count count *more"]:
+        """One value a set as a symmetric array with one axis a member; NaN where there is no set."""
+        return symmetric(self.count, self.values, of_sets)
+
+
+def measure(store: Store, specs: Mapping[tuple[int, ...], Spec]) -> Found:
+    """Obtains measurements of sets of replicas; call ``fill`` before to compute them in parallel.
+
+    Args:
+        store: where they are, or go.
+        specs: what is measured, by the indices of its replicas.
+
+    Raises:
+        Diverged: if no measurement is sound.
+    """
+    records = {members: obtain(store, spec).values for members, spec in specs.items()}
+    values = {members: record for members, record in records.items() if divergence(record) is None}
+    if not values:
+        sound(next(iter(records.values())))
+    lost = {members[side] for members in records.keys() - values.keys() for side in records[members]["diverged"]}
+    return Found(1 + max(max(members) for members in specs), values, tuple(sorted(lost)))
+
+
+@dataclass(frozen=True)
+class Record:
+    """One measurement.
+
+    Attributes:
+        values: its stored values.
+    """
+
+    values: Mapping[str, Any]
+
+    @classmethod
+    def read(cls: type[_Record], store: Store, spec: Spec) -> _Record:
+        """Obtains a measurement; call ``fill`` before to compute several in parallel.
+
+        Raises:
+            Diverged: if a training behind it diverged.
+        """
+        return cls(sound(obtain(store, spec).values))
+
+    def of(self, *path: str | int) -> ndarray:
+        """What stands at a path in the stored values, as an array; NaN for None."""
+        return np.array(at(self.values, *path), dtype=float)
+
+
+def at(values: Any, *path: str | int) -> Any:
+    """What stands at a path in nested dictionaries and lists."""
+    for name in path:
+        values = values[name]
+    return values
+
+
+def symmetric(
+    count: int, sets: Iterable[tuple[int, ...]], of_sets: Float[ndarray, " sets"]
+) -> Float[ndarray, "count count *more"]:
+    """One value a set of indices below ``count`` as a symmetric array, one axis a member; NaN where there is no set."""
+    members = list(sets)
+    array = np.full((count,) * len(members[0]), np.nan)
+    for each, value in zip(members, of_sets, strict=True):
+        for order in permutations(each):
+            array[order] = value
+    return array

@@ -1,0 +1,122 @@
+"""Children of a training: they start from one of its checkpoints, perturbed, and see the batches that it saw."""
+
+__all__ = ["ChildSpec", "obtain_child", "spawn_point"]
+
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+from lmc_lib import rng, training
+from lmc_lib.data import Split, batch_order
+from lmc_lib.experiments.divergence import diverged_training
+from lmc_lib.experiments.loaded import dataset, on_device
+from lmc_lib.experiments.networks.runs import RunSpec, architecture, obtain_run, trained, trajectory_of
+from lmc_lib.experiments.values import rounded
+from lmc_lib.perturbation import Perturbation, Realised, batch_direction, gaussian_direction, perturb
+from lmc_lib.store import Result, Store
+from lmc_lib.sweeps import Spec, obtain
+from lmc_lib.training import Diverged, Trajectory
+
+
+@dataclass(frozen=True)
+class ChildSpec(Spec):
+    """All that defines a child of a training.
+
+    The child takes up the training of its parent at a step: the same weights but for the perturbation, the same memory
+    of the optimiser, the same learning rates, and, unless it has an order of its own, the same batches. Both end at the
+    same step.
+
+    Attributes:
+        parent: the training, with ``spawn_at`` at the step.
+        step: the number of updates that the child has in common with its parent.
+        perturbation: what is added to the weights there.
+        seed: stream of the perturbation.
+        order_seed: stream of the batch order and augmentation from the step on; the parent's if None (children that see
+            other batches are those of Frankle et al. 2020).
+        save_at: steps after which a checkpoint is kept, besides the last.
+    """
+
+    kind: ClassVar[str] = "ChildSpec"
+    noun: ClassVar[str] = "children"
+
+    parent: RunSpec
+    step: int
+    perturbation: Perturbation
+    seed: int = 0
+    order_seed: int | None = None
+    save_at: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.step not in self.parent.spawn_at:
+            raise ValueError(
+                f"a child cannot start at step {self.step}: its parent, of {self.parent.train.steps} steps, keeps what "
+                f"is needed at {', '.join(map(str, self.parent.spawn_at)) or 'no step'} (spawn_at)"
+            )
+
+    @property
+    def label(self) -> str:
+        """The architecture and the step."""
+        return f"{self.parent.label}, from step {self.step}"
+
+    @property
+    def updates(self) -> int:
+        """The steps from its own on."""
+        return self.parent.train.steps - self.step
+
+    def compute(self, store: Store) -> Result:
+        """Perturbs the parent's checkpoint and trains on."""
+        try:
+            parent = obtain_run(store, self.parent)
+        except Diverged as error:
+            return diverged_training(error)
+        start = spawn_point(self, parent)
+        order = self.parent.order_seed if self.order_seed is None else self.order_seed
+        result = trained(
+            lambda: training.train(
+                architecture(self.parent),
+                on_device(start.state, self.parent.train),
+                dataset(self.parent.data).train,
+                self.parent.train,
+                seed=order,
+                start_step=self.step,
+                memory=on_device(parent.memory(self.step), self.parent.train),
+                save_at=self.save_at,
+            )
+        )
+        return Result(result.values | {"perturbation": _summary(start)}, result.tensors)
+
+
+def obtain_child(store: Store, spec: ChildSpec) -> tuple[Trajectory, dict[str, Any]]:
+    """Returns a trained child from the store, training it, and before it its parent, if it is not there.
+
+    Returns:
+        Its trajectory, and what the perturbation came to: the fields of ``Realised`` but for the weights.
+
+    Raises:
+        Diverged: if its training diverged, or its parent's.
+    """
+    entry = obtain(store, spec)
+    return trajectory_of(entry), entry.values["perturbation"]
+
+
+def spawn_point(spec: ChildSpec, parent: Trajectory) -> Realised:
+    """The perturbed weights from which a child starts."""
+    state, perturbation = parent.at(spec.step), spec.perturbation
+    stream = (spec.seed, "perturbation", spec.parent.init_seed, spec.step)
+    generator = rng.stream(*stream, "direction")
+    if perturbation.direction == "batch":
+        batch = _random_batch(spec, rng.stream(*stream, "batch"))
+        direction = batch_direction(architecture(spec.parent), state, batch.inputs, batch.labels, perturbation.layers)
+    else:
+        direction = gaussian_direction(state, perturbation.layers, generator=generator)
+    return perturb(state, direction, perturbation, generator=rng.stream(*stream, "weights"))
+
+
+def _random_batch(spec: ChildSpec, generator: Any) -> Split:
+    examples = dataset(spec.parent.data).train
+    rows = batch_order(len(examples), spec.parent.train.batch_size, generator=generator)[0]
+    return Split(examples.inputs[rows], examples.labels[rows])
+
+
+def _summary(start: Realised) -> dict[str, Any]:
+    facts = {name: value for name, value in asdict(start).items() if name != "state"}
+    return {name: rounded(value) if isinstance(value, float) else value for name, value in facts.items()}

@@ -1,0 +1,225 @@
+"""Training runs as values: what defines a replica, and how to obtain its trajectory."""
+
+__all__ = [
+    "CheckpointSpec", "RunSpec", "architecture", "obtain_run", "replicas", "train_run", "trained", "trajectory_of",
+]  # fmt: skip
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from jaxtyping import Int
+from torch import Tensor, nn
+
+from lmc_lib import models, rng, text, training
+from lmc_lib.data import DataSpec
+from lmc_lib.experiments.divergence import diverged_training, sound
+from lmc_lib.experiments.loaded import dataset, on_device
+from lmc_lib.experiments.networks.pace import step_seconds
+from lmc_lib.models import ModelSpec
+from lmc_lib.state import State
+from lmc_lib.store import Entry, Result, Store
+from lmc_lib.sweeps import Spec, obtain
+from lmc_lib.training import Diverged, TrainConfig, Trajectory
+
+
+@dataclass(frozen=True)
+class CheckpointSpec:
+    """The weights of a training after a number of updates.
+
+    Attributes:
+        run: the training.
+        step: the number of updates; one after which it keeps a checkpoint.
+    """
+
+    kind: ClassVar[str] = "Checkpoint"
+
+    run: "RunSpec"
+    step: int
+
+    def __post_init__(self) -> None:
+        kept = sorted({*self.run.save_at, *self.run.spawn_at, self.run.train.steps})
+        if self.step not in kept:
+            raise ValueError(
+                f"no checkpoint at step {self.step}: the training keeps one at {', '.join(map(str, kept))} (save_at)"
+            )
+
+
+@dataclass(frozen=True)
+class RunSpec(Spec):
+    """All that defines a trained network.
+
+    A training begins at random weights or, when it fine-tunes a pre-trained network, at a checkpoint of another
+    training or at published weights. Then its last layer is drawn anew all the same, since it tells other classes
+    apart, and the optimiser begins afresh.
+
+    Attributes:
+        model: the architecture.
+        data: the data set.
+        train: the hyperparameters.
+        init_seed: stream of the initial weights.
+        order_seed: stream of the batch order and augmentation.
+        save_at: steps after which a checkpoint is kept, besides the last.
+        spawn_at: steps after which a checkpoint and what the optimiser remembers are kept, so that children can start
+            there.
+        pretrained: the checkpoint whose weights it begins with, all but those of the last layer, or ``"minilm"`` for
+            the layers of that sentence encoder; random weights if None.
+    """
+
+    VERSION: ClassVar[int] = 1
+    kind: ClassVar[str] = "RunSpec"
+    noun: ClassVar[str] = "networks"
+
+    model: ModelSpec
+    data: DataSpec
+    train: TrainConfig
+    init_seed: int = 0
+    order_seed: int = 0
+    save_at: tuple[int, ...] = ()
+    spawn_at: tuple[int, ...] = ()
+    pretrained: CheckpointSpec | str | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.pretrained, str) and self.pretrained != "minilm":
+            raise ValueError(f"published weights are those of 'minilm', not {self.pretrained!r}")
+        if self.train.augment and self.data.name == "movie_snippets":
+            raise ValueError("augmentation flips and crops images, and movie_snippets are sentences: augment=False")
+        if isinstance(self.pretrained, CheckpointSpec) and self.pretrained.run.model != self.model:
+            raise ValueError(
+                f"a pre-trained network is fine-tuned as it is: it is {self.pretrained.run.model}, not {self.model}"
+            )
+
+    @property
+    def label(self) -> str:
+        """The architecture."""
+        return self.model.label
+
+    @property
+    def updates(self) -> int:
+        """All steps."""
+        return self.train.steps
+
+    def pace(self) -> float:
+        """Measures how many seconds an update takes here."""
+        return step_seconds(self.model, self.data, self.train)
+
+    def compute(self, store: Store) -> Result:
+        """Trains the network; that its pre-training diverged is a result too."""
+        try:
+            found = train_run(self, store, save_at={*self.save_at, *self.spawn_at})
+        except Diverged as error:
+            return diverged_training(error, **{"in": "pre-training"})
+        return trained(lambda: Trajectory.of(found), remember=self.spawn_at)
+
+
+def _start(spec: RunSpec, model: nn.Module, store: Store) -> State:
+    """The weights at which a training begins."""
+    drawn = models.initialise(model, generator=rng.stream(spec.init_seed, "initial weights"))
+    if spec.pretrained is None:
+        return drawn
+    if isinstance(spec.pretrained, str):
+        before = text.encoder().layers()
+    else:
+        before = obtain_run(store, spec.pretrained.run).at(spec.pretrained.step)
+    body = {name: value for name, value in before.items() if name not in models.classifier(model)}
+    if missing := sorted(drawn.keys() - body.keys() - models.classifier(model)):
+        raise ValueError(f"the pre-trained network has no {missing[0]}, which {spec.model} has for {spec.data.name}")
+    for name, value in body.items():
+        if name not in drawn or value.shape != drawn[name].shape:
+            here = list(drawn[name].shape) if name in drawn else "missing"
+            raise ValueError(
+                f"{name} is {list(value.shape)} in the pre-trained network, but {here} for {spec.data.name}: examples "
+                f"of another shape need another network"
+            )
+    return drawn | body
+
+
+def replicas(
+    model: ModelSpec, data: DataSpec, train: TrainConfig, count: int, *, save_at: tuple[int, ...] = ()
+) -> list[RunSpec]:
+    """Lists ``count`` independent replicas: other initial weights and another batch order each.
+
+    Raises:
+        ValueError: if there are fewer than two.
+    """
+    if count < 2:
+        raise ValueError(f"a pair needs two replicas, got {count}")
+    return [RunSpec(model, data, train, seed, seed, save_at) for seed in range(count)]
+
+
+def obtain_run(store: Store, spec: RunSpec) -> Trajectory:
+    """Returns a trained replica from the store, training it if it is not there.
+
+    A training that diverged is stored as such, and raises again when it is asked for.
+
+    Raises:
+        Diverged: if the training diverged, now or when it was first run.
+    """
+    return trajectory_of(obtain(store, spec))
+
+
+def train_run(
+    spec: RunSpec, store: Store, *, save_at: Collection[int] = (), rows: Int[Tensor, " kept"] | None = None
+) -> Iterator[training.Checkpoint]:
+    """Trains the network of a run here and now, and yields each checkpoint as it comes; none is stored.
+
+    Args:
+        spec: the run.
+        store: where its pre-training is, if it has one.
+        save_at: steps after which there is a checkpoint, besides the last.
+        rows: the training examples to train on; all if None.
+
+    Raises:
+        Diverged: if the training diverged, when it gets there; if the pre-training did, at once.
+    """
+    model = architecture(spec)
+    state = on_device(_start(spec, model, store), spec.train)
+    split = dataset(spec.data).train
+    split = split if rows is None else split[rows]
+    return training.checkpoints(model, state, split, spec.train, seed=spec.order_seed, save_at=save_at)
+
+
+def trained(train: Callable[[], Trajectory], *, remember: Collection[int] = ()) -> Result:
+    """Makes a training a result for the store; that it diverged is a result too.
+
+    Args:
+        train: the training.
+        remember: the steps at which what the optimiser remembers is kept too.
+    """
+    try:
+        trajectory = train()
+    except Diverged as error:
+        return diverged_training(error)
+    tensors = {
+        f"{step}/{name}": value.cpu()
+        for step, state in zip(trajectory.steps, trajectory.states, strict=True)
+        for name, value in state.items()
+    }
+    tensors |= {
+        f"memory/{step}/{name}": value.cpu() for step in remember for name, value in trajectory.memory(step).items()
+    }
+    return Result({"steps": list(trajectory.steps)}, tensors)
+
+
+def trajectory_of(entry: Entry) -> Trajectory:
+    """Reads a stored training.
+
+    Raises:
+        Diverged: if it diverged.
+    """
+    steps = tuple(sound(entry.values)["steps"])
+    return Trajectory(
+        steps,
+        tuple(_under(f"{step}/", entry.tensors) for step in steps),
+        tuple(_under(f"memory/{step}/", entry.tensors) for step in steps),
+    )
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> State:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def architecture(spec: RunSpec) -> nn.Module:
+    """Builds the module of a run."""
+    loaded = dataset(spec.data)
+    return models.build(spec.model, loaded.input_shape, loaded.num_classes)

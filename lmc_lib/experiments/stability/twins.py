@@ -1,0 +1,371 @@
+"""Twins: a network and its child, which parted at one step of training; how far apart they end."""
+
+__all__ = ["Cell", "TwinSpec", "Twins", "grid", "measure"]
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy import ndarray
+from torch import Generator, Tensor
+from torch.nn import functional as F  # noqa: N812 -- the usual name
+
+from lmc_lib import connectivity, rng, state, symmetry
+from lmc_lib.claims import Estimate, estimate_of_twins, median
+from lmc_lib.connectivity import Curve
+from lmc_lib.experiments.connectivity.lines import QUANTITIES, line_barriers
+from lmc_lib.experiments.divergence import diverged_measurement, divergence
+from lmc_lib.experiments.found import at
+from lmc_lib.experiments.loaded import on_device
+from lmc_lib.experiments.measurement import Measurement
+from lmc_lib.experiments.networks.children import ChildSpec, obtain_child
+from lmc_lib.experiments.networks.runs import RunSpec, obtain_run
+from lmc_lib.experiments.setting import Setting
+from lmc_lib.experiments.values import digits, rounded, share
+from lmc_lib.norms import is_statistic
+from lmc_lib.perturbation import Perturbation
+from lmc_lib.similarity import angular_cka
+from lmc_lib.state import State
+from lmc_lib.store import Result, Store
+from lmc_lib.sweeps import Spec, obtain
+from lmc_lib.symmetry import Permutation
+from lmc_lib.training import Diverged, Trajectory
+
+
+@dataclass(frozen=True)
+class TwinSpec(Measurement):
+    """All that defines the measurement of a child against its parent.
+
+    It measures, under the keys of the stored values:
+
+    - ``perturbation``: what it came to, as ``norm``, ``intended``, ``changed`` and ``moved``;
+    - ``distance``: Euclidean, ``whole`` at the ``steps`` at which both have a checkpoint, and ``layers`` at the end;
+    - ``barriers`` by alignment, split and quantity: ``"none"``; ``"weights"`` or ``"activations"`` for the child's
+      units matched to the parent's; ``"planted"`` for the child renumbered at random, ``"undone"`` for that matched by
+      weights; ``"code"`` for no permutation and the convention of the code of Altıntaş et al.: above the chord where
+      the curve is highest;
+    - ``fixed_points``: the share of units that a search leaves in place, ``"chance"`` for a random permutation;
+    - ``angles`` between the representations of each layer, from the input on, in radians; None for a dead layer;
+    - ``scores``, loss and error, of ``"parent"``, ``"child"``, ``"ensemble"`` (the mean of logits), ``"merged"`` (the
+      mean of weights) and ``"merged, weights"`` (the same after weight matching);
+    - ``disagreement``: the share of test examples with other ``classes``, and the mean distance of ``probabilities``.
+
+    Attributes:
+        child: the child, which names its parent.
+        points: points on each line, the two ends included; an odd number, so that the middle is one of them.
+        matching_examples: training examples that activation matching sees.
+        reset_examples: training examples for BatchNorm statistics.
+        feature_examples: test examples whose representations are compared.
+        matched: whether the child's units are matched to the parent's too; otherwise the two are compared as they are.
+    """
+
+    kind: ClassVar[str] = "TwinSpec"
+    noun: ClassVar[str] = "twins"
+
+    child: ChildSpec
+    points: int = 11
+    matching_examples: int = field(default=512, kw_only=True)
+    reset_examples: int = field(default=512, kw_only=True)
+    feature_examples: int = 256
+    matched: bool = True
+
+    def __post_init__(self) -> None:
+        if self.points < 3 or self.points % 2 == 0:
+            raise ValueError(f"a line needs its middle: points is odd and at least 3, got {self.points}")
+
+    @property
+    def needs(self) -> tuple[Spec, ...]:
+        """The parent and the child."""
+        return self.child.parent, self.child
+
+    def compute(self, store: Store) -> Result:
+        """Compares the two networks in weights, on the line between them, in features and in what they predict."""
+        try:
+            parent = obtain_run(store, self.child.parent)
+            child, perturbation = obtain_child(store, self.child)
+        except Diverged as error:
+            return diverged_measurement(error, of=True)
+        values = {"perturbation": perturbation, **self.measure(self.setting(), parent, child)}
+        if not _finite(values):  # weights so large that their scores, or those between them, are no numbers
+            facts = {"step": self.child.parent.train.steps, "loss": "not finite on the line"}
+            return Result({"diverged": True, **facts})
+        return Result(values)
+
+    def measure(self, here: Setting, parent: Trajectory, child: Trajectory) -> dict[str, Any]:
+        """Compares two trajectories."""
+        target, source = (on_device(each.final, self.child.parent.train) for each in (parent, child))
+        found = self._permutations(here, target, source) if self.matched else {}
+        lines: dict[str, dict[str, Curve]] = {}
+        for alignment, moved in self._aligned(here, target, source, found).items():
+            lines[alignment] = here.line(target, moved, self.points, ends_of=lines.get("none"))
+        logits = {split: [_logits(here, each, split) for each in (target, source)] for split in here.splits}
+        return {
+            "distance": _distances(parent, child),
+            "barriers": {alignment: line_barriers(line) for alignment, line in lines.items()}
+            | {"code": line_barriers(lines["none"], convention="at_maximum")},
+            "fixed_points": {name: share(symmetry.fixed_points(each)) for name, each in found.items()}
+            | {"chance": share(here.chance)},
+            "angles": _angles(here, target, source, self.feature_examples),
+            "scores": _scores(here, lines, logits),
+            "disagreement": _disagreement(*logits["test"]),
+        }
+
+    def _permutations(self, here: Setting, target: State, source: State) -> dict[str, Permutation]:
+        return {
+            "weights": here.match("weights", target, source, generator=self._stream("weights")),
+            "weights, random start": here.match(
+                "weights", target, source, generator=self._stream("random start"), start="random"
+            ),
+            "activations": here.match("activations", target, source, generator=self._stream("activations")),
+        }
+
+    def _aligned(
+        self, here: Setting, target: State, source: State, found: Mapping[str, Permutation]
+    ) -> dict[str, State]:
+        """The child as it is and, if permutations were found, matched, renumbered at random, and matched after that."""
+        if not found:
+            return {"none": source}
+        planted = symmetry.random(here.permutations, generator=self._stream("planted"))
+        renumbered = here.permuted(source, planted)
+        back = here.match("weights", target, renumbered, generator=self._stream("undone"))
+        matched = {name: here.permuted(source, found[name]) for name in ("weights", "activations")}
+        return {"none": source, **matched, "planted": renumbered, "undone": here.permuted(renumbered, back)}
+
+    def _stream(self, name: str) -> Generator:
+        child = self.child
+        return rng.stream(self.seed, "twins", child.parent.init_seed, child.step, child.seed, name)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """When and how twins part, as one cell of a grid.
+
+    Attributes:
+        step: the number of updates that they have in common.
+        perturbation: the perturbation.
+        fresh_order: whether the child sees other batches from there on too.
+    """
+
+    step: int
+    perturbation: Perturbation = field(default_factory=lambda: Perturbation(0.0))
+    fresh_order: bool = False
+
+
+def grid(
+    parents: Sequence[RunSpec],
+    cells: Sequence[Cell],
+    *,
+    children: int = 1,
+    save_at: tuple[int, ...] = (),
+    **options: Any,
+) -> dict[Cell, list[list[TwinSpec]]]:
+    """Lists the twins of a grid: for every cell and parent so many children.
+
+    Args:
+        parents: the trainings.
+        cells: when and how children part from them; listed twice counts once.
+        children: children of each parent in each cell.
+        save_at: steps at which twins are compared on the way; those before a child's step are left out.
+        **options: those of ``TwinSpec``.
+
+    Raises:
+        ValueError: if a parent cannot have a child at a step.
+    """
+    return {
+        cell: [
+            [
+                TwinSpec(
+                    ChildSpec(
+                        parent,
+                        cell.step,
+                        cell.perturbation,
+                        seed=number,
+                        order_seed=_fresh_order(parent, number) if cell.fresh_order else None,
+                        save_at=tuple(step for step in save_at if step >= cell.step),
+                    ),
+                    **options,
+                )
+                for number in range(children)
+            ]
+            for parent in parents
+        ]
+        for cell in cells
+    }
+
+
+@dataclass(frozen=True)
+class Twins:
+    """What was measured on a grid of twins.
+
+    Arrays have one row a parent and one column a child; NaN where a training diverged.
+
+    Attributes:
+        values: for every cell, parent and child what ``TwinSpec`` measures.
+    """
+
+    values: Mapping[Cell, Sequence[Sequence[Mapping[str, Any]]]]
+
+    def of(self, cell: Cell, *path: str | int) -> Float[ndarray, "parents children ..."]:
+        """What stands at a path in the stored values; NaN for None."""
+        return np.array([[_at(values, path) for values in row] for row in self.values[cell]], dtype=float)
+
+    def barriers(
+        self, cell: Cell, split: str = "train", quantity: str = "loss", *, alignment: str = "none"
+    ) -> Float[ndarray, "parents children"]:
+        """Barriers above the chord, in train loss unless asked otherwise."""
+        return self.of(cell, "barriers", alignment, f"{split} {quantity}")
+
+    def distance(self, cell: Cell) -> Float[ndarray, "parents children"]:
+        """Euclidean distance of the two networks at the end."""
+        return self.of(cell, "distance", "whole", -1)
+
+    def angle(self, cell: Cell, layer: int = -1) -> Float[ndarray, "parents children"]:
+        """Angle between the representations of one layer, counted from the input, in radians; NaN for a dead layer."""
+        return self.of(cell, "angles", layer)
+
+    def disagreement(self, cell: Cell) -> Float[ndarray, "parents children"]:
+        """The share of test examples that the two networks give other classes."""
+        return self.of(cell, "disagreement", "classes")
+
+    def improvement(
+        self, cell: Cell, split: str = "test", quantity: str = "loss"
+    ) -> Float[ndarray, "parents children"]:
+        """By how much the mean of logits is better than the two networks are in the mean."""
+        whose = ("parent", "child", "ensemble")
+        parent, child, ensemble = (self.of(cell, "scores", who, f"{split} {quantity}") for who in whose)
+        return np.asarray((parent + child) / 2 - ensemble)
+
+    @property
+    def layers(self) -> int:
+        """The number of layers whose representations are compared."""
+        every = (values for rows in self.values.values() for row in rows for values in row)
+        return max(len(values["angles"]) for values in every if divergence(values) is None)
+
+    def along(self, cell: Cell) -> tuple[ndarray, ndarray]:
+        """The steps at which twins were compared, and their distances there: by parent, child and step."""
+        sound = (values for row in self.values[cell] for values in row if divergence(values) is None)
+        steps = next(sound)["distance"]["steps"]
+        distances = [self.of(cell, "distance", "whole", place) for place in range(len(steps))]
+        return np.array(steps), np.stack(distances, axis=-1)
+
+    def diverged(self, cell: Cell) -> int:
+        """The number of twins with a training that diverged."""
+        return sum(divergence(values) is not None for row in self.values[cell] for values in row)
+
+    def estimates(
+        self, cells: Mapping[str, Cell], *, alignment: str = "none", seed: int = 0
+    ) -> dict[str, dict[str, Estimate]]:
+        """The median barriers of some cells with their intervals, by split and quantity and by the name of the cell."""
+        return {
+            f"{split} {quantity}": {
+                name: estimate_of_twins(
+                    median,
+                    self.barriers(cell, split, quantity, alignment=alignment),
+                    rng=rng.numpy_stream(seed, "bootstrap", split, quantity, name),
+                )
+                for name, cell in cells.items()
+            }
+            for split, quantity in QUANTITIES
+        }
+
+    def medians(self, cells: Mapping[str, Cell], *, alignment: str = "none") -> dict[str, float]:
+        """The median barriers of some cells by what they are and the name of the cell."""
+        return {
+            f"barrier in {split} {quantity}, {name}": float(
+                median(self.barriers(cell, split, quantity, alignment=alignment))
+            )
+            for name, cell in cells.items()
+            for split, quantity in QUANTITIES
+        }
+
+
+def measure(store: Store, grid: Mapping[Cell, Sequence[Sequence[TwinSpec]]]) -> Twins:
+    """Collects the measurements of a grid; call ``fill`` before to compute them in parallel."""
+    return Twins({cell: [[obtain(store, spec).values for spec in row] for row in rows] for cell, rows in grid.items()})
+
+
+def _at(values: Mapping[str, Any], path: tuple[str | int, ...]) -> Any:
+    return at(values, *path) if divergence(values) is None else float("nan")
+
+
+def _finite(values: Any) -> bool:
+    if isinstance(values, Mapping):
+        return all(_finite(each) for each in values.values())
+    if isinstance(values, list):
+        return all(_finite(each) for each in values)
+    return not isinstance(values, float) or math.isfinite(values)
+
+
+def _fresh_order(parent: RunSpec, number: int) -> int:
+    """A stream that is no training's own."""
+    return rng.entropy(parent.order_seed, "fresh order", number)
+
+
+def _distances(parent: Trajectory, child: Trajectory) -> dict[str, Any]:
+    """At the steps at which both have a checkpoint, and at the end by layer."""
+    steps = [step for step in child.steps if step in parent.steps]
+    return {
+        "steps": steps,
+        "whole": [rounded(state.distance(_weights(parent.at(step)), _weights(child.at(step)))) for step in steps],
+        "layers": {
+            name: rounded(state.distance({name: value}, {name: child.final[name]}))
+            for name, value in _weights(parent.final).items()
+        },
+    }
+
+
+def _weights(network: State) -> State:
+    """Without running statistics, which are averages over activations and no place in the space of weights."""
+    return {name: value for name, value in network.items() if not is_statistic(name)}
+
+
+def _angles(here: Setting, target: State, source: State, examples: int) -> list[float | None]:
+    """By layer; None where a layer is dead, which has no direction."""
+    inputs = here.inputs("test")[:examples]
+    features = [here.features(each, inputs) for each in (target, source)]
+    return [_angle(features[0][node], features[1][node]) for node in features[0]]
+
+
+def _angle(first: Tensor, second: Tensor) -> float | None:
+    if any(bool((each == each[0]).all()) for each in (first, second)):
+        return None
+    return rounded(angular_cka(first, second, flavour="lange"))
+
+
+def _logits(here: Setting, weights: State, split: str) -> Tensor:
+    return connectivity.predict(here.model, weights, here.splits[split].inputs, reset_inputs=here.reset_inputs)
+
+
+def _scores(
+    here: Setting, lines: Mapping[str, Mapping[str, Curve]], logits: Mapping[str, Sequence[Tensor]]
+) -> dict[str, dict[str, float]]:
+    middle = len(lines["none"]["train"].alphas) // 2
+    points = {"parent": ("none", 0), "child": ("none", -1), "merged": ("none", middle)}
+    points |= {"merged, weights": ("weights", middle)} if "weights" in lines else {}
+    scores = {
+        who: {f"{s} {q}": rounded(getattr(lines[alignment][s].at(place), q)) for s, q in QUANTITIES}
+        for who, (alignment, place) in points.items()
+    }
+    scores["ensemble"] = {}
+    for split, both in logits.items():
+        mean, labels = torch.stack(list(both)).mean(0), here.splits[split].labels
+        scores["ensemble"][f"{split} loss"] = rounded(float(F.cross_entropy(mean, labels)))
+        scores["ensemble"][f"{split} error"] = rounded(float((mean.argmax(1) != labels).double().mean()))
+    return scores
+
+
+def _disagreement(parent: Tensor, child: Tensor) -> dict[str, float]:
+    probabilities = [each.softmax(1) for each in (parent, child)]
+    classes, distances = digits(
+        torch.stack(
+            [
+                (parent.argmax(1) != child.argmax(1)).double().mean(),
+                (probabilities[0] - probabilities[1]).norm(dim=1).mean(),
+            ]
+        )
+    )
+    return {"classes": classes, "probabilities": distances}

@@ -1,0 +1,104 @@
+"""Filling the store: many runs and measurements, on one process or several, resumable at any kill.
+
+Every finished result is in the store, so a sweep that was stopped goes on where it was. Another backend (a cluster's
+job array) only has to call ``obtain`` for each spec on a machine that sees the same store.
+"""
+
+__all__ = ["fill"]
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import connection
+from pathlib import Path
+
+from lmc_lib.store import Store
+from lmc_lib.sweeps.plan import Planned, stages, write_plan
+from lmc_lib.sweeps.spec import Spec, obtain
+
+
+def fill(store: Store, specs: Sequence[Spec], *, workers: int | None = None) -> None:
+    """Computes what is missing in the store, and before it what that needs.
+
+    Each worker uses one thread: two processes with one thread each train more networks an hour than one process with
+    two. With ``workers=1`` everything runs in this process. Workers end when this process ends, however it ends.
+
+    Args:
+        store: where results go.
+        specs: runs and measurements; what is stored or listed twice costs nothing.
+        workers: number of processes; ``LMC_WORKERS`` or the number of usable cores if None.
+
+    Raises:
+        Planned: if ``LMC_PLAN`` names a file; the list of results, stored and missing, is written to it, with
+            ``LMC_PACE=1`` also how long an update takes where nothing like it is stored.
+    """
+    missing = stages(store, specs)
+    in_order = [spec for stage in missing for spec in stage]
+    if plan := os.environ.get("LMC_PLAN"):
+        write_plan(Path(plan), store, specs, in_order)
+        raise Planned(f"the plan is in {plan}")
+    if not in_order or not store.compute:
+        return
+    progress = _Progress(len(in_order))
+    workers = workers or int(os.environ.get("LMC_WORKERS", 0)) or _usable_cores()
+    if workers == 1:
+        for spec in in_order:
+            obtain(store, spec)
+            progress.advance()
+    else:
+        _fill_with_processes(store, missing, min(workers, max(map(len, missing))), progress)
+
+
+def _fill_with_processes(store: Store, stages: Sequence[Sequence[Spec]], workers: int, progress: "_Progress") -> None:
+    # Forking a process that has run torch's thread pool can hang, so workers are spawned.
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent)
+    try:
+        for stage in stages:
+            futures: list[Future[None]] = [pool.submit(_obtain, store, spec) for spec in stage]
+            for future in as_completed(futures):
+                future.result()
+                progress.advance()
+    except BrokenProcessPool as error:
+        raise RuntimeError(
+            "a worker was ended from outside, often for lack of memory. Finished results are stored: run again, with "
+            f"fewer than {workers} workers if memory is short"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _obtain(store: Store, spec: Spec) -> None:
+    obtain(store, spec)  # the result stays where it is: it need not travel between processes
+
+
+def _end_with_parent() -> None:
+    """Ends this worker at once when its parent dies, so that no orphan goes on computing."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    sentinel = parent.sentinel
+    threading.Thread(target=lambda: (connection.wait([sentinel]), os._exit(1)), daemon=True).start()
+
+
+def _usable_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class _Progress:
+    """Tells the command line, through the file that ``LMC_PROGRESS`` names, how many results are done."""
+
+    def __init__(self, total: int) -> None:
+        self.done, self.total = 0, total
+        self.path = os.environ.get("LMC_PROGRESS")
+        self._tell()
+
+    def advance(self) -> None:
+        self.done += 1
+        self._tell()
+
+    def _tell(self) -> None:
+        if self.path:
+            Path(self.path).write_text(f"{self.done} {self.total}")

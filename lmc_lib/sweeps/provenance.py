@@ -1,0 +1,69 @@
+"""Where the measurements of a page come from."""
+
+__all__ = ["Origin", "listed", "origin"]
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+from lmc_lib.store import Store, provenance
+from lmc_lib.sweeps.spec import Spec
+
+_MIME = "application/vnd.lmc.measurements+json"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Facts about the measurements and about the process that shows them, as a table.
+
+    The fingerprints of the measurements travel with the notebook, so that the book can offer their curves as a file.
+    """
+
+    rows: tuple[tuple[str, str], ...]
+    fingerprints: tuple[str, ...] = ()
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        del include, exclude
+        cells = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in self.rows)
+        table = f'<table class="provenance">{cells}</table>'
+        return {"text/plain": str(self), "text/html": table, _MIME: {"fingerprints": list(self.fingerprints)}}
+
+    def __str__(self) -> str:
+        """One line a fact."""
+        return "\n".join(f"{name}: {value}" for name, value in self.rows)
+
+
+def origin(store: Store, specs: Sequence[Spec]) -> Origin:
+    """Summarises the provenance of stored measurements: how many, when, with which code, on which machines.
+
+    Args:
+        store: the store that holds them.
+        specs: what was measured; missing ones are left out.
+    """
+    entries = [entry for spec in specs if (entry := store.get(spec)) is not None]
+    found = [entry.provenance for entry in entries]
+    here = provenance()
+    created = sorted(each["created"] for each in found)
+    rows = [
+        ("measurements", str(len(found))),
+        ("made", f"{created[0]} to {created[-1]}" if created else "never"),
+        ("commit of the code", _most(found, "commit")),
+        ("processor", _most(found, "machine")),
+        ("device", _most(found, "device")),
+        ("versions", ", ".join(f"{name} {number}" for name, number in here["versions"].items())),
+        ("measuring time", f"{sum(each['seconds'] for each in found):.0f} s, training not counted"),
+        ("page made", f"{here['created']} at commit {here['commit']}"),
+    ]
+    return Origin(tuple(rows), tuple(entry.fingerprint for entry in entries))
+
+
+def listed(outputs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The fingerprints that an ``Origin`` among a notebook's outputs carries; none if there is no such output."""
+    found = [output["data"][_MIME] for output in outputs if _MIME in output.get("data", {})]
+    return [key for bundle in found for key in bundle["fingerprints"]]
+
+
+def _most(found: Sequence[dict[str, Any]], name: str) -> str:
+    return "; ".join(f"{value} ({count})" for value, count in Counter(each[name] for each in found).most_common())
