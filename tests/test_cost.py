@@ -2,16 +2,14 @@
 
 import pytest
 
-from lmc_lib import data, experiments, models
+from lmc_lib import data, experiments, models, training
 from lmc_lib.data import DataSpec
 from lmc_lib.experiments.connectivity.pair import PairSpec
-from lmc_lib.experiments.networks import pace, runs
 from lmc_lib.experiments.networks.children import ChildSpec
-from lmc_lib.experiments.networks.pace import step_seconds
 from lmc_lib.experiments.networks.pruned import PrunedSpec
 from lmc_lib.experiments.networks.runs import RunSpec
 from lmc_lib.perturbation import Perturbation
-from lmc_lib.training import TrainConfig
+from lmc_lib.training import TrainConfig, pace, step_seconds
 
 DIGITS = DataSpec("digits")
 CONFIG = TrainConfig(steps=100, batch_size=128, warmup=50)
@@ -34,7 +32,7 @@ def test_what_trains_says_how_long():
 
 def test_what_trains_takes_as_long_as_its_run(monkeypatch):
     paces = {256: 0.5, 32: 0.25}
-    monkeypatch.setattr(runs, "step_seconds", lambda model, images, train: paces[model.width])
+    monkeypatch.setattr(training, "step_seconds", lambda model, images, train: paces[model.width])
     narrow, wide = run(32, save_at=(10,), spawn_at=(30,)), run(256, save_at=(10,), spawn_at=(30,))
     for network, seconds in ((narrow, 0.25), (wide, 0.5)):
         specs = [network, PrunedSpec(network, 10, 0.2, 3), ChildSpec(network, 30, Perturbation(0.1))]

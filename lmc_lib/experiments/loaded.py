@@ -1,6 +1,6 @@
-"""What a process loads once: data sets, the permutation groups of architectures, and where it computes."""
+"""What a process loads once: data sets and the permutation groups of architectures."""
 
-__all__ = ["dataset", "device", "groups", "on_device"]
+__all__ = ["dataset", "groups"]
 
 import functools
 
@@ -9,9 +9,7 @@ import torch
 from lmc_lib import data, models, symmetry
 from lmc_lib.data import Dataset, DataSpec
 from lmc_lib.models import ModelSpec
-from lmc_lib.state import State
 from lmc_lib.symmetry import PermutationSpec
-from lmc_lib.training import TrainConfig
 
 
 @functools.lru_cache(maxsize=4)
@@ -26,14 +24,3 @@ def groups(model: ModelSpec, data: DataSpec, dtype: torch.dtype) -> PermutationS
     loaded = dataset(data)
     network = models.build(model, loaded.input_shape, loaded.num_classes).to(dtype)
     return symmetry.permutation_spec(network, loaded.train.inputs[:1].to(dtype))
-
-
-def device(config: TrainConfig) -> torch.device:
-    """A GPU if there is one; portable arithmetic stays on the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() and config.precision != "portable" else "cpu")
-
-
-def on_device(state: State, config: TrainConfig) -> State:
-    """Weights where they are trained and measured."""
-    where = device(config)
-    return {name: value.to(where) for name, value in state.items()}

@@ -12,11 +12,11 @@ from torch import Generator
 
 from lmc_lib import rng
 from lmc_lib.experiments.divergence import measured
-from lmc_lib.experiments.loaded import on_device
 from lmc_lib.experiments.networks.runs import RunSpec, obtain_run
 from lmc_lib.experiments.setting import Setting, setting
 from lmc_lib.store import Result, Store
 from lmc_lib.sweeps import Spec
+from lmc_lib.training import on_device
 
 _Pair = TypeVar("_Pair", bound="PairMeasurement")
 

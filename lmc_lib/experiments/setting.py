@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from lmc_lib import connectivity, matching, norms, symmetry
 from lmc_lib.connectivity import Curve, Simplex
 from lmc_lib.data import Split
-from lmc_lib.experiments.loaded import dataset, device, groups
+from lmc_lib.experiments.loaded import dataset, groups
 from lmc_lib.experiments.networks.runs import RunSpec, architecture
 from lmc_lib.state import State
 from lmc_lib.symmetry import Permutation, PermutationSpec
+from lmc_lib.training import device
 
 # The ways to find a permutation that are compared throughout.
 MATCHERS = ("weights", "activations")

@@ -1,6 +1,11 @@
 """Training from a state to a trajectory: SGD and AdamW, schedules, and arithmetic that is the same on every CPU."""
 
-__all__ = ["PRECISIONS", "Checkpoint", "Diverged", "TrainConfig", "Trajectory", "checkpoints", "learning_rate", "train"]
+__all__ = [
+    "PRECISIONS", "Checkpoint", "Diverged", "TrainConfig", "Trajectory", "checkpoints", "device", "learning_rate",
+    "on_device", "step_seconds", "train",
+]  # fmt: skip
 
 from lmc_lib.training.config import PRECISIONS, TrainConfig, learning_rate
 from lmc_lib.training.loop import Checkpoint, Diverged, Trajectory, checkpoints, train
+from lmc_lib.training.pace import step_seconds
+from lmc_lib.training.placement import device, on_device

@@ -26,7 +26,7 @@ _CHECK_EVERY = 20
 
 
 class Diverged(ArithmeticError):
-    """A training left the finite numbers."""
+    """A training diverged: its loss is not finite."""
 
     def __init__(self, step: int, loss: float) -> None:
         super().__init__(f"training diverged: the loss is {loss} at step {step}; a lower learning rate may help")

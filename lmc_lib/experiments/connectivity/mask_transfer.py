@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 from lmc_lib import connectivity, norms, pruning, symmetry
-from lmc_lib.experiments.loaded import on_device
 from lmc_lib.experiments.measurement import PairMeasurement
 from lmc_lib.experiments.networks.pruned import PrunedSpec, obtain_level, trainer
 from lmc_lib.experiments.networks.runs import RunSpec, obtain_run
@@ -16,6 +15,7 @@ from lmc_lib.pruning import Level, Masks
 from lmc_lib.state import State
 from lmc_lib.store import Store
 from lmc_lib.sweeps import Spec
+from lmc_lib.training import on_device
 
 # A network's own mask; another's, brought into its units; another's as it is; one at random, as sparse in each layer.
 MASKS = ("own", "permuted", "unpermuted", "random")

@@ -15,7 +15,6 @@ from lmc_lib.claims import Estimate, estimate
 from lmc_lib.experiments.connectivity.lines import QUANTITIES, Lines
 from lmc_lib.experiments.evidence import over_sets
 from lmc_lib.experiments.found import Found
-from lmc_lib.experiments.loaded import on_device
 from lmc_lib.experiments.measurement import PairMeasurement
 from lmc_lib.experiments.networks.pruned import obtain_sequence, sequence
 from lmc_lib.experiments.networks.runs import RunSpec
@@ -25,6 +24,7 @@ from lmc_lib.pruning import Level
 from lmc_lib.store import Store
 from lmc_lib.sweeps import Spec
 from lmc_lib.symmetry import Permutation
+from lmc_lib.training import on_device
 
 # Where a permutation is found: at level 0, at the level at which it is used, or at the last.
 FOUND = ("dense", "rematched", "sparsest")

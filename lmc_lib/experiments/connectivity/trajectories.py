@@ -13,7 +13,6 @@ from lmc_lib.claims import Estimate
 from lmc_lib.experiments.connectivity.lines import Lines
 from lmc_lib.experiments.evidence import over_sets
 from lmc_lib.experiments.found import Found
-from lmc_lib.experiments.loaded import on_device
 from lmc_lib.experiments.measurement import PairMeasurement
 from lmc_lib.experiments.networks.runs import RunSpec, obtain_run
 from lmc_lib.experiments.setting import MATCHERS, Setting
@@ -21,6 +20,7 @@ from lmc_lib.experiments.values import columns, share
 from lmc_lib.state import State
 from lmc_lib.store import Store
 from lmc_lib.symmetry import Permutation
+from lmc_lib.training import on_device
 
 # The permutation that is matched to all checkpoints at once.
 JOINT = "joint"

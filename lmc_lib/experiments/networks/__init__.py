@@ -1,1 +1,1 @@
-"""Single networks: how they are trained, what they are pruned to, and children that part from a training."""
+"""Single networks: how they are trained, what they are pruned to, and children that start from a checkpoint."""

@@ -14,13 +14,12 @@ from torch import Tensor, nn
 from lmc_lib import models, rng, text, training
 from lmc_lib.data import DataSpec
 from lmc_lib.experiments.divergence import diverged_training, sound
-from lmc_lib.experiments.loaded import dataset, on_device
-from lmc_lib.experiments.networks.pace import step_seconds
+from lmc_lib.experiments.loaded import dataset
 from lmc_lib.models import ModelSpec
 from lmc_lib.state import State
 from lmc_lib.store import Entry, Result, Store
 from lmc_lib.sweeps import Spec, obtain
-from lmc_lib.training import Diverged, TrainConfig, Trajectory
+from lmc_lib.training import Diverged, TrainConfig, Trajectory, on_device
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,7 @@ class RunSpec(Spec):
 
     def pace(self) -> float:
         """Measures how many seconds an update takes here."""
-        return step_seconds(self.model, self.data, self.train)
+        return training.step_seconds(self.model, self.data, self.train)
 
     def compute(self, store: Store) -> Result:
         """Trains the network; that its pre-training diverged is a result too."""

@@ -1,1 +1,1 @@
-"""Stability: twins that part at one step of training, and what makes them end in one basin or in two."""
+"""Stability: twins that differ from one step of training on, and what makes them end in one basin or in two."""

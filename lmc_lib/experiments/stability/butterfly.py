@@ -27,7 +27,7 @@ from lmc_lib.perturbation import Perturbation
 # Growth is that of small differences as long as they are below this share of where they end.
 _SATURATED = 0.03
 
-# Twins with a lower barrier count as not parted.
+# Twins with a lower barrier count as connected.
 CALM = 0.1
 
 
@@ -38,7 +38,7 @@ def start_evidence(
 
     Args:
         found: twins after one weight was moved and after noise of the smallest size, at the first and the last step.
-        steps: the steps at which twins part, the first of them 0.
+        steps: the steps at which children are perturbed, the first of them 0.
         one: the perturbation of one weight.
         smallest: the size of the noise.
         seed: stream of the bootstrap.
@@ -62,7 +62,7 @@ def onset_evidence(
 
     Args:
         found: twins after Gaussian noise at all steps and sizes, and of the large size at the last step.
-        steps: the steps at which twins part, the first of them 0, rising.
+        steps: the steps at which children are perturbed, the first of them 0, rising.
         sizes: sizes of Gaussian perturbations, rising.
         large: the size that is large enough late in training.
         seed: stream of the bootstrap.
@@ -97,14 +97,14 @@ def onset_evidence(
 def growth_exponents(
     steps: Int[ndarray, " steps"], distances: Float[ndarray, "parents children steps"]
 ) -> Float[ndarray, "parents children 2"]:
-    r"""How fast twins part while they are near: the exponent of the earlier and of the later half of that time.
+    r"""How fast twins move apart while they are near: the exponent of the earlier and of the later half of that time.
 
     A finite-time exponent is the slope of :math:`\log \lVert\theta_s - \theta'_s\rVert` over :math:`s`, in units of 1
-    per update, by least squares. Twins are near from their parting until their distance is 3 % of that at the end.
-    Halves are halves of the way in the logarithm of the distance, so that both have room.
+    per update, by least squares. Twins are near from where they begin to differ until their distance is 3 % of that at
+    the end. Halves are halves of the way in the logarithm of the distance, so that both have room.
 
     Args:
-        steps: the steps at which distances are known, the first that of parting.
+        steps: steps at which distances are known, the first that of the perturbation.
         distances: distances of twins there; the last is that at the end.
 
     Returns:
@@ -120,7 +120,7 @@ def direction_evidence(
 
     Args:
         found: Gaussian twins and those in another direction, at the step, of both sizes.
-        step: the step at which twins part.
+        step: the step at which children are perturbed.
         small: a small size.
         large: a large size.
         direction: what is compared with Gaussian noise; ``"gaussian"`` compares the second child of each parent with
@@ -149,7 +149,7 @@ def alignment_evidence(
 
     Args:
         found: twins of each optimiser, ``"sgd"`` among them.
-        cells: where twins part; the first is the one that is judged, all count for the units that stay.
+        cells: where children are perturbed; the first is the one that is judged, all count for the units that stay.
         planted: whether to judge the control, in which children of the last cell were renumbered at random before.
         seed: stream of the bootstrap.
 
@@ -208,7 +208,7 @@ def distance_evidence(found: Twins, cells: Sequence[Cell], *, swapped: bool = Fa
 
     Args:
         found: twins of one setting.
-        cells: when and how they part, in the order of the steps.
+        cells: when and how children are perturbed, in the order of the steps.
         swapped: whether to give the twins of the first cell the distances of the last, and so on, for the control.
         seed: stream of the bootstrap.
 
@@ -231,7 +231,7 @@ def representation_evidence(
 
     Args:
         found: twins of one setting.
-        cells: when and how they part, in the order of the steps.
+        cells: when and how children are perturbed, in the order of the steps.
         layer: the layer of the representations, counted from the input.
         swapped: whether to give the twins of the first cell the angles of the last, and so on, for the control.
         seed: stream of the bootstrap.
@@ -256,7 +256,7 @@ def _gaussian(step: int, size: float) -> Cell:
 
 
 def _growth(found: Twins, cell: Cell, step: int) -> ndarray:
-    """How many times farther apart twins are at a step than when they parted."""
+    """How many times farther apart twins are at a step than where they begin to differ."""
     steps, distances = found.along(cell)
     return np.asarray(distances[..., list(steps).index(step)] / distances[..., 0])
 

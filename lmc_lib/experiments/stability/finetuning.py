@@ -77,7 +77,7 @@ def evidence(
 
     Args:
         found: twins by direction, ``"many to few"`` classes and ``"few to many"``, and by length of pre-training.
-        cells: when and how twins part; the first is the one that is judged, all count for distances.
+        cells: when and how children are perturbed; the first is the one that is judged, all count for distances.
         lengths: the lengths of pre-training, rising from 0.
         reversed_lengths: whether the two lengths of each ratio change places, for the control.
         seed: stream of the bootstrap.
@@ -118,7 +118,7 @@ def pretrained_evidence(random: Twins, pretrained: Twins, cells: Sequence[Cell],
     Args:
         random: twins of networks that begin at random weights.
         pretrained: twins of networks that begin at the pre-trained weights.
-        cells: when and how twins part; the first is the one that is judged, all count for distances.
+        cells: when and how children are perturbed; the first is the one that is judged, all count for distances.
         seed: stream of the bootstrap.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Twins: a network and its child, which parted at one step of training; how far apart they end."""
+"""Twins: a network and its child, which differ from one step of training on; how far apart they end."""
 
 __all__ = ["Cell", "TwinSpec", "Twins", "grid", "measure"]
 
@@ -20,7 +20,6 @@ from lmc_lib.connectivity import Curve
 from lmc_lib.experiments.connectivity.lines import QUANTITIES, line_barriers
 from lmc_lib.experiments.divergence import diverged_measurement, divergence
 from lmc_lib.experiments.found import at
-from lmc_lib.experiments.loaded import on_device
 from lmc_lib.experiments.measurement import Measurement
 from lmc_lib.experiments.networks.children import ChildSpec, obtain_child
 from lmc_lib.experiments.networks.runs import RunSpec, obtain_run
@@ -33,7 +32,7 @@ from lmc_lib.state import State
 from lmc_lib.store import Result, Store
 from lmc_lib.sweeps import Spec, obtain
 from lmc_lib.symmetry import Permutation
-from lmc_lib.training import Diverged, Trajectory
+from lmc_lib.training import Diverged, Trajectory, on_device
 
 
 @dataclass(frozen=True)
@@ -142,7 +141,7 @@ class TwinSpec(Measurement):
 
 @dataclass(frozen=True)
 class Cell:
-    """When and how twins part, as one cell of a grid.
+    """When and how children are perturbed, as one cell of a grid.
 
     Attributes:
         step: the number of updates that they have in common.
@@ -167,7 +166,7 @@ def grid(
 
     Args:
         parents: the trainings.
-        cells: when and how children part from them; listed twice counts once.
+        cells: when and how children are perturbed; listed twice counts once.
         children: children of each parent in each cell.
         save_at: steps at which twins are compared on the way; those before a child's step are left out.
         **options: those of ``TwinSpec``.

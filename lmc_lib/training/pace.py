@@ -8,11 +8,12 @@ from dataclasses import replace
 
 import torch
 
-from lmc_lib import data, models, rng, training
+from lmc_lib import data, models, rng
 from lmc_lib.data import DataSpec, Split
-from lmc_lib.experiments.loaded import on_device
 from lmc_lib.models import ModelSpec
-from lmc_lib.training import TrainConfig
+from lmc_lib.training.config import TrainConfig
+from lmc_lib.training.loop import checkpoints
+from lmc_lib.training.placement import on_device
 
 
 @functools.cache
@@ -34,7 +35,7 @@ def step_seconds(network: ModelSpec, images: DataSpec, train: TrainConfig, *, st
     state = on_device(models.initialise(model, generator=generator), train)
     # A rate of 0 cannot diverge, and takes as long.
     config = replace(train, steps=steps + 1, lr=0.0, warmup=0)
-    found = training.checkpoints(model, state, batch, config, seed=0, save_at=(1,))
+    found = checkpoints(model, state, batch, config, seed=0, save_at=(1,))
     next(found)
     started = time.perf_counter()
     next(found)
