@@ -1,6 +1,9 @@
-"""Perturbations of weights: a direction, a size relative to the initialisation, and which weights move."""
+"""Perturbations of weights: a direction, a size relative to the initialisation, which weights move, and growth."""
 
-__all__ = ["CONVENTIONS", "DIRECTIONS", "Perturbation", "Realised", "batch_direction", "gaussian_direction", "perturb"]
+__all__ = [
+    "CONVENTIONS", "DIRECTIONS", "Perturbation", "Realised", "batch_direction", "gaussian_direction",
+    "growth_exponents", "perturb",
+]  # fmt: skip
 
 import copy
 import math
@@ -8,7 +11,10 @@ import re
 import warnings
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from jaxtyping import Float, Int
+from numpy import ndarray
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F  # noqa: N812 -- the usual name
 
@@ -19,6 +25,9 @@ CONVENTIONS = ("formula", "code")
 
 # Of what is added to float64 weights: hides the last bits in which norms differ between processors.
 _GRID_BITS = 50
+
+# Growth is that of small differences as long as they are below this share of where they end.
+_SATURATED = 0.03
 
 
 @dataclass(frozen=True)
@@ -202,3 +211,35 @@ def _deviation(weight: Tensor) -> float:
 
 def _norm(values: State) -> float:
     return math.sqrt(sum(float(value.square().sum()) for value in values.values()))
+
+
+def growth_exponents(
+    steps: Int[ndarray, " steps"], distances: Float[ndarray, "parents children steps"]
+) -> Float[ndarray, "parents children 2"]:
+    r"""How fast twins move apart while they are near: the exponent of the earlier and of the later half of that time.
+
+    A finite-time exponent is the slope of :math:`\log \lVert\theta_s - \theta'_s\rVert` over :math:`s`, in units of 1
+    per update, by least squares. Twins are near from where they begin to differ until their distance is 3 % of that at
+    the end. Halves are halves of the way in the logarithm of the distance, so that both have room.
+
+    Args:
+        steps: steps at which distances are known, the first that of the perturbation.
+        distances: distances of twins there; the last is that at the end.
+
+    Returns:
+        The two exponents; NaN for twins that are near at fewer than four of the steps.
+    """
+    return np.array([[_two_exponents(steps, each) for each in row] for row in distances])
+
+
+def _two_exponents(steps: ndarray, distances: ndarray) -> list[float]:
+    far = distances >= _SATURATED * distances[-1]
+    near = slice(0, int(far.argmax()))
+    if not distances[0] > 0.0 or near.stop < 4:
+        return [np.nan, np.nan]
+    logs, times = np.log(distances[near]), steps[near]
+    halfway = int((logs >= (logs[0] + logs[-1]) / 2).argmax())
+    split = min(max(halfway, 2), len(logs) - 2)
+    # The two halves meet in a step, so that none between them is lost.
+    parts = slice(0, split + 1), slice(split, None)
+    return [float(np.polyfit(times[part], logs[part], 1)[0]) for part in parts]

@@ -5,7 +5,7 @@ import pytest
 
 from lmc_lib import experiments, rng
 from lmc_lib.experiments.stability.twins import Cell, Twins
-from lmc_lib.perturbation import Perturbation
+from lmc_lib.perturbation import Perturbation, growth_exponents
 
 STEPS, SIZES = (0, 10, 50), (1e-4, 1e-3, 1e-2)
 PARENTS = 6
@@ -86,13 +86,13 @@ def test_growth_that_depends_on_size_and_time_is_seen():
 ])  # fmt: skip
 def test_each_half_of_the_way_has_room_for_a_slope(logs, exponents):
     distances = np.exp(np.array([*logs, 20.0]))  # the last is that at the end
-    found = experiments.butterfly.growth_exponents(np.arange(len(distances)), distances[None, None])
+    found = growth_exponents(np.arange(len(distances)), distances[None, None])
     assert found[0, 0] == pytest.approx(exponents)
 
 
 def test_exponents_need_room():
     """Twins that are far apart from the first step on do not grow."""
-    found = experiments.butterfly.growth_exponents(np.array(WATCH), np.ones((2, 1, len(WATCH))))
+    found = growth_exponents(np.array(WATCH), np.ones((2, 1, len(WATCH))))
     assert np.isnan(found).all()
     assert "earlier exponent" not in experiments.butterfly.onset_evidence(grid(as_published), **ONSET)
 

@@ -104,10 +104,10 @@ class TestKept:
         assert [cells[f"{policy} of each class", 0.5].balanced for policy in difficulty.POLICIES] == [True] * 3
         some = {cell: cells[cell] for cell in [("random", 1.0), ("hard", 0.5)]}
         found = data_pruning.measure(store, some)
-        assert found.accuracy("hard", 1.0).tolist() == found.accuracy("easy", 1.0).tolist()
-        assert found.counts("hard", 0.5).sum() == 40
+        assert found.of("hard", 1.0).tolist() == found.of("easy", 1.0).tolist()
+        assert found.of("hard", 0.5, "kept").mean(0).sum() == 40
         by_class = obtain(store, some["hard", 0.5]).values["accuracy by class"]
-        assert found.worst("hard", 0.5).tolist() == [min(each) for each in by_class]
+        assert found.of("hard", 0.5, "accuracy by class").tolist() == by_class
 
     def test_a_training_on_rows_is_one_on_a_part(self, store):
         rows = torch.arange(10, 50)
@@ -210,12 +210,11 @@ class TestLabels:
 def test_a_network_that_diverges_has_no_accuracy_and_the_others_have(store):
     """A rate that is too high for every network, and then an array with one that has none."""
     lost = data_pruning.measure(store, {("random", 1.0): KeptSpec(runs(config=WILD))})
-    assert np.isnan(lost.accuracy("random", 1.0)).all()
-    assert lost.diverged == len(runs())
+    assert np.isnan(lost.of("random", 1.0)).all()
     found = over_networks(np.array([0.3, np.nan, 0.5, 0.4, 0.9]))
     assert (found.value, found.replicas) == (pytest.approx(0.525), 4)
     with pytest.raises(ValueError, match="at least three with a value, got 0"):
-        over_networks(lost.accuracy("random", 1.0))
+        over_networks(lost.of("random", 1.0))
 
 
 class TestEvidence:

@@ -106,31 +106,16 @@ class KeptSpec(Spec):
 
 @dataclass(frozen=True)
 class Kept:
-    """What networks learn from a part of the examples, by plan and share."""
+    """What networks learn from a part of the examples: by plan and share what ``KeptSpec`` measures."""
 
     cells: dict[tuple[str, float], dict[str, Any]]
 
-    @property
-    def diverged(self) -> int:
-        """How many trainings diverged."""
-        return sum(each is None for cell in self.cells.values() for each in cell["accuracy"])
+    def of(self, plan: str, share: float, what: str = "accuracy") -> Float[ndarray, "networks *classes"]:
+        """The test accuracy, NaN where a training diverged; with a share of 1 all examples are kept by any plan.
 
-    def accuracy(self, plan: str, share: float) -> Float[ndarray, " networks"]:
-        """The test accuracy, NaN where a training diverged; with a share of 1 all examples are kept by any plan."""
-        return np.array(self._cell(plan, share)["accuracy"], dtype=float)
-
-    def worst(self, plan: str, share: float) -> Float[ndarray, " networks"]:
-        """The test accuracy in the class where it is lowest."""
-        lowest: ndarray = np.array(self._cell(plan, share)["accuracy by class"], dtype=float).min(1)
-        return lowest
-
-    def counts(self, plan: str, share: float) -> Float[ndarray, " classes"]:
-        """How many examples of each class are kept, the mean over networks."""
-        counts: ndarray = np.array(self._cell(plan, share)["kept"], dtype=float).mean(0)
-        return counts
-
-    def _cell(self, plan: str, share: float) -> dict[str, Any]:
-        return self.cells["random" if share == 1.0 else plan, share]
+        ``what`` is ``"accuracy"``, ``"accuracy by class"``, or ``"kept"`` for the number of examples of each class.
+        """
+        return np.array(self.cells["random" if share == 1.0 else plan, share][what], dtype=float)
 
 
 def specs(
@@ -166,11 +151,11 @@ def evidence(plenty: Kept, scarce: Kept, *, half: float = 0.5) -> dict[str, Esti
     values = {}
     for size, here, good, bad in (("plenty", plenty, "hard", "easy"), ("scarce", scarce, "easy", "hard")):
         for within, ending in (("", ""), (" of each class", ", by class")):
-            first, others, by_chance = (here.accuracy(f"{plan}{within}", half) for plan in (good, bad, "random"))
+            first, others, by_chance = (here.of(f"{plan}{within}", half) for plan in (good, bad, "random"))
             values[f"{good} and random, {size}{ending}"] = first - by_chance
             values[f"{good} and {bad}, {size}{ending}"] = first - others
-            values[f"{good} and all, {size}{ending}"] = first - here.accuracy(good, 1.0)
-        shuffled, by_chance = (here.accuracy(plan, half) for plan in ("hard by shuffled scores", "random"))
+            values[f"{good} and all, {size}{ending}"] = first - here.of(good, 1.0)
+        shuffled, by_chance = (here.of(plan, half) for plan in ("hard by shuffled scores", "random"))
         values[f"shuffled and random, {size}"] = shuffled - by_chance
     return {name: over_networks(each) for name, each in values.items()}
 

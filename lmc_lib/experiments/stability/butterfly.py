@@ -1,14 +1,13 @@
 """What the claims about perturbed trainings ask of twins: ratios, correlations and exponents, with intervals."""
 
 __all__ = [
-    "alignment_evidence", "direction_evidence", "distance_evidence", "growth_exponents", "hyperparameter_evidence",
+    "alignment_evidence", "direction_evidence", "distance_evidence", "hyperparameter_evidence",
     "onset_evidence", "representation_evidence", "start_evidence",
 ]  # fmt: skip
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Float, Int
 from numpy import ndarray
 
 from lmc_lib.claims import (
@@ -22,10 +21,7 @@ from lmc_lib.claims import (
 )
 from lmc_lib.experiments.evidence import Question, over_twins
 from lmc_lib.experiments.stability.twins import Cell, Twins
-from lmc_lib.perturbation import Perturbation
-
-# Growth is that of small differences as long as they are below this share of where they end.
-_SATURATED = 0.03
+from lmc_lib.perturbation import Perturbation, growth_exponents
 
 # Twins with a lower barrier count as connected.
 CALM = 0.1
@@ -92,25 +88,6 @@ def onset_evidence(
     if np.isfinite(earlier).any():
         values |= {"earlier exponent": (median, (earlier,)), "later exponent": (median, (later,))}
     return over_twins(values, seed=seed)
-
-
-def growth_exponents(
-    steps: Int[ndarray, " steps"], distances: Float[ndarray, "parents children steps"]
-) -> Float[ndarray, "parents children 2"]:
-    r"""How fast twins move apart while they are near: the exponent of the earlier and of the later half of that time.
-
-    A finite-time exponent is the slope of :math:`\log \lVert\theta_s - \theta'_s\rVert` over :math:`s`, in units of 1
-    per update, by least squares. Twins are near from where they begin to differ until their distance is 3 % of that at
-    the end. Halves are halves of the way in the logarithm of the distance, so that both have room.
-
-    Args:
-        steps: steps at which distances are known, the first that of the perturbation.
-        distances: distances of twins there; the last is that at the end.
-
-    Returns:
-        The two exponents; NaN for twins that are near at fewer than four of the steps.
-    """
-    return np.array([[_two_exponents(steps, each) for each in row] for row in distances])
 
 
 def direction_evidence(
@@ -259,16 +236,3 @@ def _growth(found: Twins, cell: Cell, step: int) -> ndarray:
     """How many times farther apart twins are at a step than where they begin to differ."""
     steps, distances = found.along(cell)
     return np.asarray(distances[..., list(steps).index(step)] / distances[..., 0])
-
-
-def _two_exponents(steps: ndarray, distances: ndarray) -> list[float]:
-    far = distances >= _SATURATED * distances[-1]
-    near = slice(0, int(far.argmax()))
-    if not distances[0] > 0.0 or near.stop < 4:
-        return [np.nan, np.nan]
-    logs, times = np.log(distances[near]), steps[near]
-    halfway = int((logs >= (logs[0] + logs[-1]) / 2).argmax())
-    split = min(max(halfway, 2), len(logs) - 2)
-    # The two halves meet in a step, so that none between them is lost.
-    parts = slice(0, split + 1), slice(split, None)
-    return [float(np.polyfit(times[part], logs[part], 1)[0]) for part in parts]

@@ -1,0 +1,102 @@
+"""Sweeps of specs that know no network: what they need, in which order it is computed, and what is planned."""
+
+import json
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pytest
+
+from lmc_lib.store import Result, Store
+from lmc_lib.sweeps import Planned, Spec, fill, obtain
+
+
+@dataclass(frozen=True)
+class Leaf(Spec):
+    kind: ClassVar[str] = "Leaf"
+    noun: ClassVar[str] = "leaves"
+
+    number: int
+
+    @property
+    def label(self):
+        return f"leaf {self.number}"
+
+    @property
+    def updates(self):
+        return 10 * self.number
+
+    def pace(self):
+        return self.number / 4
+
+    def compute(self, store):
+        return Result({"sum": self.number})
+
+
+@dataclass(frozen=True)
+class Holder:
+    leaf: Leaf
+
+
+@dataclass(frozen=True)
+class Tree(Spec):
+    kind: ClassVar[str] = "Tree"
+    noun: ClassVar[str] = "trees"
+
+    name: str
+    leaves: tuple[tuple[Spec, ...], ...]
+    holder: Holder | None = None
+    top: Spec | None = None
+
+    def compute(self, store):
+        return Result({"sum": sum(obtain(store, need).values["sum"] for need in self.needs)})
+
+
+TREE = Tree("oak", ((Leaf(3), Leaf(1)), (Leaf(4),)), Holder(Leaf(2)))
+FOREST = Tree("forest", ((TREE,),), top=Leaf(9))
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path)
+
+
+def test_needs_are_the_specs_in_tuples_and_in_other_dataclasses():
+    assert TREE.needs == (Leaf(3), Leaf(1), Leaf(4), Leaf(2))
+    assert FOREST.needs == (TREE, Leaf(9))
+    assert Leaf(5).needs == ()
+
+
+def test_label_and_pace_are_those_of_the_first_spec():
+    assert (TREE.label, FOREST.label) == ("leaf 3", "leaf 3")
+    assert (TREE.pace(), TREE.updates) == (0.75, 0)
+
+
+def test_what_is_needed_comes_first(store, monkeypatch):
+    done = []
+    for kind in (Leaf, Tree):
+        compute = kind.compute
+        monkeypatch.setattr(
+            kind, "compute", lambda spec, store, compute=compute: done.append(spec) or compute(spec, store)
+        )
+    fill(store, [FOREST, Leaf(1)], workers=1)
+    assert set(done[:5]) == {Leaf(number) for number in (1, 2, 3, 4, 9)}
+    assert done[5:] == [TREE, FOREST]
+    assert obtain(store, FOREST).values == {"sum": 19}
+
+
+def test_a_plan_tells_what_a_training_takes(store, monkeypatch, tmp_path):
+    obtain(store, Leaf(3))
+    monkeypatch.setenv("LMC_PLAN", str(tmp_path / "plan.json"))
+    monkeypatch.setenv("LMC_PACE", "1")
+    with pytest.raises(Planned):
+        fill(store, [TREE])
+    rows = json.loads((tmp_path / "plan.json").read_text())
+    told = [(row["type"], row["label"], row["stored"], row["updates"], row["pace"]) for row in rows]
+    assert told == [
+        ("Leaf", "leaf 3", True, 30, None),
+        ("Leaf", "leaf 1", False, 10, 0.25),
+        ("Leaf", "leaf 4", False, 40, 1.0),
+        ("Leaf", "leaf 2", False, 20, 0.5),
+        ("Tree", "leaf 3", False, 0, None),
+    ]
+    assert [row["asked"] for row in rows] == [False] * 4 + [True]
