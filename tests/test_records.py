@@ -49,15 +49,16 @@ def test_each_record_stands_under_the_hash_of_its_spec(content):
         assert hashlib.sha256(canonical(record["spec"]).encode()).hexdigest()[:20] == key
 
 
-def test_the_laptop_pages_ask_for_what_is_recorded(content, tmp_path, monkeypatch):
+def test_pages_ask_for_what_is_recorded(content, tmp_path, monkeypatch):
     """Addresses that move leave the pages without their measurements: they are those of the specs in the notebooks."""
-    rows = planned(content["report"]["claim"], tmp_path / "plan.json", monkeypatch)
+    report = content["report"]
+    rows = planned(report["claim"], report["scale"], tmp_path / "plan.json", monkeypatch)
     asked = {row["fingerprint"]: row["spec"] for row in rows if row["asked"]}
     assert asked == {key: record["spec"] for key, record in content["records"].items()}
 
 
-def planned(claim, path, monkeypatch):
-    """The plan of a claim's laptop profile: its notebook is run here, up to where it fills the store."""
+def planned(claim, scale, path, monkeypatch):
+    """The plan of a claim at a scale: its notebook is run here, up to where it fills the store."""
     monkeypatch.setenv("LMC_PLAN", str(path))
     monkeypatch.setenv("LMC_STORE", str(path.parent / "store"))
     names = {}
@@ -66,7 +67,7 @@ def planned(claim, path, monkeypatch):
             if cell["cell_type"] == "code":
                 exec("".join(cell["source"]), names)
             if "parameters" in cell["metadata"].get("tags", []):
-                names |= resolve(claim, "laptop")
+                names |= resolve(claim, scale)
     return json.loads(path.read_text())
 
 
