@@ -2,8 +2,9 @@
 
 __all__ = ["ChainSpec", "specs"]
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, ClassVar
 
 from lmc_lib import rng, symmetry
@@ -47,16 +48,16 @@ class ChainSpec(Measurement):
         first, *others = states
         values: dict[str, Any] = {"barriers": {}, "fixed_points": {}}
         for method in MATCHERS:
-            along = [self._matched(here, method, states, 0, 1)]
-            for step in range(2, len(states)):
-                neighbours = self._matched(here, method, states, step - 1, step)
-                along.append(symmetry.compose(along[-1], neighbours, here.permutations))
+            neighbours = [self._matched(here, method, states, step - 1, step) for step in range(1, len(states))]
+            along = list(accumulate(neighbours, lambda far, near: symmetry.compose(far, near, here.permutations)))
+            back = [self._matched(here, method, states, step, 0) for step in range(1, len(states))]
             around = [symmetry.identity(here.permutations)]
-            for step, there in enumerate(along, 1):
-                back = self._matched(here, method, states, step, 0)
-                around.append(symmetry.compose(there, back, here.permutations))
-            ways = {"chain": zip(along, others, strict=True), "cycle": [(cycle, first) for cycle in around]}
-            values["barriers"][method] = {shape: self._barriers(here, first, way) for shape, way in ways.items()}
+            around += [symmetry.compose(*both, here.permutations) for both in zip(along, back, strict=True)]
+            ways = {"chain": zip(others, along, strict=True), "cycle": [(first, cycle) for cycle in around]}
+            values["barriers"][method] = {
+                shape: columns([line_barriers(here.line(first, here.permuted(*moved), self.points)) for moved in way])
+                for shape, way in ways.items()
+            }
             values["fixed_points"][method] = [share(symmetry.fixed_points(cycle)) for cycle in around]
         return values
 
@@ -64,23 +65,11 @@ class ChainSpec(Measurement):
         seeds = self.networks[target].init_seed, self.networks[source].init_seed
         return here.match(method, states[target], states[source], generator=rng.stream(self.seed, method, *seeds))
 
-    def _barriers(
-        self, here: Setting, first: State, ways: Iterable[tuple[Permutation, State]]
-    ) -> dict[str, list[float]]:
-        """The barriers between the first network and what permutations make of others."""
-        lines = [here.line(first, here.permuted(state, permutation), self.points) for permutation, state in ways]
-        return columns([line_barriers(line) for line in lines])
-
 
 def specs(runs: Sequence[RunSpec], length: int = 4, **options: Any) -> dict[tuple[int, ...], ChainSpec]:
     """One chain from each replica on, in the order of the list and around its end, by the indices of its replicas.
 
-    So every replica stands once at every place.
-
-    Args:
-        runs: the replicas.
-        length: the number of networks in a chain.
-        **options: of the spec.
+    So every replica stands once at every place. ``options`` are those of the spec.
 
     Raises:
         ValueError: if there are fewer replicas than places.
