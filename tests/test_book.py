@@ -4,16 +4,14 @@ import csv
 import importlib.util
 import itertools
 import json
-import os
 import re
 import shutil
 import statistics
-import subprocess
-import sys
 from pathlib import Path
 
 import nbformat
 import pytest
+from conftest import copy_of_repository, run_build
 
 from lmc_lib import claims, experiments
 from lmc_lib.data import DataSpec
@@ -43,29 +41,10 @@ def pages():
     return [(claim, scale) for claim in claims.load_all() for scale in load_build().scales_of(claim)]
 
 
-def copy_of_repository(folder):
-    ignored = shutil.ignore_patterns(
-        ".venv", "_build", ".git", "results", "claims.egg-info", ".mypy_cache", ".hypothesis"
-    )
-    return shutil.copytree(ROOT, folder / "copy", ignore=ignored, ignore_dangling_symlinks=True)
-
-
-def run_build(copy, store, *options):
-    """Runs the build of a copy of the repository, which is also where its processes find the library."""
-    environment = {**os.environ, "LMC_STORE": str(store), "PYTHONPATH": str(copy)}
-    command = [sys.executable, "book/build.py", *options]
-    return subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
-
-
-@pytest.fixture(scope="module")
-def book(tmp_path_factory):
-    """A copy of the repository, built from its records and a store of its own, or one that ``LMC_BOOK_STORE`` names."""
-    copy = copy_of_repository(tmp_path_factory.mktemp("book"))
-    build = run_build(copy, os.environ.get("LMC_BOOK_STORE") or tmp_path_factory.mktemp("store"))
-    assert build.returncode == 0, build.stdout + build.stderr
-    scales = re.findall(r"^\S+ at (\w+) scale: [a-z ]+ \(\d+ s\)$", build.stdout, re.MULTILINE)
-    assert sorted(scales) == sorted(scale for _, scale in pages())
-    return copy
+@pytest.mark.slow
+def test_the_build_tells_what_came_out_at_each_scale(book):
+    told = re.findall(r"^\S+ at (\w+) scale: [a-z ]+ \(\d+ s\)$", (book / "build.log").read_text(), re.MULTILINE)
+    assert sorted(told) == sorted(scale for _, scale in pages())
 
 
 @pytest.mark.slow
