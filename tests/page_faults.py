@@ -5,6 +5,7 @@ Functions of a *site* read its files; functions of a *page* look at what a brows
 
 import functools
 import http.server
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,12 +14,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
 
-from axe_playwright_python.sync_playwright import Axe
+from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import ConsoleMessage, Page, Request, Response, Route
 from playwright.sync_api import TimeoutError as TooLate
-
-# Rules of axe-core that a program can decide. Their descriptions: https://dequeuniversity.com/rules/axe/
-RULES = ("button-name", "color-contrast", "duplicate-id", "image-alt", "link-name")
 
 
 class Tags(HTMLParser):
@@ -38,11 +36,16 @@ class Tags(HTMLParser):
                 self.links.append(value or "")
 
 
+def pages(site: Path) -> list[Path]:
+    """The pages of a site; what lies in ``_static`` are templates of the theme."""
+    return sorted(path for path in site.rglob("*.html") if not path.is_relative_to(site / "_static"))
+
+
 def link_faults(site: Path) -> list[str]:
     """Links of the pages of a site, downloads and what they load among them, that lead to no file or place of it."""
-    pages = {path: Tags(path.read_text()) for path in sorted(site.rglob("*.html"))}
+    read = {path: Tags(path.read_text()) for path in pages(site)}
     found = []
-    for path, page in pages.items():
+    for path, page in read.items():
         for link in dict.fromkeys(page.links):
             parts = urlsplit(link)
             if parts.scheme or parts.netloc:
@@ -52,7 +55,7 @@ def link_faults(site: Path) -> list[str]:
             target = target / "index.html" if target.is_dir() else target
             if parts.path.startswith("/") or not target.is_relative_to(site) or not target.exists():
                 found.append(f"{path.relative_to(site)}: {link}: no such file in the site")
-            elif target in pages and unquote(parts.fragment) not in pages[target].places:
+            elif target in read and unquote(parts.fragment) not in read[target].places:
                 found.append(f"{path.relative_to(site)}: {link}: no such place in {target.relative_to(site)}")
     return found
 
@@ -67,17 +70,25 @@ def size_faults(site: Path, megabytes: float) -> list[str]:
     return [f"{total:.1f} MB, at most {megabytes:g}: {', '.join(f'{name} {sizes[name]:.1f} MB' for name in largest)}"]
 
 
-class Quiet(http.server.SimpleHTTPRequestHandler):
+class Files(http.server.SimpleHTTPRequestHandler):
     """Serves files and writes no log."""
 
     def log_message(self, format: str, *args: Any) -> None:
         pass
 
 
+class Server(http.server.ThreadingHTTPServer):
+    """Takes it calmly when a browser that goes on to another page hangs up."""
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 @contextmanager
 def served(site: Path) -> Iterator[str]:
     """Serves a folder on this machine, at a free port; gives its address."""
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=site)) as server:
+    with Server(("127.0.0.1", 0), functools.partial(Files, directory=site)) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
         try:
@@ -116,6 +127,13 @@ def listen(page: Page, address: str) -> list[str]:
     return found
 
 
+def show(page: Page, scheme: str) -> None:
+    """Shows a page as a reader sees it whose system is set to ``light`` or ``dark``, and waits until it is so."""
+    page.emulate_media(color_scheme=scheme)
+    page.wait_for_function("scheme => (document.documentElement.dataset.theme ?? scheme) === scheme", arg=scheme)
+    page.evaluate("document.getAnimations().forEach(each => each.finish())")
+
+
 def settle(page: Page) -> None:
     """Waits until a page has its fonts, its images and its mathematics, those below the first screen too."""
     page.evaluate(
@@ -151,15 +169,14 @@ def sideways_faults(page: Page) -> list[str]:
           const columns = [...document.querySelectorAll("body :has(h1)")].filter(scrolls);
           const wide = [document.scrollingElement, ...columns].filter(box => box.scrollWidth > box.clientWidth);
           return wide.map(box => {
-            let farthest = box.firstElementChild;
-            const look = element => {
-              // Of those that reach equally far, the innermost is the cause.
-              if (right(element) >= right(farthest)) farthest = element;
-              if (element === box || overflow(element) === "visible") [...element.children].forEach(look);
-            };
-            [...box.children].forEach(look);
+            const inside = element => [element, ...(overflow(element) === "visible" ? around(element) : [])];
+            const around = element => [...element.children].flatMap(inside);
+            const out = around(box).filter(element => right(element) > box.clientWidth);
+            // What surrounds the cause is stretched by it, so that the innermost counts.
+            const innermost = out.filter(element => !out.some(other => element !== other && element.contains(other)));
+            const [cause = box] = innermost.sort((one, other) => right(other) - right(one));
             const what = name(box).split(" ")[0];
-            return `${what} scrolls from ${box.clientWidth} to ${box.scrollWidth} px because of ${name(farthest)}`;
+            return `${what} scrolls from ${box.clientWidth} to ${box.scrollWidth} px because of ${name(cause)}`;
           });
         }"""
     )
@@ -223,34 +240,79 @@ def contents_faults(page: Page) -> list[str]:
     button = page.locator("button.primary-toggle")
     if not button.count() or not button.is_visible():
         return ["button.primary-toggle: no button for the contents"]
-    if _link_on_top(page):
+    reached = """[...document.querySelectorAll(".bd-sidenav a")].some(link => {
+      const {left, top, width, height} = link.getBoundingClientRect();
+      return width && link.contains(document.elementFromPoint(left + width / 2, top + height / 2));
+    })"""
+    if not _comes_true(page, f"!{reached}"):
         return [".bd-sidenav: the contents are open before the button is pressed"]
     button.click()
-    try:
-        page.wait_for_function(_LINK_ON_TOP, timeout=2000)
-    except TooLate:
+    if not _comes_true(page, reached):
         return [".bd-sidenav: the button was pressed and no link of the contents can be reached"]
     return []
 
 
-_LINK_ON_TOP = """() => [...document.querySelectorAll(".bd-sidenav a")].some(link => {
-  const {left, top, width, height} = link.getBoundingClientRect();
-  return width && link.contains(document.elementFromPoint(left + width / 2, top + height / 2));
-})"""
+def _comes_true(page: Page, condition: str) -> bool:
+    """Whether a condition holds soon: what slides in or out takes its time."""
+    try:
+        page.wait_for_function(condition, timeout=2000)
+    except TooLate:
+        return False
+    return True
 
 
-def _link_on_top(page: Page) -> bool:
-    return page.evaluate(_LINK_ON_TOP)
+def name_faults(page: Page) -> list[str]:
+    """Links, buttons and images that a screen reader cannot name, and places that are named twice."""
+    return _axe(page, ["button-name", "duplicate-id", "image-alt", "link-name"], "body")
 
 
-def legibility_faults(page: Page, allowed: Sequence[str] = ()) -> list[str]:
-    """What axe-core finds against its rules, but in elements that one of the allowed selectors matches."""
-    options = {"runOnly": {"type": "rule", "values": list(RULES)}, "resultTypes": ["violations"]}
-    context = {"exclude": [[selector] for selector in allowed]} if allowed else None
+def contrast_faults(page: Page, known: set[str]) -> list[str]:
+    """Text that stands out too little from what is behind it.
+
+    To measure an element takes milliseconds, so that of all with one look (colour, size, ground) the first is measured.
+    Looks in ``known`` have been measured, perhaps on another page; those of this page are added.
+    """
+    new = page.evaluate(
+        """known => {
+          const grounds = new Map([[null, ""]]);
+          const ground = element => {
+            if (!grounds.has(element)) {
+              const {backgroundColor, backgroundImage, opacity} = getComputedStyle(element);
+              const own = backgroundColor === "rgba(0, 0, 0, 0)" ? "" : backgroundColor;
+              grounds.set(element, [ground(element.parentElement), own, backgroundImage, opacity].join(" "));
+            }
+            return grounds.get(element);
+          };
+          const looks = new Set(known);
+          const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+          while (texts.nextNode()) {
+            const element = texts.currentNode.parentElement;
+            if (!texts.currentNode.data.trim() || !element.checkVisibility()) continue;
+            const {color, fontSize, fontWeight} = getComputedStyle(element);
+            const look = [color, fontSize, fontWeight, ground(element)].join(" ");
+            if (!looks.has(look)) element.setAttribute("data-look", "");
+            looks.add(look);
+          }
+          return [...looks].slice(known.length);
+        }""",
+        list(known),
+    )
+    known.update(new)
+    found = _axe(page, ["color-contrast"], "[data-look]") if new else []
+    page.evaluate("document.querySelectorAll('[data-look]').forEach(each => each.removeAttribute('data-look'))")
+    return found
+
+
+def _axe(page: Page, rules: Sequence[str], selector: str) -> list[str]:
+    """What axe-core finds against some rules (https://dequeuniversity.com/rules/axe/) in chosen elements."""
+    page.evaluate(f"() => {{ if (!window.axe) {{ {AXE_SCRIPT} }} }}")
+    options = {"runOnly": {"type": "rule", "values": rules}, "resultTypes": ["violations"]}
     found = []
-    for violation in Axe().run(page, context, options).response["violations"]:
+    for violation in page.evaluate("([within, options]) => axe.run(within, options)", [selector, options])[
+        "violations"
+    ]:
         for node in violation["nodes"]:
-            told = next(iter(node["any"] + node["all"] + node["none"]))["message"]
+            told = (node["any"] + node["all"] + node["none"])[0]["message"]
             found.append(f"{violation['id']}: {' '.join(map(str, node['target']))}: {told}")
     return found
 
