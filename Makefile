@@ -13,13 +13,13 @@ BIN    := $(if $(VENV),$(VENV)/bin/)
 book: $(STAMP)
 	PYTHONPATH=book$${PYTHONPATH:+:$$PYTHONPATH} $(PYTHON) -m builder $(if $(FRESH),--fresh)
 
-# The notebooks run first, on an empty store of their own, so that their digits are computed, not replayed. The tests of the
-# book then build its pages from that store. Two notebooks at a time with one process each need less time than one with two.
+# The notebooks run first, on an empty store of their own, so that their digits are computed, not replayed. The tests then
+# compare the records that ship with that store. Two notebooks at a time with one process each need less time than one with two.
 test: $(STAMP)
 	store=$$(mktemp -d); \
 	LMC_STORE=$$store LMC_WORKERS=1 $(PYTHON) -m pytest -c notebooks/pytest.ini --nbval --nbval-current-env -n 2 \
 	  --dist loadfile notebooks && \
-	LMC_BOOK_STORE=$$store $(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder; \
+	LMC_QUICK_STORE=$$store $(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder; \
 	code=$$?; rm -rf "$$store"; exit $$code
 
 install: $(STAMP)

@@ -1,6 +1,11 @@
-"""What every test relies on: one thread, a guard around the global random streams, random weights."""
+"""What every test relies on: one thread, a guard around the global random streams, random weights, the built book."""
 
+import os
 import random
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 from unittest import mock
 
 import hypothesis
@@ -11,6 +16,8 @@ import sklearn.datasets  # noqa: F401 -- draws a random number when it is first 
 import torch
 import yaml
 from torch import nn
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 matplotlib.use("Agg")
 
@@ -21,6 +28,8 @@ with mock.patch.object(random, "getrandbits", random.Random(0).getrandbits):
 
 from lmc_lib import rng
 from lmc_lib.state import State
+
+ROOT = Path(__file__).parents[1]
 
 # Few, fixed examples: the laws are strict, so a wrong library fails on almost any of them, and runs are the same.
 hypothesis.settings.register_profile("laws", max_examples=15, deadline=None, derandomize=True)
@@ -34,6 +43,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begins with the files that take longest, so that two processes end at about the same time."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
+
+
+class OneBook(LoadFileScheduling):
+    """Gives whole files to processes; those that need the built book go to one process, which builds it once."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        return "book" if Path(file).name in ("test_book.py", "test_browser.py") else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> OneBook | None:
+    """Replaces ``--dist loadfile``."""
+    return OneBook(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 @pytest.fixture(autouse=True)
@@ -107,3 +129,26 @@ def write_claim():
         return path
 
     return write
+
+
+def copy_of_repository(folder: Path) -> Path:
+    ignored = shutil.ignore_patterns(
+        ".venv", "_build", ".git", "results", "claims.egg-info", ".mypy_cache", ".hypothesis"
+    )
+    return shutil.copytree(ROOT, folder / "copy", ignore=ignored, ignore_dangling_symlinks=True)
+
+
+def run_build(copy: Path, store: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    """Runs a command in a copy of the repository, which is also where its processes find the library."""
+    environment = {**os.environ, "LMC_STORE": str(store), "PYTHONPATH": str(copy)}
+    return subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="session")
+def book(tmp_path_factory):
+    """A copy of the repository with the book, built as the README says; what the build printed is in ``build.log``."""
+    copy = copy_of_repository(tmp_path_factory.mktemp("book"))
+    build = run_build(copy, tmp_path_factory.mktemp("store"), "make", "book", "VENV=", f"PYTHON={sys.executable}")
+    assert build.returncode == 0, build.stdout + build.stderr
+    (copy / "build.log").write_text(build.stdout)
+    return copy

@@ -5,7 +5,6 @@ import gzip
 import importlib.util
 import itertools
 import json
-import os
 import re
 import shutil
 import statistics
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from conftest import copy_of_repository
 
 from builder import benchmarks, downloads, first_page, kept, layout, making, notebook
 from lmc_lib import claims, experiments
@@ -49,29 +49,10 @@ def name_of(page):
     return f"{page[0]}-{page[1]}" if isinstance(page, tuple) else None
 
 
-def copy_of_repository(folder):
-    ignored = shutil.ignore_patterns(
-        ".venv", "_build", ".git", "results", "claims.egg-info", ".mypy_cache", ".hypothesis"
-    )
-    return shutil.copytree(ROOT, folder / "copy", ignore=ignored, ignore_dangling_symlinks=True)
-
-
-def run_build(copy, store, *command):
-    """Runs a command in a copy of the repository, which is also where its processes find the library."""
-    environment = {**os.environ, "LMC_STORE": str(store), "PYTHONPATH": str(copy)}
-    return subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
-
-
-@pytest.fixture(scope="module")
-def book(tmp_path_factory):
-    """A copy of the repository, built from its records and a store of its own, or one that ``LMC_BOOK_STORE`` names."""
-    copy = copy_of_repository(tmp_path_factory.mktemp("book"))
-    store = os.environ.get("LMC_BOOK_STORE") or tmp_path_factory.mktemp("store")
-    build = run_build(copy, store, "make", "book", "VENV=", f"PYTHON={sys.executable}")
-    assert build.returncode == 0, build.stdout + build.stderr
-    scales = re.findall(r"^\S+ at (\w+) scale: [a-z ]+ \(\d+ s\)$", build.stdout, re.MULTILINE)
-    assert sorted(scales) == sorted(scale for _, scale in pages())
-    return copy
+@pytest.mark.slow
+def test_the_build_tells_what_came_out_at_each_scale(book):
+    told = re.findall(r"^\S+ at (\w+) scale: [a-z ]+ \(\d+ s\)$", (book / "build.log").read_text(), re.MULTILINE)
+    assert sorted(told) == sorted(scale for _, scale in pages())
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 MODULES = sorted((ROOT / "lmc_lib").rglob("*.py"))
 
 # Where conda-forge has another name than PyPI.
-CONDA_NAMES = {"torch": "pytorch", "matplotlib": "matplotlib-base"}
+CONDA_NAMES = {"torch": "pytorch", "matplotlib": "matplotlib-base", "playwright": "playwright-python"}
 
 
 def tracked():

@@ -397,9 +397,9 @@ def test_pictures_are_those_of_the_examples_and_keep_their_budget():
 @pytest.mark.parametrize("path", QUICK, ids=lambda path: path.stem)
 def test_quick_records_are_what_the_notebooks_compute(path):
     """`make test` runs the notebooks on an empty store first and names it, so that no replay can hide a change."""
-    if "LMC_BOOK_STORE" not in os.environ:
+    if "LMC_QUICK_STORE" not in os.environ:
         pytest.skip("needs the store in which `make test` has run the notebooks")
-    computed = Store(Path(os.environ["LMC_BOOK_STORE"]))
+    computed = Store(Path(os.environ["LMC_QUICK_STORE"]))
     for key, record in json.loads(path.read_text())["records"].items():
         entry = computed.find(key)
         assert entry is not None, f"{record['spec']['type']} {key} was not computed: run `make notebooks`"

@@ -1,0 +1,314 @@
+"""The built site in a browser: every page, wide and narrow, light and dark; and each check, on a page with its fault.
+
+The pages of the reference, a hundred of one kind, are made by a program; of them only the links are checked.
+"""
+
+import os
+import re
+import shutil
+from collections import defaultdict
+
+import page_faults as faults
+import pytest
+from playwright.sync_api import sync_playwright
+
+from lmc_lib import claims
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+SWITCHES = [
+    "--no-sandbox",  # a container's user is often root, which the sandbox refuses
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+FIRST = "book/index.html"
+MEGABYTES = 40
+
+
+def find_browser():
+    """The path of the system's browser; without one, continuous integration fails and other runs go on."""
+    path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if path is None:
+        stop = pytest.fail if os.environ.get("CI") else pytest.skip
+        stop(f"no browser (looked for {', '.join(BROWSERS)}): apt-get install chromium")
+    return path
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """The browser of the system, with a new profile; Playwright's package brings only the driver."""
+    # It is closed after this file: while it is open, nothing else in this process can run an event loop.
+    path = find_browser()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=SWITCHES)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def context(browser):
+    context = browser.new_context(reduced_motion="reduce")
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def page(context):
+    page = context.new_page()
+    yield page
+    page.close()
+
+
+def visit(page, address, known, *, scroll=True):
+    """What is wrong with a page, by kind, looked at wide and narrow, light and dark.
+
+    ``known`` holds the looks of text that were measured before, and ``scroll`` says whether a table may need scrolling
+    on a wide screen.
+    """
+    found = defaultdict(list)
+    page.set_viewport_size(WIDE)
+    page.goto(address)
+    faults.settle(page)
+    found["image"] += faults.image_faults(page)
+    found["mathematics"] += faults.mathematics_faults(page)
+    found["name"] += faults.name_faults(page)
+    for scheme in ("light", "dark"):
+        faults.show(page, scheme)
+        found["contrast"] += [f"{scheme}: {told}" for told in faults.contrast_faults(page, known)]
+    for size, may_scroll in ((WIDE, scroll), (NARROW, True)):
+        page.set_viewport_size(size)
+        width = f"{size['width']} px"
+        found["sideways"] += [f"{width}: {told}" for told in faults.sideways_faults(page)]
+        found["table"] += [f"{width}: {told}" for told in faults.table_faults(page, may_scroll=may_scroll)]
+    found["contents"] += faults.contents_faults(page)
+    return found
+
+
+class TestSite:
+    """The site as it is built."""
+
+    pytestmark = pytest.mark.slow
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def site(cls, book):
+        return book / "_build" / "html"
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def served(cls, browser, site):
+        """Its address; the browser comes first, so that nothing is built where there is none."""
+        with faults.served(site) as address:
+            yield address
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def seen(cls, context, site, served):
+        """What is wrong with its pages, by kind; each is opened once."""
+        page = context.new_page()
+        heard, known = faults.listen(page, served), set()
+        found = defaultdict(list)
+        for name in (path.relative_to(site).as_posix() for path in faults.pages(site)):
+            if name == "index.html" or name.startswith("book/api/"):
+                continue
+            for kind, told in visit(page, served + name, known, scroll=name != FIRST).items():
+                found[kind] += [f"{name}: {each}" for each in told]
+            found["heard"] += [f"{name}: {each}" for each in heard]
+            heard.clear()
+        page.close()
+        return found
+
+    @pytest.mark.parametrize(
+        "kind", ["heard", "image", "mathematics", "name", "contrast", "sideways", "table", "contents"]
+    )
+    def test_pages_have_no_fault_of_a_kind(self, seen, kind):
+        assert seen[kind] == []
+
+    def test_the_address_of_the_site_leads_to_its_first_page(self, page, served):
+        page.goto(served)
+        page.wait_for_url(served + FIRST)
+
+    def test_cards_lead_to_the_pages_of_their_claims(self, page, served):
+        landed = faults.follow_cards(page, served + FIRST)
+        assert list(landed.values()) == [(f"claims/{name}.html", 200) for name in claims.load_all()], landed
+
+    def test_links_lead_to_files_and_places_that_exist(self, site):
+        assert faults.link_faults(site) == []
+
+    def test_is_small(self, site):
+        assert faults.size_faults(site, MEGABYTES) == []
+
+
+SOUND = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>A sound page</title>
+<style>
+body { background: #fff; color: #222; }
+a { color: #00c; }
+@media (prefers-color-scheme: dark) { body { background: #111; color: #eee; } a { color: #9cf; } }
+.bd-sidenav { display: none; }
+.box { overflow-x: auto; }
+td { min-width: 500px; }
+</style>
+</head>
+<body>
+<button class="primary-toggle" onclick="document.querySelector('.bd-sidenav').style.display = 'block'">Contents</button>
+<div class="bd-sidenav"><a href="page.html">This page</a></div>
+<div class="column">
+<h1 id="top">A sound page</h1>
+<p>Text with <a href="#top">a link</a> and a formula <span class="math"><mjx-container>x</mjx-container></span>.</p>
+<p>Code such as <code>\\(x\\)</code> is shown as it is.</p>
+<img src="square.svg" alt="A square">
+<div class="box"><table><tr><td>1</td><td>2</td></tr></table></div>
+</div>
+</body>
+</html>
+"""
+SQUARE = '<svg xmlns="http://www.w3.org/2000/svg" width="40" height="40"><rect width="40" height="40"/></svg>'
+
+
+class TestChecks:
+    """A sound page has no fault, and each fault is found where it is put in."""
+
+    @pytest.fixture
+    def found(self, page, tmp_path):
+        """Visits the sound page with one text replaced; gives the kinds of its faults with their descriptions."""
+
+        def visited(old, new, **options):
+            assert old in SOUND
+            (tmp_path / "page.html").write_text(SOUND.replace(old, new))
+            (tmp_path / "square.svg").write_text(SQUARE)
+            with faults.served(tmp_path) as address:
+                heard = faults.listen(page, address)
+                found = visit(page, f"{address}page.html", set(), **options)
+            return {kind: told for kind, told in {**found, "heard": heard}.items() if told}
+
+        return visited
+
+    def test_a_sound_page_has_no_fault(self, found):
+        assert found("1", "1", scroll=False) == {}
+
+    @pytest.mark.parametrize(
+        ("kind", "old", "new", "told"),
+        [
+            ("heard", "</body>", "<script>console.warn('strange')</script>", "console: warning: strange"),
+            ("heard", "</body>", "<script>missing()</script>", "console: missing is not defined"),
+            ("heard", "</head>", "<link rel=stylesheet href=lost.css>", "lost.css: 404"),
+            (
+                "heard",
+                "</body>",
+                "<script src=https://example.org/a.js></script>",
+                "another server: https://example.org",
+            ),
+            ("image", "square.svg", "page.html", "page.html: not loaded"),
+            ("mathematics", "<mjx-container>x</mjx-container>", "x", "<span.math> x: not set"),
+            ("mathematics", "<mjx-container>x<", "<mjx-container><mjx-merror>x</mjx-merror><", "not understood"),
+            ("mathematics", "<code>\\(x\\)</code>", "<em>\\(x\\)</em>", r"<em> \(x\): raw TeX"),
+            ("contrast", "color: #222", "color: #999", "light: color-contrast: p"),
+            ("contrast", "color: #eee", "color: #666", "dark: color-contrast: p"),
+            ("contrast", "a { color: #00c", "a { color: #9cf", 'light: color-contrast: a[href$="#top"]'),
+            ("name", ">a link<", "><", 'link-name: a[href$="#top"]'),
+            ("name", ">Contents<", "><", "button-name: button: "),
+            ("name", "<p>Code", "<p id=top>Code", "same id attribute: top"),
+            ("name", 'alt="A square"', "title", "image-alt: img"),
+            ("sideways", "<p>Code", "<p id=far style='width: 420px'>Code", "390 px: <html> scrolls from 390 to 428 px"),
+            ("sideways", "<p>Code", "<p id=far style='width: 420px'>Code", "because of <p#far> Code such as"),
+            ("sideways", "<p>Code", "<p style='width: 1300px'>Code", "1280 px: <html> scrolls from 1280 to 1308 px"),
+            ("sideways", 'id="top"', "style='width: 420px'", "because of <h1> A sound page"),
+            (
+                "sideways",
+                ".bd-sidenav {",
+                ".column { overflow-x: auto; } h1 { width: 420px; }\n.bd-sidenav {",
+                "<div.column>",
+            ),
+            ("table", "overflow-x: auto", "overflow-x: hidden", "390 px: <table> 12: 636 px are cut off"),
+            ("contents", 'class="primary-toggle"', "", "no button"),
+            ("contents", " = 'block'", " = 'none'", "no link of the contents can be reached"),
+            ("contents", ".bd-sidenav { display: none; }", "", "open before"),
+        ],
+    )
+    def test_finds_a_fault_that_is_put_in(self, found, kind, old, new, told):
+        faulty = found(old, new)
+        assert told in "\n".join(faulty.pop(kind))
+        assert faulty == {}
+
+    def test_a_table_may_scroll_or_not(self, page):
+        page.set_viewport_size(WIDE)
+        page.set_content("<div style='overflow: auto'><table><tr><td style='min-width: 1400px'>1</table></div>")
+        assert faults.table_faults(page, may_scroll=True) == []
+        (told,) = faults.table_faults(page, may_scroll=False)
+        assert re.fullmatch(r"<table> 1: 1\d\d px must be scrolled to", told)
+
+    def test_a_table_that_stands_out_of_its_box_is_found_where_the_page_is_wide_enough(self, page):
+        page.set_viewport_size(WIDE)
+        page.set_content("<div style='width: 300px'><table><tr><td style='min-width: 400px'>1</table></div>")
+        (told,) = faults.table_faults(page, may_scroll=True)
+        assert re.fullmatch(r"<table> 1: 1\d\d px stand out of its box", told)
+        assert faults.sideways_faults(page) == []
+
+    def test_each_look_of_text_is_measured(self, page):
+        """Alike are the first two paragraphs only; the others stand on another ground, or are larger or half there."""
+        pale = [("", ""), ("", ""), ("background: #eee", ""), ("", "font-size: 20px"), ("opacity: 0.5", "")]
+        text = "<p class=p{} style='color: #999; {}'>pale</p>"
+        boxes = [f"<div style='{box}'>{text.format(n, own)}</div>" for n, (box, own) in enumerate(pale)]
+        page.set_content("<body style='background: #fff'><p>sound</p>" + "".join(boxes))
+        known = set()
+        assert [told.split(": ")[1] for told in faults.contrast_faults(page, known)] == [".p0", ".p2", ".p3", ".p4"]
+        assert len(known) == 5
+        assert faults.contrast_faults(page, known) == []
+
+    def test_a_link_without_its_file_or_place_is_found(self, tmp_path):
+        (tmp_path / "data").mkdir()
+        (tmp_path / "data" / "a b.csv").write_text("1")
+        (tmp_path / "index.html").write_text(
+            "<h1 id=top>One</h1><a name=old></a><a href='#old'>1</a><a href=two.html#part>2</a><a href='https://a.b/c'>3</a>"
+            "<a href='data/a%20b.csv?v=1'>4</a><a href='#here'>5</a><a href='lost.csv'>6</a><a href=two.html#top>7</a>"
+            "<a href=/two.html>8</a><a href=../index.html>9</a><img src=lost.png>"
+        )
+        (tmp_path / "two.html").write_text(
+            "<p id=part><a href='index.html#top'>1</a><a href='data/'>2</a><a href='.'>3</a>"
+        )
+        assert faults.link_faults(tmp_path) == [
+            "index.html: #here: no such place in index.html",
+            "index.html: lost.csv: no such file in the site",
+            "index.html: two.html#top: no such place in two.html",
+            "index.html: /two.html: no such file in the site",
+            "index.html: ../index.html: no such file in the site",
+            "index.html: lost.png: no such file in the site",
+            "two.html: data/: no such file in the site",
+        ]
+
+    def test_a_card_that_leads_to_no_page_is_found(self, page, tmp_path):
+        card = "<div class=sd-card style='position: relative'><p class=sd-card-title>{0}</p><a href={1}>go</a></div>"
+        (tmp_path / "claims").mkdir()
+        (tmp_path / "claims" / "one.html").write_text("<h1>One</h1>")
+        over = "<style>.sd-card a { position: absolute; inset: 0; }</style>"
+        cards = card.format("One", "claims/one.html") + card.format("Two", "two.ipynb")
+        (tmp_path / "index.html").write_text(over + cards)
+        with faults.served(tmp_path) as address:
+            landed = faults.follow_cards(page, f"{address}index.html")
+        assert landed == {"One": ("claims/one.html", 200), "Two": ("two.ipynb", 404)}
+
+    def test_a_site_that_is_too_large_names_its_five_largest_files(self, tmp_path):
+        for number in range(1, 8):
+            (tmp_path / f"{number}.csv").write_bytes(bytes(100_000 * number))
+        assert faults.size_faults(tmp_path, 2.81) == []
+        (told,) = faults.size_faults(tmp_path, 2.7)
+        assert told == "2.8 MB, at most 2.7: 7.csv 0.7 MB, 6.csv 0.6 MB, 5.csv 0.5 MB, 4.csv 0.4 MB, 3.csv 0.3 MB"
+
+
+class TestBrowser:
+    """Without a browser the tests say what to install; continuous integration may not do without."""
+
+    @pytest.mark.parametrize(("setting", "stop"), [("", pytest.skip), ("true", pytest.fail)])
+    def test_says_what_to_install(self, monkeypatch, setting, stop):
+        monkeypatch.setattr(shutil, "which", lambda name: None)
+        monkeypatch.setenv("CI", setting)
+        with pytest.raises(stop.Exception, match="apt-get install chromium"):
+            find_browser()
