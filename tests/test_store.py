@@ -638,6 +638,9 @@ class TestCommit:
 
     @pytest.fixture
     def git(self, tmp_path):
+        if shutil.which("git") is None:
+            pytest.skip("git is not installed")
+
         def git(*arguments):
             identity = ["-c", "user.name=test", "-c", "user.email=test@example.org", "-c", "commit.gpgsign=false"]
             done = subprocess.run(
@@ -680,6 +683,11 @@ class TestCommit:
         """As where the library is installed into an environment that stands in another project."""
         git("rm", "-r", "--quiet", "--cached", "lmc_lib")
         git("commit", "--quiet", "--message", "not ours")
+        assert self.named(tmp_path) == "unknown"
+
+    @pytest.mark.usefixtures("git")
+    def test_is_unknown_without_git(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("PATH", str(tmp_path))
         assert self.named(tmp_path) == "unknown"
 
     def test_is_unknown_without_a_repository(self, git, tmp_path):
