@@ -1,4 +1,4 @@
-"""A claim is added by two files and a record, as CONTRIBUTING.md says: all that lists claims follows."""
+"""A claim is added by its two files and their records, as CONTRIBUTING.md says: all that lists claims follows."""
 
 import json
 import os
@@ -14,47 +14,65 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 CELLS = [
-    ('scale: str = "quick"  # name of the profile\ntoys: int = 4  # how many', ["parameters"]),
-    ('from lmc_lib import claims\n\nclaim = claims.load("toy")\nbound = claim.bound("fallen")', []),
-    ("free, held = (claims.Estimate(x, x - 0.1, x + 0.1, pairs=toys, replicas=toys) for x in (bound + 0.2, 0.2))", []),
+    ('scale: str = "quick"  # name of the profile\nwidth: int = 2  # units', ["parameters"]),
+    (
+        "from lmc_lib import claims, experiments, sweeps\n"
+        "from lmc_lib.data import DataSpec\n"
+        "from lmc_lib.models import ModelSpec\n"
+        "from lmc_lib.store import Store\n"
+        "from lmc_lib.training import TrainConfig\n\n"
+        'claim = claims.load("toy")\n'
+        'bound = claim.bound("fallen")',
+        [],
+    ),
+    (
+        "store = Store.from_environment()\n"
+        'toys = experiments.runs.replicas(ModelSpec("mlp", width, 1), DataSpec("digits"), TrainConfig(1), 2)\n'
+        "pairs = experiments.pair.PairSpec.of_pairs(toys, points=3, train_examples=20, test_examples=20)\n"
+        "wanted = list(pairs.values())\n"
+        "sweeps.fill(store, wanted, workers=1)",
+        [],
+    ),
+    ("free, held = (claims.Estimate(x, x - 0.1, x + 0.1, pairs=1, replicas=width) for x in (bound + 0.2, 0.2))", []),
     ('control = claims.judge(claim, "on a string", {"fallen": held})', []),
     (
         'found = [claims.judge(claim, "free", {"fallen": free})]\n'
-        'claims.conclude(claim, found, control, scale=scale, numbers={"toys": toys})',
+        'claims.conclude(claim, found, control, scale=scale, numbers={"width": width})',
         [],
     ),
+    ("sweeps.origin(store, wanted)", ["nbval-ignore-output"]),
 ]
-
 
 # In one process, since loading the library takes most of the time.
 STEPS = """
-import contextlib, json, runpy, sys
+import contextlib, runpy, sys
 from pathlib import Path
-from lmc_lib import cli, definitions
+from lmc_lib import definitions
+from lmc_lib.cli import main, tree
 sys.path.insert(0, "book")
 from builder import first_page
 
-assert cli.main(["run", "toy"]) == 0
-report = json.loads(Path("results/toy.json").read_text())
-Path("records/toy-laptop.json").write_text('{"report": ' + json.dumps(report) + ',\\n"records": {}}\\n')
+assert main(["run", "toy", "--profile", "laptop", "--records", "--allow-dirty"]) == 0
 sys.argv[1:] = ["notebooks/toy.ipynb"]
 runpy.run_path("notebooks/refresh.py", run_name="__main__")
 with Path("list").open("w") as file, contextlib.redirect_stdout(file):
-    assert cli.main(["list"]) == 0
-Path("dashboard").write_text(first_page.dashboard({"toy": {"laptop": report, "quick": report}}))
+    assert main(["list"]) == 0
+reports = {scale: tree.report_of(tree.record_of("toy", scale)) for scale in ("laptop", "quick")}
+Path("dashboard").write_text(first_page.dashboard({"toy": reports}))
 Path("deviations").write_text(definitions.deviations())
 """
 
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory, write_claim):
-    """A copy of the repository with a claim more, between two others: run, recorded, and the lists refreshed."""
+    """A copy of the repository with a claim more, between two others: measured, recorded, and the lists refreshed."""
     copy = tmp_path_factory.mktemp("copy")
-    for name in ("lmc_lib", "notebooks", "records", "book"):
-        shutil.copytree(ROOT / name, copy / name, copy_function=os.symlink)
+    for name in ("lmc_lib", "notebooks", "book/builder"):
+        shutil.copytree(ROOT / name, copy / name)
+    shutil.copytree(ROOT / "records", copy / "records", copy_function=os.symlink)  # megabytes, which are only read
     for name in ("README.md", "_toc.yml"):
         shutil.copy(ROOT / name, copy)
-    write_claim(copy / "notebooks", place=1.5, profiles={"laptop": {"toys": 8}, "paper": {"toys": 100}})
+    write_claim(copy / "notebooks", place=1.5, profiles={"laptop": {"width": 3}, "paper": {"width": 100}})
     cells = [nbformat.v4.new_code_cell(text, metadata={"tags": tags}) for text, tags in CELLS]
     kernel = {"name": "python3", "language": "python", "display_name": "Python 3"}
     nbformat.write(
@@ -70,17 +88,21 @@ def copy(tmp_path_factory, write_claim):
 
 @pytest.mark.slow
 class TestAddedClaim:
-    def test_is_run(self, copy):
-        report = json.loads((copy / "results" / "toy.json").read_text())
+    @pytest.mark.parametrize(("scale", "width"), [("laptop", 3), ("quick", 2)])
+    def test_is_run_with_the_parameters_of_the_scale_and_recorded(self, copy, scale, width):
+        content = json.loads((copy / "records" / f"toy-{scale}.json").read_text())
+        report = content["report"]
         assert (report["verdict"], report["control"]["verdict"]) == ("supported", "not supported")
-        assert report["parameters"] == {"scale": "quick", "toys": 4}
+        assert report["parameters"] == {"scale": scale, "width": width}
+        assert [each["spec"]["target"]["model"]["width"] for each in content["records"].values()] == [width]
 
-    def test_is_listed_in_its_place_with_its_verdict(self, copy):
+    def test_is_listed_in_its_place_with_its_verdicts(self, copy):
         lines = [line.split() for line in (copy / "list").read_text().splitlines()]
         row = lines.index(["toy", "A", "toy"])
-        assert lines[row - 2][0] == "difficulty-noise"  # between the two stands the verdict of that one
-        assert lines[row + 1] == ["laptop:", "supported"]
-        assert lines[row + 2][0] == "difficulty-agreement"
+        assert lines[row + 1 : row + 3] == [["quick:", "supported"], ["laptop:", "supported"]]
+        names = [line[0] for line in lines if not line[0].endswith(":")]
+        place = names.index("toy")
+        assert (names[place - 1], names[place + 1]) == ("difficulty-noise", "difficulty-agreement")
 
     def test_has_its_row_and_its_pages(self, copy):
         before, after = ((root / "README.md").read_text().splitlines() for root in (ROOT, copy))
@@ -95,15 +117,14 @@ class TestAddedClaim:
 
     def test_has_its_stored_outputs(self, copy):
         stored = nbformat.read(copy / "notebooks" / "toy.ipynb", as_version=4)
-        assert "toy (quick): supported" in stored.cells[-1].outputs[0].data["text/plain"]
+        assert "toy (quick): supported" in stored.cells[-2].outputs[0].data["text/plain"]
 
     def test_has_its_card_and_its_table(self, copy):
         dashboard = (copy / "dashboard").read_text()
         assert "{grid-item-card} A toy" in dashboard
         assert "Every toy falls." in dashboard
-        assert (
-            "| [quick](claims/toy-quick.ipynb) | free | {bdg-success}`supported` | 0.700 [0.600, 0.800] |" in dashboard
-        )
+        for page in ("[laptop](claims/toy.ipynb)", "[quick](claims/toy-quick.ipynb)"):
+            assert f"| {page} | free | {{bdg-success}}`supported` | 0.700 [0.600, 0.800] |" in dashboard
 
     def test_has_its_deviations_in_their_place(self, copy):
         headings = re.findall(r"^## (.+)", (copy / "deviations").read_text(), re.MULTILINE)
