@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 CELLS = [
     ('scale: str = "quick"  # name of the profile\nwidth: int = 2  # units', ["parameters"]),
     (
-        "from lmc_lib import claims, experiments\n"
+        "from lmc_lib import claims, experiments, sweeps\n"
         "from lmc_lib.data import DataSpec\n"
         "from lmc_lib.models import ModelSpec\n"
         "from lmc_lib.store import Store\n"
@@ -27,9 +27,10 @@ CELLS = [
     ),
     (
         "store = Store.from_environment()\n"
-        'toys = experiments.replicas(ModelSpec("mlp", width, 1), DataSpec("digits"), TrainConfig(1), 2)\n'
-        "wanted = experiments.pairs(toys, points=3, train_examples=20, test_examples=20)\n"
-        "experiments.fill(store, wanted, workers=1)",
+        'toys = experiments.runs.replicas(ModelSpec("mlp", width, 1), DataSpec("digits"), TrainConfig(1), 2)\n'
+        "pairs = experiments.pair.PairSpec.of_pairs(toys, points=3, train_examples=20, test_examples=20)\n"
+        "wanted = list(pairs.values())\n"
+        "sweeps.fill(store, wanted, workers=1)",
         [],
     ),
     ("free, held = (claims.Estimate(x, x - 0.1, x + 0.1, pairs=1, replicas=width) for x in (bound + 0.2, 0.2))", []),
@@ -39,7 +40,7 @@ CELLS = [
         'claims.conclude(claim, found, control, scale=scale, numbers={"width": width})',
         [],
     ),
-    ("experiments.origin(store, wanted)", ["nbval-ignore-output"]),
+    ("sweeps.origin(store, wanted)", ["nbval-ignore-output"]),
 ]
 
 # In one process, since loading the library takes most of the time.
