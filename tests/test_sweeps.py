@@ -71,6 +71,11 @@ def test_label_and_pace_are_those_of_the_first_spec():
     assert (TREE.pace(), TREE.updates) == (0.75, 0)
 
 
+def test_a_spec_without_others_needs_a_label_of_its_own():
+    with pytest.raises(TypeError, match="Tree holds no spec whose label"):
+        _ = Tree("bare", ()).label
+
+
 def test_what_is_needed_comes_first(store, monkeypatch):
     done = []
     for kind in (Leaf, Tree):

@@ -45,7 +45,10 @@ class Spec(ABC):
 
     @property
     def _first(self) -> "Spec":
-        return next(_specs(getattr(self, field.name) for field in fields(self)))
+        held = next(_specs(getattr(self, field.name) for field in fields(self)), None)
+        if held is None:
+            raise TypeError(f"{type(self).__name__} holds no spec whose label and pace it could have: it needs its own")
+        return held
 
     @abstractmethod
     def compute(self, store: Store) -> Result:
