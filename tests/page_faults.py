@@ -43,6 +43,7 @@ def pages(site: Path) -> list[Path]:
 
 def link_faults(site: Path) -> list[str]:
     """Links of the pages of a site, downloads and what they load among them, that lead to no file or place of it."""
+    site = site.resolve()
     read = {path: Tags(path.read_text()) for path in pages(site)}
     found = []
     for path, page in read.items():
@@ -278,8 +279,9 @@ def contrast_faults(page: Page, known: set[str]) -> list[str]:
           const ground = element => {
             if (!grounds.has(element)) {
               const {backgroundColor, backgroundImage, opacity} = getComputedStyle(element);
-              const own = backgroundColor === "rgba(0, 0, 0, 0)" ? "" : backgroundColor;
-              grounds.set(element, [ground(element.parentElement), own, backgroundImage, opacity].join(" "));
+              const own = [backgroundColor, backgroundImage, opacity].filter(
+                each => !["rgba(0, 0, 0, 0)", "none", "1"].includes(each));
+              grounds.set(element, [ground(element.parentElement), ...own].join(" "));
             }
             return grounds.get(element);
           };
@@ -287,7 +289,9 @@ def contrast_faults(page: Page, known: set[str]) -> list[str]:
           const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
           while (texts.nextNode()) {
             const element = texts.currentNode.parentElement;
-            if (!texts.currentNode.data.trim() || !element.checkVisibility()) continue;
+            // What only a screen reader sees is one pixel wide.
+            const seen = element.checkVisibility() && element.getBoundingClientRect().width > 1;
+            if (!seen || !texts.currentNode.data.trim()) continue;
             const {color, fontSize, fontWeight} = getComputedStyle(element);
             const look = [color, fontSize, fontWeight, ground(element)].join(" ");
             if (!looks.has(look)) element.setAttribute("data-look", "");
