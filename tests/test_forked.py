@@ -123,6 +123,9 @@ class TestWhatAKernelIs:
         ]
         assert ask(running[1], "print(len(drawn))") == "0"
 
+    def test_tables_are_as_wide_as_in_a_kernel_that_loads_pandas_itself(self, running):
+        assert ask(running[1], "import pandas; print(pandas.get_option('display.max_columns'))") == "20"
+
     def test_torch_has_threads_of_its_own(self, running):
         """A server whose thread pool had run would leave its forks waiting for threads that they lack."""
         code = """

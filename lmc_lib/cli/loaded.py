@@ -26,6 +26,9 @@ for _name in (
 ):
     importlib.import_module(_name)
 
+# As in a kernel: pandas looks, when it is imported, whether tables are shown in a terminal.
+importlib.import_module("pandas").set_option("display.max_columns", 20)
+
 # A first picture loads fonts and the writer of images. It is not pyplot's, whose backend looks for a kernel.
 _figure = importlib.import_module("matplotlib.figure").Figure(layout="constrained")
 _figure.subplots().plot([0, 1])
