@@ -7,6 +7,9 @@ PYTHON ?= $(VENV)/bin/python
 STAMP  := $(if $(VENV),$(VENV)/.installed)
 BIN    := $(if $(VENV),$(VENV)/bin/)
 
+# Kernels are forked from a process that has loaded the library: lmc_lib/cli/forked.py.
+export JUPYTER_DEFAULT_PROVISIONER_NAME := lmc-forked
+
 .PHONY: book test lint install notebooks bench
 .DEFAULT_GOAL := book
 

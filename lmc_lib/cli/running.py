@@ -62,7 +62,7 @@ def run(
     """
     parameters = resolve(claim, profile, overrides)
     started = time.time()
-    environment = {"LMC_RECORDS": _shipped() if records else ""}
+    environment = {"LMC_RECORDS": _shipped(claim, profile) if records else ""}
     environment |= {"LMC_WORKERS": str(workers)} if workers else {}
     environment |= {"LMC_STALE_BEFORE": str(started)} if recompute else {}
     environment |= {} if compute else {"LMC_COMPUTE": "0"}
@@ -93,7 +93,7 @@ def plan(
     parameters = resolve(claim, profile, overrides)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "plan.json"
-        with _environment({"LMC_PLAN": str(path), "LMC_PACE": str(int(pace)), "LMC_RECORDS": _shipped()}):
+        with _environment({"LMC_PLAN": str(path), "LMC_PACE": str(int(pace)), "LMC_RECORDS": _shipped(claim, profile)}):
             try:
                 execute(tree.NOTEBOOKS / f"{claim}.ipynb", Path(folder) / "plan.ipynb", parameters)
             except Refused:
@@ -104,7 +104,7 @@ def plan(
 
 
 def execute(source: Path, target: Path, parameters: Mapping[str, Any] | None = None) -> nbformat.NotebookNode:
-    """Executes a notebook in the folder of the claims' notebooks and writes it, as far as it came.
+    """Executes a notebook in the folder of the claims' notebooks and writes it, where a cell fails as far as it came.
 
     Raises:
         Refused: if a cell fails; the message is that of the cell.
@@ -117,6 +117,7 @@ def execute(source: Path, target: Path, parameters: Mapping[str, Any] | None = N
             cwd=str(tree.NOTEBOOKS),
             kernel_name="python3",
             progress_bar=False,
+            request_save_on_cell_execute=False,  # it is saved at its end, or where a cell fails
             extra_arguments=list(_KERNEL),
         )
     except PapermillExecutionError as error:
@@ -124,9 +125,10 @@ def execute(source: Path, target: Path, parameters: Mapping[str, Any] | None = N
     return executed
 
 
-def _shipped() -> str:
-    """The files of shipped records, as ``LMC_RECORDS`` lists them."""
-    return os.pathsep.join(map(str, tree.shipped()))
+def _shipped(claim: str, profile: str) -> str:
+    """The files of shipped records, as ``LMC_RECORDS`` lists them; the claim's own first, often the only one read."""
+    own = tree.record_of(claim, profile)
+    return os.pathsep.join(map(str, sorted(tree.shipped(), key=lambda path: path != own)))
 
 
 @contextlib.contextmanager
