@@ -3,7 +3,7 @@
 Each stage runs in a copy of the repository with a store and a HOME that are empty at first, one after the other, so
 run it on an idle machine. ``--tests`` adds the notebooks and the tests, which take longest.
 
-    python benchmarks/book.py --json book/book.json
+    python benchmarks/book.py --json book/stages.json
 """
 
 import argparse

@@ -476,6 +476,18 @@ def test_the_table_of_lines_is_that_of_the_benchmark():
         assert row == f"| {case['network']} | {case['shape']} of {case['points']} | {ratios}"
 
 
+def test_the_table_of_stages_is_that_of_the_benchmark():
+    result = json.loads((ROOT / "book" / "stages.json").read_text())
+    rows = benchmarks.stage_table(result).splitlines()[2:]
+    assert len(rows) == len(result["stages"]) > 5
+    for row, stage in zip(rows, result["stages"], strict=True):
+        name, *numbers = row.strip("| ").split(" | ")
+        assert name == stage["stage"]
+        assert [float(each) for each in numbers] == pytest.approx(
+            [stage["wall"], stage["processor"], stage["gib"]], abs=0.051
+        )
+
+
 def test_the_tables_of_speed_are_those_of_the_benchmark():
     result = json.loads((ROOT / "book" / "speed.json").read_text())
     table = benchmarks.speed_tables(result)

@@ -23,8 +23,13 @@ def main() -> int:
     parser.add_argument("--pages-only", action="store_true", help="make the pages, but do not build the site")
     parser.add_argument("--fresh", action="store_true", help="compute the quick scale anew, and keep nothing of before")
     options = parser.parse_args()
+    try:
+        wanted = [*guides(), *pages()]
+    except definitions.DefinitionError as error:
+        print(f"the book is not built: {error}", file=sys.stderr)
+        return 1
     with fresh_store() if options.fresh else contextlib.nullcontext():
-        outcomes = make_all([*guides(), *pages()], lambda outcome: print(outcome, flush=True), fresh=options.fresh)
+        outcomes = make_all(wanted, lambda outcome: print(outcome, flush=True), fresh=options.fresh)
     kept.clean((each.page, each.key) for each in outcomes)
     for folder in (PAGES, GUIDES):
         place_only(folder, {n: c for each in outcomes if each.page.folder == folder for n, c in each.files.items()})

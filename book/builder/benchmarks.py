@@ -1,6 +1,6 @@
 """Tables and figures of the benchmarks, from the files that the benchmarks wrote."""
 
-__all__ = ["architecture_table", "criterion_table", "files", "growth", "line_table", "speed_tables"]
+__all__ = ["architecture_table", "criterion_table", "files", "growth", "line_table", "speed_tables", "stage_table"]
 
 import io
 import json
@@ -32,6 +32,7 @@ def files() -> dict[str, bytes]:
         "architectures": architecture_table,
         "speed": speed_tables,
         "lines": line_table,
+        "stages": stage_table,
     }
     found = {name: json.loads((BOOK / f"{name}.json").read_text()) for name in tables}
     written = {f"{name}.md": table(found[name]).encode() for name, table in tables.items()}
@@ -63,6 +64,15 @@ def line_table(result: Mapping[str, Any]) -> str:
     for row in result["cases"]:
         points = f"{row['shape']} of {row['points']}"
         lines.append(f"| {row['network']} | {points} | {row['ours / passes']:.2f} | {row['rebuilt / ours']:.2f} |")
+    return "\n".join([*lines, ""])
+
+
+def stage_table(result: Mapping[str, Any]) -> str:
+    """What the stages of a build cost, as Markdown."""
+    lines = ["| what | wall time, s | processor time, s | memory, GiB |", "|---|---:|---:|---:|"]
+    for row in result["stages"]:
+        numbers = " | ".join(f"{row[each]:.1f}" for each in ("wall", "processor", "gib"))
+        lines += [f"| {row['stage']} | {numbers} |"]
     return "\n".join([*lines, ""])
 
 
