@@ -149,7 +149,7 @@ def test_twins_of_a_fine_tuned_network_are_like_all_others(store, step):
     assert not found.barriers(still, "test", "loss").any()
     assert (found.distance(cells[1]) > 0).all()
     expected = 0.05 * np.sqrt(2 * 6 + 2 * 6 + 2 * 3)  # fan-in times units cancels
-    assert found.realised(cells[1]) == pytest.approx(expected, rel=1e-6)
+    assert found.of(cells[1], "perturbation", "norm") == pytest.approx(expected, rel=1e-6)
 
 
 def test_replicas_share_what_they_should():
