@@ -100,8 +100,8 @@ class TestSite:
 
     @pytest.fixture(scope="class")
     @classmethod
-    def served(cls, browser, site):
-        """Its address; the browser comes first, so that nothing is built where there is none."""
+    def served(cls, site):
+        """Its address, while it is served on this machine."""
         with faults.served(site) as address:
             yield address
 
