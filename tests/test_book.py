@@ -83,7 +83,7 @@ def test_the_dashboard_equals_the_results_behind_it(book):
             row = next(line for line in dashboard.splitlines() if page in line and setting["setting"] in line)
             assert setting["verdict"] in row
             for estimate in (each["estimate"] for each in setting["conditions"]):
-                number = f"{estimate['value']:.3f} [{estimate['low']:.3f}, {estimate['high']:.3f}]"
+                number = f"{estimate['value']:.3f} [{estimate['low']:.3f},\u00a0{estimate['high']:.3f}]"
                 assert number in row
                 assert number in html
 
@@ -435,7 +435,7 @@ def test_parts_of_a_claim_have_rows_of_their_own_in_the_dashboard():
     for part, row in zip(whole.parts, rows, strict=True):
         (line,) = [each for each in table.splitlines() if f"| {part.id}: " in each and "negative control" not in each]
         assert f"`{row['verdict']}`" in line
-        assert "20.000 [11.000, 31.000]" in line
+        assert "20.000 [11.000,\u00a031.000]" in line
         assert all(condition.text in line for condition in part.supported)
 
 

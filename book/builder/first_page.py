@@ -99,8 +99,12 @@ def _table_of_parts(claim: claims.Claim, scales: Mapping[str, Mapping[str, Any] 
 
 
 def _evidence(condition: Mapping[str, Any]) -> str:
-    value = condition["estimate"]
-    return f"{condition['condition']}: {value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
+    return f"{condition['condition']}: {_interval(condition['estimate'])}"
+
+
+def _interval(estimate: Mapping[str, Any]) -> str:
+    """A number and its interval, which does not break within its brackets."""
+    return f"{estimate['value']:.3f} [{estimate['low']:.3f},\u00a0{estimate['high']:.3f}]"
 
 
 def _published(claim: claims.Claim) -> str:
@@ -111,7 +115,7 @@ def _published(claim: claims.Claim) -> str:
 def _row(page: str, setting: Mapping[str, Any], conditions: Sequence[claims.Condition]) -> str:
     estimates = {each["quantity"]: each["estimate"] for each in setting["conditions"]}
     found = [estimates[condition.quantity] for condition in conditions]
-    numbers = " | ".join(f"{each['value']:.3f} [{each['low']:.3f}, {each['high']:.3f}]" for each in found)
+    numbers = " | ".join(map(_interval, found))
     return f"| {page} | {setting['setting']} | {badge(setting['verdict'])} | {numbers} | {found[0]['pairs']} |"
 
 
