@@ -10,6 +10,10 @@ BIN    := $(if $(VENV),$(VENV)/bin/)
 # Kernels are forked from a process that has loaded the library: lmc_lib/cli/forked.py.
 export JUPYTER_DEFAULT_PROVISIONER_NAME := lmc-forked
 
+# Two notebooks run at a time, and threads of torch that wait for each other keep a core busy: the guides took ten times
+# the processor time with two threads each on two cores. The digits do not depend on it.
+export OMP_NUM_THREADS ?= 1
+
 .PHONY: book test lint install notebooks bench
 .DEFAULT_GOAL := book
 
