@@ -124,7 +124,7 @@ class TestAddedClaim:
         assert "{grid-item-card} A toy" in dashboard
         assert "Every toy falls." in dashboard
         for page in ("[laptop](claims/toy.ipynb)", "[quick](claims/toy-quick.ipynb)"):
-            assert f"| {page} | free | {{bdg-success}}`supported` | 0.700 [0.600, 0.800] |" in dashboard
+            assert f"| {page} | free | {{bdg-success}}`supported` | 0.700 [0.600,\u00a00.800] |" in dashboard
 
     def test_has_its_deviations_in_their_place(self, copy):
         headings = re.findall(r"^## (.+)", (copy / "deviations").read_text(), re.MULTILINE)
