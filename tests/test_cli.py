@@ -232,6 +232,14 @@ class TestRun:
         running.run("toy", out=toy / "out")
         assert executed["LMC_RECORDS"] == str(toy / "records" / "toy-laptop.json")
 
+    def test_the_claims_own_records_are_looked_at_first(self, executed, toy):
+        (toy / "records").mkdir()
+        for name in ("other-laptop", "toy-laptop", "toy-paper", "zoo-laptop"):
+            (toy / "records" / f"{name}.json").write_text('{"records": {}}')
+        running.run("toy", profile="laptop", out=toy / "out")
+        found = [Path(each).stem for each in executed["LMC_RECORDS"].split(os.pathsep)]
+        assert found == ["toy-laptop", "other-laptop", "toy-paper", "zoo-laptop"]
+
     def test_a_notebook_without_a_report_is_refused(self, executed, toy, monkeypatch):
         monkeypatch.setattr(running, "execute", lambda *args: nbformat.v4.new_notebook())
         with pytest.raises(Refused, match=r"shows no report: its last result must be claims\.conclude"):

@@ -53,11 +53,15 @@ def ask(client, code):
 def running(tmp_path_factory):
     """One kernel for the questions that change nothing in it."""
     folder = tmp_path_factory.mktemp("folder")
+    given = os.environ | {"LMC_COMPUTE": "0"}
     with (
+        pytest.MonkeyPatch.context() as patch,
         (folder / "errors").open("w") as errors,
-        kernel(folder, env=os.environ | {"LMC_COMPUTE": "0"}, stderr=errors) as (_, client),
     ):
-        yield folder, client
+        patch.setenv("LMC_PACE", "of the server")
+        with kernel(folder, env=given, stderr=errors) as (_, client):
+            patch.undo()
+            yield folder, client
 
 
 def gone(number):
@@ -80,15 +84,13 @@ class TestWhatAKernelIs:
 
     def test_each_has_its_own_folder_and_environment(self, running, tmp_path, monkeypatch):
         monkeypatch.setenv("LMC_WORKERS", "7")  # of this process; not given to the kernel
-        code = (
-            "import os; print(os.getcwd(), *(os.environ.get(f'LMC_{name}') for name in ('COMPUTE', 'PLAN', 'WORKERS')))"
-        )
-        given = {name: value for name, value in os.environ.items() if not name.startswith("LMC_")} | {
-            "LMC_PLAN": "plan"
-        }
+        names = ["LMC_COMPUTE", "LMC_PLAN", "LMC_WORKERS", "LMC_PACE"]
+        code = f"import os; print(os.getcwd(), *map(os.environ.get, {names}))"
+        given = {name: value for name, value in os.environ.items() if name not in names} | {"LMC_PLAN": "plan"}
         with kernel(tmp_path, env=given) as (_, other):
-            assert ask(other, code) == f"{tmp_path} None plan None"
-            assert ask(running[1], code).startswith(f"{running[0]} 0 None ")
+            assert ask(other, code) == f"{tmp_path} None plan None None"
+            heard = ask(running[1], code).split()
+            assert (heard[:3], heard[4]) == ([str(running[0]), "0", "None"], "None")
 
     def test_looks_for_modules_where_a_process_of_its_own_would(self, running, monkeypatch, tmp_path):
         (tmp_path / "only_of_tests.py").write_text("")
@@ -96,8 +98,9 @@ class TestWhatAKernelIs:
         with kernel(tmp_path.parent) as (_, client):
             assert ask(client, "import importlib.util; print(importlib.util.find_spec('only_of_tests'))") == "None"
 
-    def test_standard_input_is_empty(self, running):
-        assert ask(running[1], "import os; print(os.read(0, 1))") == "b''"
+    def test_leads_a_group_of_its_own(self, running):
+        """Signals go to the group: to the kernel and its workers, and not to the server."""
+        assert ask(running[1], "import os; print(os.getpgrp() == os.getpid())") == "True"
 
     def test_errors_go_where_they_are_sent(self, running):
         path = running[0] / "errors"
@@ -174,17 +177,16 @@ class TestLife:
     def test_one_that_was_killed_is_known_to_be_dead_and_gets_no_signal(self, tmp_path, monkeypatch):
         with kernel(tmp_path) as (manager, _):
             os.kill(manager.provisioner.pid, signal.SIGKILL)
-            assert gone(manager.provisioner.pid)
+            assert manager.provisioner.process.wait() == -signal.SIGKILL
             assert not manager.is_alive()
             sent = []
             monkeypatch.setattr(os, "killpg", lambda *args: sent.append(args))
             monkeypatch.setattr(os, "kill", lambda *args: sent.append(args))
             manager.interrupt_kernel()
             assert sent == []
-            assert manager.provisioner.process.poll() == -signal.SIGKILL
 
     @pytest.mark.slow
-    def test_kernel_and_server_end_with_a_process_that_is_killed(self, tmp_path):
+    def test_kernel_and_server_end_with_a_process_that_is_killed_and_read_nothing_of_its_input(self, tmp_path):
         """The program has no guard around what it does: a kernel that imported it would start kernels itself."""
         program = tmp_path / "program.py"
         program.write_text(
@@ -198,13 +200,17 @@ class TestLife:
                 client = manager.client()
                 client.start_channels()
                 client.wait_for_ready(timeout=60)
-                client.execute_interactive("import os; print(os.getpid(), os.getppid(), flush=True)")
+                client.execute_interactive("import os; print(os.getpid(), os.getppid(), os.read(0, 1))")
                 time.sleep(600)
             """)
         )
-        with subprocess.Popen([sys.executable, program], stdout=subprocess.PIPE, text=True) as asking:
-            numbers = asking.stdout.readline().split()
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        with subprocess.Popen([sys.executable, "-u", program], text=True, **pipes) as asking:
+            asking.stdin.write("what the kernel must not read\n")
+            asking.stdin.flush()
+            *numbers, heard = asking.stdout.readline().split()
             asking.kill()
+        assert heard == "b''"
         assert len(numbers) == 2
         assert [gone(number) for number in numbers] == [True, True]
 
