@@ -5,6 +5,7 @@ import gzip
 import importlib.util
 import itertools
 import json
+import os
 import re
 import shutil
 import statistics

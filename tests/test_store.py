@@ -654,6 +654,7 @@ class TestCommit:
         shutil.copy(store_module.origin.__file__, tmp_path / "lmc_lib" / "store" / "origin.py")
         for name in ("notebooks/a.ipynb", "records/a.json"):
             (tmp_path / name).write_text("1")
+        (tmp_path / ".gitignore").write_text("__pycache__/\n")  # the copy is imported below
         git("init", "--quiet")
         git("add", ".")
         git("commit", "--quiet", "--message", "first")
