@@ -20,7 +20,7 @@ import nbformat
 import pytest
 from conftest import copy_of_repository
 
-from builder import benchmarks, downloads, first_page, kept, layout, making, notebook
+from builder import benchmarks, downloads, first_page, kept, layout, making, notebook, site
 from lmc_lib import claims, experiments
 from lmc_lib.cli import tree
 from lmc_lib.data import DataSpec
@@ -291,6 +291,30 @@ def test_a_folder_holds_what_is_placed_and_nothing_else(tmp_path):
     (tmp_path / "folder").mkdir()
     layout.place_only(tmp_path, {"stays.md": b"1", "new.md": b"2"})
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"stays.md": b"1", "new.md": b"2"}
+
+
+def test_the_site_is_made_anew_where_pages_or_what_sphinx_is_made_of_differ(tmp_path, monkeypatch):
+    """Sphinx sees changed pages itself, but neither those that are gone nor other settings of the extensions."""
+    names = ["book/a.md", "book/claims/b.ipynb", "book/_ext/c.py", "lmc_lib/d.py", "_config.yml", "_toc.yml"]
+    for name in [*names, "book/api/lmc_lib/d.md"]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("1")
+    monkeypatch.setattr(site, "ROOT", tmp_path)
+    monkeypatch.setattr(site, "BOOK", tmp_path / "book")
+    before = site._made_from()
+    for name in ("book/a.md", "book/claims/b.ipynb", "lmc_lib/d.py", "book/api/lmc_lib/d.md"):
+        (tmp_path / name).write_text("2")
+    (tmp_path / "book" / "api" / "lmc_lib" / "new.md").touch()  # written by the first build, there in the second
+    assert site._made_from() == before
+    for name in ("book/_ext/c.py", "_config.yml", "_toc.yml"):
+        (tmp_path / name).write_text("2")
+        assert site._made_from() != before
+        (tmp_path / name).write_text("1")
+    for name in ("book/a.md", "book/claims/b.ipynb", "lmc_lib/d.py"):
+        (tmp_path / name).rename(tmp_path / f"{name}.gone")
+        assert site._made_from() != before
+        (tmp_path / f"{name}.gone").rename(tmp_path / name)
+    assert site._made_from() == before
 
 
 def test_a_page_whose_process_ends_is_a_failure_of_that_page():
