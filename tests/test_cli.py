@@ -242,7 +242,7 @@ class TestRun:
 
     def test_a_notebook_without_a_report_is_refused(self, executed, toy, monkeypatch):
         monkeypatch.setattr(running, "execute", lambda *args: nbformat.v4.new_notebook())
-        with pytest.raises(Refused, match=r"shows no report: its last result must be claims\.conclude"):
+        with pytest.raises(Refused, match=r"shows no report: a cell must end with claims\.conclude"):
             running.run("toy", out=toy / "out")
 
     def test_wrong_parameters_stop_before_anything_is_written(self, executed, toy):
@@ -316,7 +316,7 @@ class TestRecords:
 
     def test_a_notebook_that_does_not_say_what_it_shows_is_refused(self, keep, capsys):
         assert keep() == (1, None)
-        assert "its last cell must be sweeps.origin(store, wanted)" in capsys.readouterr().err
+        assert "a cell must end with sweeps.origin(store, wanted)" in capsys.readouterr().err
 
     def test_a_measurement_that_left_the_store_is_missed(self, keep, capsys):
         assert keep("0123") == (1, None)

@@ -9,17 +9,6 @@ from builder.layout import page_of, scales_of
 from builder.making import Outcome
 from lmc_lib import claims
 
-# Ratios of the benchmark of matching, the networks by how their names begin, and the largest ratio that was hoped for.
-_HOPES = (
-    ("sweep, ours / rebasin", ("MLP",), 0.2),
-    ("sweep, ours / rebasin", ("ResNet-20 x1",), 0.04),
-    ("sweep, ours / rebasin", ("ResNet-20 x4",), 0.125),
-    ("sweep, ours / rebasin", ("VGG-16", "ResNet-50"), 1.0),
-    ("total, ours / rebasin", ("MLP", "VGG-16", "ResNet-50"), 1.0),
-    ("total, ours / rebasin", ("ResNet-20 x1", "ResNet-20 x4"), 1.0),
-    ("ours / floor", ("MLP", "ResNet-20 x4", "VGG-16", "ResNet-50"), 1.5),
-    ("ours / floor", ("ResNet-20 x1",), 1.5),
-)
 _BADGES = {
     "supported": "success",
     "not supported": "danger",

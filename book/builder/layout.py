@@ -53,7 +53,7 @@ class Page:
 
 
 def pages() -> list[Page]:
-    """All pages of claims, the quick ones first, since they take longest."""
+    """All pages of claims, the quick ones first, since they take longest where they are computed."""
     found = [
         Page(page_of(claim, scale), tree.NOTEBOOKS / f"{claim}.ipynb", claim, scale)
         for claim in claims.load_all()

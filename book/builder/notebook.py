@@ -84,8 +84,9 @@ This page could not be made when the book was built.
 {said}
 ```
 
-What to do: if the message does not say it, `{command}` shows the error alone. Then `make book` again: the
-pages that were made are kept, so that only this one is made anew. Below is what the notebook showed before it stopped.
+What to do: if the message does not say it, `{command}` runs it alone, and computes what the records lack.
+Then `make book` again: the pages that were made are kept, so that only this one is made anew. Below is what the
+notebook showed before it stopped.
 ````
 
 ````{{dropdown}} Where it happened

@@ -36,7 +36,7 @@ def shown(notebook: Path) -> list[Entry]:
     cells = json.loads(notebook.read_text())["cells"]
     keys = sorted(key for cell in cells for key in sweeps.listed(cell.get("outputs", [])))
     if not keys:
-        raise Refused(f"{notebook.name} does not say what it shows: its last cell must be sweeps.origin(store, wanted)")
+        raise Refused(f"{notebook.name} does not say what it shows: a cell must end with sweeps.origin(store, wanted)")
     store = replace(Store.from_environment(), shipped=tree.shipped(), compute=False)
     entries = [entry for key in keys if (entry := store.find(key)) is not None]
     if len(entries) < len(keys):

@@ -72,7 +72,7 @@ def run(
         executed = execute(tree.NOTEBOOKS / f"{claim}.ipynb", notebook, parameters)
     report = next((found for cell in executed.cells if (found := extract(cell.get("outputs", [])))), None)
     if report is None:
-        raise Refused(f"{notebook} ran, but shows no report: its last result must be claims.conclude(...)")
+        raise Refused(f"{notebook} ran, but shows no report: a cell must end with claims.conclude(...)")
     origin = store.provenance() | {"seconds": round(time.time() - started, 1)}
     result = report | {"parameters": parameters_of(claim) | parameters, "provenance": origin}
     (out / f"{claim}.json").write_text(json.dumps(result, indent=1) + "\n")
