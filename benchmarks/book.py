@@ -1,7 +1,7 @@
 """Time of the book by stage: what a reader of the code waits for, in seconds on the wall and of the processors.
 
 Each stage runs in a copy of the repository with a store and a HOME that are empty at first, one after the other, so
-run it on an idle machine. ``--tests`` adds the notebooks and the tests, which take longest.
+run it on an idle machine. ``--long`` adds what takes ten minutes and more: the quick scale computed, and the tests.
 
     python benchmarks/book.py --json book/stages.json
 """
@@ -31,12 +31,12 @@ def main() -> None:
     """Prints one line a stage."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, help="where to write the numbers")
-    parser.add_argument("--tests", action="store_true", help="measure `make test` too")
+    parser.add_argument("--long", action="store_true", help="measure `make book FRESH=1` and `make test` too")
     options = parser.parse_args()
     adopt()
     with tempfile.TemporaryDirectory() as folder:
         rows = []
-        for row in stages(Path(folder), tests=options.tests):
+        for row in stages(Path(folder), long=options.long):
             rows.append(row)
             print(f"{row['stage']:<52} {row['wall']:7.1f} s {row['processor']:7.1f} processor s {row['gib']:5.2f} GiB")
     if options.json:
@@ -44,7 +44,7 @@ def main() -> None:
         options.json.write_text(json.dumps({"cores": os.cpu_count(), "stages": rows}, indent=1) + "\n")
 
 
-def stages(folder: Path, *, tests: bool) -> Iterator[dict[str, Any]]:
+def stages(folder: Path, *, long: bool) -> Iterator[dict[str, Any]]:
     """Runs the stages in their order."""
     copy = folder / "copy"
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
@@ -69,8 +69,8 @@ def stages(folder: Path, *, tests: bool) -> Iterator[dict[str, Any]]:
     notebook = copy / "notebooks" / "weak-connectivity.ipynb"
     notebook.write_text(notebook.read_text().replace("## Setting", "## The setting", 1))
     yield stage("make book, one notebook edited", *MAKE, "book")
-    yield stage("make book FRESH=1, the quick scale computed", *MAKE, "book", "FRESH=1")
-    if tests:
+    if long:
+        yield stage("make book FRESH=1, the quick scale computed", *MAKE, "book", "FRESH=1")
         yield stage("make test", *MAKE, "test")
 
 
