@@ -371,13 +371,18 @@ def pixels(spec: DataSpec, part: str, places: Sequence[int]) -> UInt8[Tensor, "e
         places: which of the examples, counted from 0.
 
     Raises:
-        ValueError: if the data set has no images; and as for :func:`load`.
+        ValueError: if the data set has no images or not these examples; and as for :func:`load`.
         MissingData: as for :func:`load`.
     """
     if spec.name == "movie_snippets":
         raise ValueError("movie_snippets are sentences: there is no picture of them")
+    found = positions(spec)
+    if part not in found:
+        raise ValueError(f"part is train or test, not {part!r}")
+    if wrong := [place for place in places if not 0 <= place < len(found[part])]:
+        raise ValueError(f"{spec.name} has the {part} examples 0 to {len(found[part]) - 1}, not {wrong}")
     train, test = _whole(spec.name)
-    chosen = positions(spec)[part][list(places)]
+    chosen = found[part][list(places)]
     return ({"train": train, "test": test}[part].inputs[chosen] * 255.0).round().to(torch.uint8)
 
 

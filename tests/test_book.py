@@ -22,7 +22,7 @@ from conftest import copy_of_repository
 
 from builder import benchmarks, downloads, first_page, kept, layout, making, notebook, site
 from lmc_lib import claims, experiments
-from lmc_lib.cli import tree
+from lmc_lib.cli import Refused, tree
 from lmc_lib.data import DataSpec
 from lmc_lib.models import ModelSpec
 from lmc_lib.perturbation import Perturbation
@@ -219,6 +219,21 @@ class TestKept:
         kept.keep(page(), "abc", {"toy.ipynb": b"new"})
         assert kept.taken(page(), "abc") == {"toy.ipynb": b"new"}
 
+    @pytest.mark.parametrize("damage", ["cut", "altered", "missing", "empty", "no sums"])
+    def test_what_is_not_as_it_was_is_not_served(self, folder, damage):
+        kept.keep(page(), "abc", {"toy.ipynb": b"{}", "toy.json": b'{"verdict": "supported"}'})
+        (place,) = folder.iterdir()
+        if damage == "empty":
+            shutil.rmtree(place)
+            place.mkdir()
+        elif damage == "cut":
+            (place / "toy.json").write_bytes(b'{"verdict"')
+        elif damage == "altered":
+            (place / "toy.json").write_bytes(b'{"verdict": "inconclusive"}')
+        else:
+            (place / ("toy.ipynb" if damage == "missing" else "sums.json")).unlink()
+        assert kept.taken(page(), "abc") is None
+
     def test_earlier_versions_are_removed(self, folder):
         for its_key in ("abc", "abd"):
             kept.keep(page(), its_key, {"toy.ipynb": b"{}"})
@@ -315,6 +330,36 @@ def test_the_site_is_made_anew_where_pages_or_what_sphinx_is_made_of_differ(tmp_
         assert site._made_from() != before
         (tmp_path / f"{name}.gone").rename(tmp_path / name)
     assert site._made_from() == before
+
+
+def test_a_page_whose_notebook_cannot_be_read_says_so(tmp_path):
+    broken = tmp_path / "toy.ipynb"
+    broken.write_text("{")
+    outcome = making._failed(layout.Page("toy", broken), ValueError("no JSON"), 0.0, None)
+    assert outcome.failure == "ValueError: no JSON"
+    assert "no JSON" in nbformat.reads(outcome.files["toy.ipynb"].decode(), 4).cells[0].source
+
+
+def test_records_whose_report_says_otherwise_are_refused(tmp_path):
+    report = {
+        "claim": "toy",
+        "scale": "quick",
+        "verdict": "mixed",
+        "settings": [{"setting": "wide", "verdict": "mixed"}],
+    }
+    path = tmp_path / "toy-quick.json"
+    path.write_text(json.dumps({"report": report, "records": {}}).replace(', "records"', ',\n"records"'))
+    making._compare(report, path)
+    other = report | {"settings": [{"setting": "wide", "verdict": "supported"}]}
+    with pytest.raises(Refused, match="'mixed' of wide, but its measurements give 'supported'"):
+        making._compare(other, path)
+
+
+def test_a_page_from_records_sees_an_empty_store(tmp_path, monkeypatch):
+    monkeypatch.setenv("LMC_STORE", "the user's")
+    with making._empty_store(tmp_path):
+        assert os.environ["LMC_STORE"] == str(tmp_path / "store")
+    assert os.environ["LMC_STORE"] == "the user's"
 
 
 def test_a_page_whose_process_ends_is_a_failure_of_that_page():

@@ -314,6 +314,10 @@ class TestRecords:
         keep(Store(toy / "store").get_or_compute(SPEC, lambda: Result({"barrier": 0.5})).fingerprint)
         assert tree.report_of(toy / "records" / "toy-laptop.json")["verdict"] == "supported"
 
+    def test_a_profile_is_kept_as_it_is_defined(self, keep, capsys):
+        assert keep("0123", options=["-p", "width=3"]) == (1, None)
+        assert "leave out -p, or change notebooks/CLAIM.yml" in capsys.readouterr().err
+
     def test_a_notebook_that_does_not_say_what_it_shows_is_refused(self, keep, capsys):
         assert keep() == (1, None)
         assert "a cell must end with sweeps.origin(store, wanted)" in capsys.readouterr().err
@@ -352,10 +356,35 @@ class TestMain:
     def test_list_shows_the_verdicts_of_shipped_records(self, toy, monkeypatch, capsys):
         record = toy / "records" / f"{CLAIM}-laptop.json"
         record.parent.mkdir()
-        record.write_text('{"report": {"verdict": "mixed"},\n"records": {\n"ab": {"not": "read\n')
+        report = {"claim": CLAIM, "scale": "laptop", "verdict": "mixed"}
+        record.write_text(f'{{"report": {json.dumps(report)},\n"records": {{\n"ab": {{"not": "read\n')
         main(["list"])
         lines = capsys.readouterr().out.splitlines()
         assert [line.split() for line in lines if "laptop" in line] == [["laptop:", "mixed"]]
+
+    @pytest.mark.parametrize(
+        ("content", "told"),
+        [
+            ("", "is no file of records"),
+            ('{"records": {}}', "is no file of records"),
+            (
+                '{"report": {"claim": "butterfly-onset", "scale": "laptop", "verdict": "mixed"},\n',
+                "butterfly-onset-laptop",
+            ),
+            (
+                '{"report": {"claim": "weak-connectivity", "scale": "quick", "verdict": "mixed"},\n',
+                "connectivity-quick",
+            ),
+        ],
+    )
+    def test_a_damaged_or_misplaced_file_of_records_is_told(self, toy, content, told, capsys):
+        (toy / "records").mkdir()
+        (toy / "records" / f"{CLAIM}-laptop.json").write_text(content)
+        assert main(["list"]) == 1
+        err = capsys.readouterr().err
+        assert f"{CLAIM}-laptop.json" in err
+        assert told in err
+        assert "take it from git again" in err
 
     def test_a_reader_that_has_seen_enough_is_no_error(self):
         """As in ``lmc list | head -1``."""

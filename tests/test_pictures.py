@@ -137,6 +137,20 @@ def test_pixels_keep_the_channels_of_colour_images(monkeypatch):
     assert found[0, :, 0, 1].tolist() == [255, 128, 7]
 
 
+@pytest.mark.parametrize(
+    ("part", "places", "told"),
+    [
+        ("test", [3, -1], r"test examples 0 to 499, not \[-1\]"),
+        ("test", [500], r"not \[500\]"),
+        ("train", [1297, 0], r"train examples 0 to 1296, not \[1297\]"),
+        ("validation", [0], "train or test, not 'validation'"),
+    ],
+)
+def test_pixels_of_examples_that_there_are_not_are_refused(part, places, told):
+    with pytest.raises(ValueError, match=told):
+        data.pixels(DataSpec("digits"), part, places)
+
+
 def test_sentences_have_no_pixels():
     with pytest.raises(ValueError, match="no picture"):
         data.pixels(DataSpec("movie_snippets"), "test", [0])

@@ -51,8 +51,10 @@ def fresh_store() -> Iterator[None]:
     before = os.environ.get("LMC_STORE")
     with tempfile.TemporaryDirectory() as folder:
         os.environ["LMC_STORE"] = folder
-        yield
-    os.environ.pop("LMC_STORE") if before is None else os.environ.__setitem__("LMC_STORE", before)
+        try:
+            yield
+        finally:
+            os.environ.pop("LMC_STORE") if before is None else os.environ.__setitem__("LMC_STORE", before)
 
 
 def build_site(outcomes: Sequence[Outcome], *, strict: bool) -> int:

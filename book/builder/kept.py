@@ -19,6 +19,9 @@ from builder.layout import BOOK, KEPT, Page
 from lmc_lib.cli import tree
 from lmc_lib.cli.parameters import resolve
 
+# The checksums of the files beside it.
+_SUMS = "sums.json"
+
 
 def key(page: Page) -> str:
     """The hash of what makes a page.
@@ -34,9 +37,15 @@ def key(page: Page) -> str:
 
 
 def taken(page: Page, its_key: str) -> dict[str, bytes] | None:
-    """The files of a page that was kept under this key, else None."""
+    """The files of a page that was kept under this key; None if there are none, or if they are not as they were."""
     folder = _folder(page, its_key)
-    return {path.name: path.read_bytes() for path in folder.iterdir()} if folder.is_dir() else None
+    try:
+        sums = json.loads((folder / _SUMS).read_text())
+        files = {name: (folder / name).read_bytes() for name in sums}
+    except (OSError, ValueError):
+        return None
+    sound = sums and all(_sum(files[name]) == total for name, total in sums.items())
+    return files if sound else None
 
 
 def keep(page: Page, its_key: str, files: Mapping[str, bytes]) -> None:
@@ -47,6 +56,7 @@ def keep(page: Page, its_key: str, files: Mapping[str, bytes]) -> None:
     temporary.mkdir(parents=True)
     for name, content in files.items():
         (temporary / name).write_bytes(content)
+    (temporary / _SUMS).write_text(json.dumps({name: _sum(content) for name, content in files.items()}))
     shutil.rmtree(folder, ignore_errors=True)
     temporary.rename(folder)
 
@@ -57,6 +67,10 @@ def clean(current: Iterable[tuple[Page, str]]) -> None:
     for folder in KEPT.iterdir() if KEPT.is_dir() else ():
         if folder not in wanted:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sum(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _folder(page: Page, its_key: str) -> Path:

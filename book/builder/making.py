@@ -2,12 +2,14 @@
 
 __all__ = ["Outcome", "make_all"]
 
+import contextlib
 import json
 import multiprocessing
+import os
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,7 @@ import nbformat
 from builder import downloads, kept, notebook
 from builder.layout import Page, place
 from lmc_lib.cli import Refused, records, running, tree
+from lmc_lib.sweeps.filling import end_with_parent
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ def make_all(pages: Sequence[Page], tell: Callable[[Outcome], None], *, fresh: b
         fresh: whether to take neither kept pages nor, at the quick scale, records: everything is computed.
     """
     outcomes: dict[str, Outcome] = {}
-    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn"), end_with_parent) as pool:
         futures = {pool.submit(_make, page, fresh): page for page in pages}
         for outcome in _finished(futures):
             for name, content in outcome.files.items():
@@ -102,7 +105,11 @@ def _make(page: Page, fresh: bool) -> Outcome:
 def _failed(page: Page, error: Exception, seconds: float, executed: Path | None) -> Outcome:
     said = str(error) if isinstance(error, Refused) else f"{type(error).__name__}: {error}"
     source = executed if executed is not None and executed.exists() else page.source
-    shown = notebook.failed(nbformat.read(source, as_version=4), page, said, _trace(error))
+    try:
+        until_then = nbformat.read(source, as_version=4)
+    except (OSError, ValueError):  # it may be the notebook itself that cannot be read
+        until_then = nbformat.v4.new_notebook()
+    shown = notebook.failed(until_then, page, said, _trace(error))
     return Outcome(page, {f"{page.name}.ipynb": nbformat.writes(shown).encode()}, seconds, said)
 
 
@@ -111,6 +118,32 @@ def _trace(error: Exception) -> str:
     cause = error.__cause__
     within = getattr(cause, "traceback", None)  # papermill's, of the failing cell
     return "\n".join(within) if within else "".join(traceback.format_exception(error))
+
+
+@contextlib.contextmanager
+def _empty_store(folder: Path) -> Iterator[None]:
+    """Leaves the records alone to be read: what a store of the user holds could be other than what ships."""
+    before = os.environ.get("LMC_STORE")
+    os.environ["LMC_STORE"] = str(folder / "store")
+    try:
+        yield
+    finally:
+        os.environ.pop("LMC_STORE") if before is None else os.environ.__setitem__("LMC_STORE", before)
+
+
+def _compare(result: Mapping[str, Any], path: Path) -> None:
+    """Holds what a page says against what its file of records said when it was measured.
+
+    Raises:
+        Refused: if a verdict differs.
+    """
+    then = tree.report_of(path)
+    for told, now in zip([then, *then["settings"]], [result, *result["settings"]], strict=True):
+        if told["verdict"] != now["verdict"]:
+            raise Refused(
+                f"{path.name} says {told['verdict']!r} of {told.get('setting', 'the whole')}, but its measurements "
+                f"give {now['verdict']!r}: take the file from git again, or measure with --recompute --records"
+            )
 
 
 def _guide_files(page: Page, executed: Path) -> dict[str, bytes]:
@@ -125,9 +158,14 @@ def _claim_files(page: Page, executed: Path, fresh: bool) -> dict[str, bytes]:
     no records or none are wanted.
     """
     computed = page.scale == "quick" and (fresh or not tree.record_of(page.claim, page.scale).exists())
-    running.run(page.claim, profile=page.scale, out=executed.parent, compute=computed, records=not computed)
+    with contextlib.nullcontext() if computed else _empty_store(executed.parent):
+        result = running.run(
+            page.claim, profile=page.scale, out=executed.parent, compute=computed, records=not computed
+        )
+        tables, entries = downloads.parted(records.shown(executed))
+    if not computed:
+        _compare(result, tree.record_of(page.claim, page.scale))
     ran = nbformat.read(executed, as_version=4)
-    tables, entries = downloads.parted(records.shown(executed))
     base = f"{page.claim}-{page.scale}"
     of_pairs = all(entry.spec["type"] == "PairSpec" for entry in entries)
     rows = downloads.curves_table(entries) if of_pairs else downloads.values_table(entries)

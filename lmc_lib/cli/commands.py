@@ -57,6 +57,8 @@ def _parser() -> argparse.ArgumentParser:
 def _run_command(options: argparse.Namespace) -> None:
     from lmc_lib.cli import records, running  # noqa: PLC0415 -- loads torch and papermill
 
+    if options.records and options.overrides:
+        raise Refused("--records keeps a profile as it is defined: leave out -p, or change notebooks/CLAIM.yml")
     if options.records and not options.allow_dirty:
         records.refuse_unclean()
     result = running.run(

@@ -6,10 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+from lmc_lib.cli.refused import Refused
+
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = ROOT / "notebooks"
 RECORDS = ROOT / "records"
 PROFILES = ("quick", "laptop", "paper")
+
+_WAYS_OUT = "so take it from git again, or measure with lmc run CLAIM --profile PROFILE --recompute --records"
 
 
 def record_of(claim: str, profile: str) -> Path:
@@ -18,9 +22,19 @@ def record_of(claim: str, profile: str) -> Path:
 
 
 def report_of(path: Path) -> dict[str, Any]:
-    """The report at the head of a file of records; the measurements below it, which may be megabytes, are not read."""
-    with path.open() as file:
-        found: dict[str, Any] = json.loads(file.readline().rstrip(",\n") + "}")["report"]
+    """The report at the head of a file of records; the measurements below it, which may be megabytes, are not read.
+
+    Raises:
+        Refused: if the file is damaged, or that of another claim or scale.
+    """
+    try:
+        with path.open() as file:
+            found: dict[str, Any] = json.loads(file.readline().rstrip(",\n") + "}")["report"]
+        whose = f"{found['claim']}-{found['scale']}"
+    except (ValueError, KeyError, TypeError) as error:
+        raise Refused(f"{path} is no file of records, {_WAYS_OUT}") from error
+    if whose != path.stem:
+        raise Refused(f"{path} holds the report of {whose}, {_WAYS_OUT}")
     return found
 
 

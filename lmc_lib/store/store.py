@@ -229,7 +229,10 @@ def _read(folder: Path, key: str) -> Entry:
 
 @functools.cache
 def _records(path: Path) -> dict[str, Any]:
-    records: dict[str, Any] = json.loads(path.read_text())["records"]
+    try:
+        records: dict[str, Any] = json.loads(path.read_text())["records"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{path} is no file of records ({error}): take it from git again") from error
     return records
 
 

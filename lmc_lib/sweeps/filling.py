@@ -4,7 +4,7 @@ Every finished result is in the store, so a sweep that was stopped goes on where
 job array) only has to call ``obtain`` for each spec on a machine that sees the same store.
 """
 
-__all__ = ["fill"]
+__all__ = ["end_with_parent", "fill"]
 
 import multiprocessing
 import os
@@ -55,7 +55,7 @@ def fill(store: Store, specs: Sequence[Spec], *, workers: int | None = None) -> 
 def _fill_with_processes(store: Store, stages: Sequence[Sequence[Spec]], workers: int, progress: "_Progress") -> None:
     # Forking a process that has run torch's thread pool can hang, so workers are spawned.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent)
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=end_with_parent)
     try:
         for stage in stages:
             futures: list[Future[None]] = [pool.submit(_obtain, store, spec) for spec in stage]
@@ -75,8 +75,8 @@ def _obtain(store: Store, spec: Spec) -> None:
     obtain(store, spec)  # the result stays where it is: it need not travel between processes
 
 
-def _end_with_parent() -> None:
-    """Ends this worker at once when its parent dies, so that no orphan goes on computing."""
+def end_with_parent() -> None:
+    """Ends this worker, whose first call it is, at once when its parent dies, so that no orphan goes on computing."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     sentinel = parent.sentinel
