@@ -131,6 +131,8 @@ class TestSite:
     def test_the_address_of_the_site_leads_to_its_first_page(self, page, served):
         page.goto(served)
         page.wait_for_url(served + FIRST)
+        assert page.url == served + FIRST
+        assert page.locator("h1").first.inner_text().startswith("The LMC companion")
 
     def test_cards_lead_to_the_pages_of_their_claims(self, page, served):
         landed = faults.follow_cards(page, served + FIRST)
