@@ -22,7 +22,7 @@ from conftest import copy_of_repository
 
 from builder import benchmarks, downloads, first_page, kept, layout, making, notebook, site
 from lmc_lib import claims, experiments
-from lmc_lib.cli import Refused, tree
+from lmc_lib.cli import Refused, running, tree
 from lmc_lib.data import DataSpec
 from lmc_lib.models import ModelSpec
 from lmc_lib.perturbation import Perturbation
@@ -355,10 +355,20 @@ def test_records_whose_report_says_otherwise_are_refused(tmp_path):
         making._compare(other, path)
 
 
-def test_a_page_from_records_sees_an_empty_store(tmp_path, monkeypatch):
+def test_a_page_from_records_sees_no_other_store(tmp_path, monkeypatch):
+    """A store of the user may hold other numbers under the same fingerprints."""
+    seen = []
+
+    def run(*_arguments, out, **_options):
+        seen.append((os.environ["LMC_STORE"], out))
+        raise Refused("far enough")
+
     monkeypatch.setenv("LMC_STORE", "the user's")
-    with making._empty_store(tmp_path):
-        assert os.environ["LMC_STORE"] == str(tmp_path / "store")
+    monkeypatch.setattr(running, "run", run)
+    for fresh, expected in ((False, str(tmp_path / "store")), (True, "the user's")):
+        with pytest.raises(Refused, match="far enough"):
+            making._claim_files(page("weak-connectivity"), tmp_path / "weak-connectivity.ipynb", fresh)
+        assert seen.pop() == (expected, tmp_path)
     assert os.environ["LMC_STORE"] == "the user's"
 
 

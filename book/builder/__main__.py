@@ -5,16 +5,15 @@ page that fails says so itself, the others are built, and the exit code is 1.
 """
 
 import argparse
-import contextlib
-import os
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from builder import benchmarks, first_page, kept, site
 from builder.layout import GENERATED, GUIDES, PAGES, ROOT, SITE, guides, pages, place_only
 from builder.making import Outcome, make_all
 from lmc_lib import definitions
+from lmc_lib.cli import running
 
 
 def main() -> int:
@@ -28,7 +27,7 @@ def main() -> int:
     except definitions.DefinitionError as error:
         print(f"the book is not built: {error}", file=sys.stderr)
         return 1
-    with fresh_store() if options.fresh else contextlib.nullcontext():
+    with tempfile.TemporaryDirectory() as empty, running.variables({"LMC_STORE": empty} if options.fresh else {}):
         outcomes = make_all(wanted, lambda outcome: print(outcome, flush=True), fresh=options.fresh)
     kept.clean((each.page, each.key) for each in outcomes)
     for folder in (PAGES, GUIDES):
@@ -43,18 +42,6 @@ def main() -> int:
     for each in failures:
         print(f"  {each.page.title}: {each.failure}", file=sys.stderr)
     return 1 if failures else code
-
-
-@contextlib.contextmanager
-def fresh_store() -> Iterator[None]:
-    """Makes all notebooks share a store that is empty at first and gone in the end."""
-    before = os.environ.get("LMC_STORE")
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ["LMC_STORE"] = folder
-        try:
-            yield
-        finally:
-            os.environ.pop("LMC_STORE") if before is None else os.environ.__setitem__("LMC_STORE", before)
 
 
 def build_site(outcomes: Sequence[Outcome], *, strict: bool) -> int:

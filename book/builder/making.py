@@ -2,10 +2,8 @@
 
 __all__ = ["Outcome", "make_all"]
 
-import contextlib
 import json
 import multiprocessing
-import os
 import tempfile
 import time
 import traceback
@@ -120,17 +118,6 @@ def _trace(error: Exception) -> str:
     return "\n".join(within) if within else "".join(traceback.format_exception(error))
 
 
-@contextlib.contextmanager
-def _empty_store(folder: Path) -> Iterator[None]:
-    """Leaves the records alone to be read: what a store of the user holds could be other than what ships."""
-    before = os.environ.get("LMC_STORE")
-    os.environ["LMC_STORE"] = str(folder / "store")
-    try:
-        yield
-    finally:
-        os.environ.pop("LMC_STORE") if before is None else os.environ.__setitem__("LMC_STORE", before)
-
-
 def _compare(result: Mapping[str, Any], path: Path) -> None:
     """Holds what a page says against what its file of records said when it was measured.
 
@@ -158,7 +145,8 @@ def _claim_files(page: Page, executed: Path, fresh: bool) -> dict[str, bytes]:
     no records or none are wanted.
     """
     computed = page.scale == "quick" and (fresh or not tree.record_of(page.claim, page.scale).exists())
-    with contextlib.nullcontext() if computed else _empty_store(executed.parent):
+    # What a store of the user holds could be other than what ships.
+    with running.variables({} if computed else {"LMC_STORE": str(executed.parent / "store")}):
         result = running.run(
             page.claim, profile=page.scale, out=executed.parent, compute=computed, records=not computed
         )

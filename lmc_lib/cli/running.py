@@ -1,6 +1,6 @@
 """Running a claim's notebook, or only listing what it needs."""
 
-__all__ = ["execute", "plan", "run"]
+__all__ = ["execute", "plan", "run", "variables"]
 
 import contextlib
 import json
@@ -68,7 +68,7 @@ def run(
     environment |= {} if compute else {"LMC_COMPUTE": "0"}
     out.mkdir(parents=True, exist_ok=True)
     notebook = out / f"{claim}.ipynb"
-    with _environment(environment), _progress(claim):
+    with variables(environment), _progress(claim):
         executed = execute(tree.NOTEBOOKS / f"{claim}.ipynb", notebook, parameters)
     report = next((found for cell in executed.cells if (found := extract(cell.get("outputs", [])))), None)
     if report is None:
@@ -93,7 +93,7 @@ def plan(
     parameters = resolve(claim, profile, overrides)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "plan.json"
-        with _environment({"LMC_PLAN": str(path), "LMC_PACE": str(int(pace)), "LMC_RECORDS": _shipped(claim, profile)}):
+        with variables({"LMC_PLAN": str(path), "LMC_PACE": str(int(pace)), "LMC_RECORDS": _shipped(claim, profile)}):
             try:
                 execute(tree.NOTEBOOKS / f"{claim}.ipynb", Path(folder) / "plan.ipynb", parameters)
             except Refused:
@@ -132,11 +132,11 @@ def _shipped(claim: str, profile: str) -> str:
 
 
 @contextlib.contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Sets variables for the notebook's process; an empty value unsets."""
-    before = {name: os.environ.get(name) for name in variables}
+def variables(values: Mapping[str, str]) -> Iterator[None]:
+    """Sets variables of this process and of those it starts, for a while; an empty value unsets."""
+    before = {name: os.environ.get(name) for name in values}
     try:
-        for name, value in variables.items():
+        for name, value in values.items():
             os.environ.pop(name, None) if value == "" else os.environ.__setitem__(name, value)
         yield
     finally:
@@ -151,7 +151,7 @@ def _progress(claim: str) -> Iterator[None]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "progress"
         watcher = threading.Thread(target=_watch, args=(path, stop, claim), daemon=True)
-        with _environment({"LMC_PROGRESS": str(path)}):
+        with variables({"LMC_PROGRESS": str(path)}):
             watcher.start()
             try:
                 yield
