@@ -36,9 +36,9 @@ DIVERGING = dataclasses.replace(TRAIN, lr=1e200)
 OPTIONS = {"points": 3, "train_examples": 40, "test_examples": 30, "matching_examples": 32}
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="module")
 def digits():
-    """Loaded before any test: the import of scikit-learn draws from Python's global random stream."""
+    """The examples."""
     return dataset(DATA)
 
 

@@ -26,12 +26,6 @@ OPTIONS = {"points": 3, "train_examples": 40, "test_examples": 30, "matching_exa
 NOISE = Perturbation(0.05)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def digits():
-    """Loaded before any test: the import of scikit-learn draws from Python's global random stream."""
-    return [runs.dataset(each) for each in (MANY, FEW)]
-
-
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     return Store(tmp_path_factory.mktemp("store"))

@@ -41,9 +41,9 @@ SEQUENCE = {"rewind": 2, "share": 0.4, "levels": 3}
 SCORED = {"train_examples": 40, "test_examples": 30, "matching_examples": 32, "reset_examples": 32}
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="module")
 def digits():
-    """Loaded before any test: the import of scikit-learn draws from Python's global random stream."""
+    """The examples."""
     return dataset(DATA)
 
 

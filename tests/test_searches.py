@@ -8,7 +8,6 @@ from lmc_lib import experiments, rng, sweeps, symmetry
 from lmc_lib.data import DataSpec
 from lmc_lib.experiments import measurement, searches
 from lmc_lib.experiments.connectivity.searches import SEARCHES, MatchingsSpec
-from lmc_lib.experiments.loaded import dataset
 from lmc_lib.experiments.networks import features
 from lmc_lib.experiments.networks.features import FeatureSpec
 from lmc_lib.models import ModelSpec
@@ -21,12 +20,6 @@ RUNS = experiments.runs.replicas(ModelSpec("mlp", 6, 2), DATA, TRAIN, 3, save_at
 OPTIONS = {
     "points": 3, "train_examples": 40, "test_examples": 30, "matching_examples": 24, "samples": (8, 24), "bins": 3
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module", autouse=True)
-def digits():
-    """Loaded before any test: the import of scikit-learn draws from Python's global random stream."""
-    return dataset(DATA)
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,6 @@ from lmc_lib.experiments.connectivity.chains import ChainSpec
 from lmc_lib.experiments.connectivity.simplices import METHODS as EVERY
 from lmc_lib.experiments.connectivity.simplices import SimplexSpec, barriers, count_connected, simplex, typical
 from lmc_lib.experiments.found import Found
-from lmc_lib.experiments.loaded import dataset
 from lmc_lib.experiments.setting import setting
 from lmc_lib.models import ModelSpec
 from lmc_lib.store import Store, fingerprint
@@ -25,12 +24,6 @@ RUNS = experiments.runs.replicas(ModelSpec("mlp", 5, 2), DATA, TRAIN, 4)
 METHODS = tuple(method for method in EVERY if method != "cycle")
 SAMPLE = {"train_examples": 40, "test_examples": 30, "matching_examples": 32}
 DIVERGING = dataclasses.replace(TRAIN, lr=1e200)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def digits():
-    """Loaded before any test: the import of scikit-learn draws from Python's global random stream."""
-    return dataset(DATA)
 
 
 @pytest.fixture(scope="module")

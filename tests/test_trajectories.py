@@ -10,7 +10,6 @@ from lmc_lib import connectivity, experiments, rng, symmetry
 from lmc_lib.data import DataSpec
 from lmc_lib.experiments.connectivity.trajectories import TrajectoryPairSpec, along
 from lmc_lib.experiments.found import Found
-from lmc_lib.experiments.loaded import dataset
 from lmc_lib.experiments.setting import setting
 from lmc_lib.models import ModelSpec
 from lmc_lib.store import Store
@@ -20,12 +19,6 @@ DATA = DataSpec("digits", train_examples=64, test_examples=40)
 TRAIN = TrainConfig(steps=6, batch_size=32, precision="portable")
 RUNS = experiments.runs.replicas(ModelSpec("mlp", 5, 2), DATA, TRAIN, 3, save_at=(0, 2))
 OPTIONS = {"points": 3, "train_examples": 40, "test_examples": 30, "matching_examples": 32}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def digits():
-    """Loaded before any test: the import of scikit-learn draws from Python's global random stream."""
-    return dataset(DATA)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,6 @@ import torch
 
 from lmc_lib import connectivity, experiments, state, sweeps, symmetry
 from lmc_lib.data import DataSpec
-from lmc_lib.experiments.loaded import dataset
 from lmc_lib.experiments.networks.children import ChildSpec, spawn_point
 from lmc_lib.experiments.networks.runs import RunSpec
 from lmc_lib.experiments.setting import setting
@@ -32,12 +31,6 @@ CELLS = [Cell(0), Cell(4), Cell(0, NOISE), Cell(4, NOISE), Cell(4, Perturbation(
 def parent(seed=0, **options):
     config = dataclasses.replace(TRAIN, **options)
     return RunSpec(ModelSpec("mlp", 6, 2), DATA, config, seed, seed, save_at=(2, 6), spawn_at=STEPS)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def digits():
-    """Loaded before any test: the import of scikit-learn draws from Python's global random stream."""
-    return dataset(DATA)
 
 
 @pytest.fixture(scope="module")

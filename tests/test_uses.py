@@ -36,9 +36,9 @@ def runs(data=CLEAN, count=3, config=CONFIG, first=100):
     return tuple(RunSpec(MODEL, data, config, seed, seed) for seed in range(first, first + count))
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="module")
 def digits():
-    """Loaded before any test: the import of scikit-learn draws from Python's global random stream."""
+    """The examples."""
     return load(CLEAN)
 
 
