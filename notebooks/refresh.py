@@ -107,7 +107,7 @@ def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
         }
         if cell.cell_type == "code":
             ignored = "nbval-ignore-output" in cell.metadata.get("tags", [])
-            cell.outputs = [] if ignored else [_without_images(output) for output in cell.outputs]
+            cell.outputs = [] if ignored else cell.outputs
     code = [cell for cell in cells if cell.cell_type == "code"]
     for count, cell in enumerate(code, 1):
         cell.execution_count = count
@@ -115,13 +115,7 @@ def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
             if output.output_type == "execute_result":
                 output.execution_count = count
     notebook.cells = cells
-    return notebook
-
-
-def _without_images(output: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    if "data" in output:
-        output.data = {kind: value for kind, value in output.data.items() if not kind.startswith("image/")}
-    return output
+    return running.without_figures(notebook)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import subprocess
 import sys
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
-from importlib.metadata import distributions
+from dataclasses import replace
 from pathlib import Path
 
 import nbformat
@@ -243,7 +243,7 @@ class TestKept:
     @pytest.fixture
     def copy(self, tmp_path, monkeypatch):
         """A small tree with one of everything that makes a page."""
-        files = ["lmc_lib/a.py", "lmc_lib/deep/b.py", "book/builder/c.py", "records/d.json"]
+        files = ["lmc_lib/a.py", "lmc_lib/deep/b.py", "lmc_lib/e.yml", "book/builder/c.py", "records/d.json"]
         for name in [*files, "notebooks/toy.ipynb", "notebooks/toy.yml", "README.md"]:
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name).write_text(name)
@@ -251,6 +251,9 @@ class TestKept:
         monkeypatch.setattr(tree, "ROOT", tmp_path)
         monkeypatch.setattr(tree, "RECORDS", tmp_path / "records")
         monkeypatch.setattr(kept, "resolve", lambda claim, scale: {"claim": claim, "scale": scale})
+        first = next(iter(claims.load_all().values()))
+        read = {"toy": lambda: replace(first, statement=(tmp_path / "notebooks" / "toy.yml").read_text())}
+        monkeypatch.setattr(kept.definitions, "load", lambda name: read.get(name, lambda: first)())
         return tmp_path
 
     def key(self, copy, claim="toy", scale="quick"):
@@ -261,7 +264,7 @@ class TestKept:
 
     @pytest.mark.parametrize(
         "changed",
-        ["lmc_lib/a.py", "lmc_lib/deep/b.py", "lmc_lib/new.py", "book/builder/c.py",
+        ["lmc_lib/a.py", "lmc_lib/deep/b.py", "lmc_lib/e.yml", "lmc_lib/new.py", "book/builder/c.py",
          "records/d.json", "records/new.json", "notebooks/toy.ipynb", "notebooks/toy.yml"],
     )  # fmt: skip
     def test_whatever_makes_a_page_changes_its_key(self, copy, changed):
@@ -279,8 +282,9 @@ class TestKept:
 
     def test_other_packages_change_the_key(self, copy, monkeypatch):
         before = self.key(copy)
-        fewer = [each for each in distributions() if each.name != "torch"]
-        monkeypatch.setattr(kept, "distributions", lambda: fewer)
+        assert any(each.startswith("torch ") for each in layout.packages())
+        fewer = [each for each in layout.packages() if not each.startswith("torch ")]
+        monkeypatch.setattr(kept, "packages", lambda: fewer)
         assert self.key(copy) != before
 
     def test_what_does_not_make_the_page_leaves_its_key(self, copy):
@@ -385,7 +389,7 @@ def test_notebooks_are_offered_without_their_figures():
     image = nbformat.v4.new_output("display_data", {"image/png": "AAAA", "text/plain": "<Figure>"})
     stream = nbformat.v4.new_output("stream", text="said")
     before = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("plot()", outputs=[image, stream])])
-    after = notebook.without_figures(before)
+    after = running.without_figures(before)
     assert [dict(output.get("data", {})) for output in after.cells[0].outputs] == [{"text/plain": "<Figure>"}, {}]
     assert after.cells[0].outputs[1].text == "said"
     assert "image/png" in before.cells[0].outputs[0].data

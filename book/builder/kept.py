@@ -1,7 +1,7 @@
 """Pages that were made before: kept under a hash of all that makes them.
 
-The hash is of the notebook, its parameters, the file of its claim, the library, this builder, the records and the
-installed packages. The store of measurements is not part of it: what it holds is defined by the same things.
+The hash is of the notebook, its parameters, its claim, the library, this builder, the records and the installed
+packages. The store of measurements is not part of it: what it holds is defined by the same things.
 """
 
 __all__ = ["clean", "keep", "key", "taken"]
@@ -12,10 +12,11 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Mapping
-from importlib.metadata import distributions
+from dataclasses import asdict
 from pathlib import Path
 
-from builder.layout import BOOK, KEPT, Page
+from builder.layout import BOOK, KEPT, Page, packages
+from lmc_lib import definitions
 from lmc_lib.cli import tree
 from lmc_lib.cli.parameters import resolve
 
@@ -29,10 +30,9 @@ def key(page: Page) -> str:
     Raises:
         Refused: if the page's parameters are wrong.
     """
-    parameters = resolve(page.claim, page.scale) if page.claim else {}
-    sources = [page.source, page.source.with_suffix(".yml")] if page.claim else [page.source]
-    made_from = [path.read_bytes().hex() for path in sources]
-    parts = [page.name, *made_from, json.dumps(parameters, sort_keys=True), _surroundings()]
+    # As they are read, since the file of a claim may take parts from that of another.
+    claim = [asdict(definitions.load(page.claim)), resolve(page.claim, page.scale)] if page.claim else []
+    parts = [page.name, page.source.read_bytes().hex(), json.dumps(claim, sort_keys=True), _surroundings()]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:20]
 
 
@@ -81,11 +81,11 @@ def _folder(page: Page, its_key: str) -> Path:
 def _surroundings() -> str:
     """A hash of the library, the builder, the records and the installed packages."""
     total = hashlib.sha256()
-    library = sorted((tree.ROOT / "lmc_lib").rglob("*.py"))
+    library = sorted(path for kind in ("*.py", "*.yml") for path in (tree.ROOT / "lmc_lib").rglob(kind))
     builder = sorted((BOOK / "builder").glob("*.py"))
     for path in [*library, *builder, *tree.shipped()]:
         total.update(f"{path.relative_to(tree.ROOT)}\n".encode())
         total.update(hashlib.sha256(path.read_bytes()).digest())
-    for name in sorted(f"{each.name} {each.version}" for each in distributions()):
+    for name in packages():
         total.update(name.encode())
     return total.hexdigest()

@@ -1,13 +1,15 @@
 """Where the pages and the files of the book stand, and which pages there are."""
 
 __all__ = [
-    "BOOK", "BUILD", "GENERATED", "GUIDES", "KEPT", "PAGES", "ROOT", "SITE", "Page", "guides", "page_of", "pages",
-    "place", "place_only", "scales_of",
+    "BOOK", "BUILD", "GENERATED", "GUIDES", "KEPT", "PAGES", "ROOT", "SITE", "Page", "guides", "packages", "page_of",
+    "pages", "place", "place_only", "scales_of",
 ]  # fmt: skip
 
 import shutil
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import distributions
 from pathlib import Path
 
 from lmc_lib import claims
@@ -75,6 +77,11 @@ def scales_of(claim: str) -> list[str]:
 def page_of(claim: str, scale: str) -> str:
     """The name of a page: the first of a claim has the claim's name."""
     return claim if scale == scales_of(claim)[0] else f"{claim}-{scale}"
+
+
+def packages() -> list[str]:
+    """The installed packages and Python itself, with their versions."""
+    return sorted({f"{each.name} {each.version}" for each in distributions()} | {f"Python {sys.version}"})
 
 
 def place(path: Path, content: bytes) -> None:

@@ -18,7 +18,7 @@ import nbformat
 from builder import downloads, kept, notebook
 from builder.layout import Page, place
 from lmc_lib.cli import Refused, records, running, tree
-from lmc_lib.sweeps.filling import end_with_parent
+from lmc_lib.processes import end_with_parent
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """What the build makes of an executed notebook: a page."""
 
-__all__ = ["as_quick_page", "failed", "first_figure", "with_downloads", "without_figures"]
+__all__ = ["as_quick_page", "failed", "first_figure", "with_downloads"]
 
 import base64
 import copy
@@ -60,16 +60,6 @@ def first_figure(notebook: nbformat.NotebookNode) -> bytes:
             if "image/png" in output.get("data", {}):
                 return base64.b64decode(output["data"]["image/png"])
     raise Refused("the notebook shows no figure, and its card on the first page needs one")
-
-
-def without_figures(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """The notebook as readers download it: pictures are made anew when it is run, and are most of its size."""
-    stripped = copy.deepcopy(notebook)
-    for cell in stripped.cells:
-        for output in cell.get("outputs", []):
-            if "data" in output:
-                output.data = {kind: value for kind, value in output.data.items() if not kind.startswith("image/")}
-    return stripped
 
 
 def failed(notebook: nbformat.NotebookNode, page: Page, said: str, trace: str) -> nbformat.NotebookNode:

@@ -7,13 +7,12 @@ import importlib.util
 import shutil
 import subprocess
 import sys
-from importlib.metadata import distributions
 from pathlib import Path
 
 import nbformat
 
-from builder import notebook
-from builder.layout import BOOK, BUILD, ROOT, SITE, place
+from builder.layout import BOOK, BUILD, ROOT, SITE, packages, place
+from lmc_lib.cli import running
 
 _MARK = BUILD / "made-from"
 
@@ -59,7 +58,7 @@ def _slim() -> None:
     for path in SITE.rglob("*.map"):
         path.unlink()
     for path in (SITE / "_sources").rglob("*.ipynb"):
-        slim = notebook.without_figures(nbformat.read(path, as_version=4))
+        slim = running.without_figures(nbformat.read(path, as_version=4))
         place(path, nbformat.writes(slim).encode())
 
 
@@ -72,5 +71,4 @@ def _made_from() -> str:
     pages = sorted(str(path.relative_to(ROOT)) for path in [*written, *(ROOT / "lmc_lib").rglob("*.py")])
     files = [ROOT / "_config.yml", ROOT / "_toc.yml", *sorted((BOOK / "_ext").glob("*.py"))]
     hashes = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
-    packages = sorted({f"{each.name} {each.version}" for each in distributions()})
-    return "\n".join([*pages, *hashes, *packages])
+    return "\n".join([*pages, *hashes, *packages()])

@@ -12,7 +12,6 @@ import contextlib
 import multiprocessing
 import os
 import sys
-import threading
 from collections.abc import Iterator, Sequence
 from multiprocessing import connection
 from pathlib import Path
@@ -21,6 +20,8 @@ from typing import Any
 
 from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.provisioning.local_provisioner import LocalProvisioner
+
+from lmc_lib.processes import end_with_parent
 
 _LAUNCHER = [sys.executable, "-m", "ipykernel_launcher"]
 
@@ -135,13 +136,5 @@ def _serve(
     sys.argv[:], sys.path[:] = arguments, loaded.PATH
     for number, given in enumerate([os.open(os.devnull, os.O_RDONLY), *(each.fileno() for each in outputs)]):
         os.dup2(given, number)
-    _end_with_parent()
+    end_with_parent()
     IPKernelApp.launch_instance([*arguments, *_FIGURES], parent_handle=os.getppid())  # it ends with the server, too
-
-
-def _end_with_parent() -> None:
-    """Ends this process at once when the one that asked for it ends: the server, its parent in the system, lives on."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    sentinel = parent.sentinel
-    threading.Thread(target=lambda: (connection.wait([sentinel]), os._exit(1)), daemon=True).start()

@@ -1,8 +1,9 @@
 """Running a claim's notebook, or only listing what it needs."""
 
-__all__ = ["execute", "plan", "run", "variables"]
+__all__ = ["execute", "plan", "run", "variables", "without_figures"]
 
 import contextlib
+import copy
 import json
 import os
 import sys
@@ -123,6 +124,16 @@ def execute(source: Path, target: Path, parameters: Mapping[str, Any] | None = N
     except PapermillExecutionError as error:
         raise Refused(f"{source.stem} stopped in cell {error.exec_count}: {error.ename}: {error.evalue}") from error
     return executed
+
+
+def without_figures(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """The notebook as readers download it: pictures are made anew when it is run, and are most of its size."""
+    stripped = copy.deepcopy(notebook)
+    for cell in stripped.cells:
+        for output in cell.get("outputs", []):
+            if "data" in output:
+                output.data = {kind: value for kind, value in output.data.items() if not kind.startswith("image/")}
+    return stripped
 
 
 def _shipped(claim: str, profile: str) -> str:

@@ -4,17 +4,16 @@ Every finished result is in the store, so a sweep that was stopped goes on where
 job array) only has to call ``obtain`` for each spec on a machine that sees the same store.
 """
 
-__all__ = ["end_with_parent", "fill"]
+__all__ = ["fill"]
 
 import multiprocessing
 import os
-import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import connection
 from pathlib import Path
 
+from lmc_lib.processes import end_with_parent
 from lmc_lib.store import Store
 from lmc_lib.sweeps.plan import Planned, stages, write_plan
 from lmc_lib.sweeps.spec import Spec, obtain
@@ -73,14 +72,6 @@ def _fill_with_processes(store: Store, stages: Sequence[Sequence[Spec]], workers
 
 def _obtain(store: Store, spec: Spec) -> None:
     obtain(store, spec)  # the result stays where it is: it need not travel between processes
-
-
-def end_with_parent() -> None:
-    """Ends this worker, whose first call it is, at once when its parent dies, so that no orphan goes on computing."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    sentinel = parent.sentinel
-    threading.Thread(target=lambda: (connection.wait([sentinel]), os._exit(1)), daemon=True).start()
 
 
 def _usable_cores() -> int:

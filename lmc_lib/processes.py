@@ -1,0 +1,19 @@
+"""Processes that do not outlive the one that asked for them."""
+
+__all__ = ["end_with_parent"]
+
+import multiprocessing
+import os
+import threading
+from multiprocessing import connection
+
+
+def end_with_parent() -> None:
+    """Ends this process, of ``multiprocessing``, at once when the one that asked for it ends, however that happens.
+
+    So no orphan goes on computing. A process of the fork server counts as asked for by who asked the server.
+    """
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    sentinel = parent.sentinel
+    threading.Thread(target=lambda: (connection.wait([sentinel]), os._exit(1)), daemon=True).start()
