@@ -21,13 +21,9 @@ import pytest
 from conftest import copy_of_repository
 
 from builder import benchmarks, downloads, first_page, kept, layout, making, notebook, site
-from lmc_lib import claims, experiments
+from lmc_lib import claims
 from lmc_lib.cli import Refused, running, tree
-from lmc_lib.data import DataSpec
-from lmc_lib.models import ModelSpec
-from lmc_lib.perturbation import Perturbation
-from lmc_lib.store import Entry, describe
-from lmc_lib.training import TrainConfig
+from lmc_lib.store import Entry
 
 ROOT = Path(__file__).parents[1]
 RECORDS = sorted((ROOT / "records").glob("*-laptop.json"))
@@ -458,47 +454,35 @@ def test_the_table_of_values_holds_every_number_with_its_networks():
     run = {"type": "RunSpec", "model": {"family": "mlp", "width": 8, "depth": 3, "norm": "layer"}, "init_seed": 2}
     spec = {"type": "Anything", "target": {**run, "init_seed": 0}, "others": [run], "points": 3}
     entry = Entry("f00", spec, {"steps": [0, 9], "barriers": {"none": {"loss": [0.5]}}, "name": "text"}, {}, {})
-    head, *rows = downloads.values_table([entry])
-    assert head == ["measurement", "network", "width", "seeds", "push", "quantity", "value"]
+    head, *rows = downloads.values_table([entry], {"f00": "step 5"})
+    assert head == ["measurement", "network", "width", "seeds", "factors", "quantity", "value"]
     assert rows == [
-        ["f00", "mlp-3-layer", 8, "0 2", "", "steps / 0", 0],
-        ["f00", "mlp-3-layer", 8, "0 2", "", "steps / 1", 9],
-        ["f00", "mlp-3-layer", 8, "0 2", "", "barriers / none / loss / 0", 0.5],
+        ["f00", "mlp-3-layer", 8, "0 2", "step 5", "steps / 0", 0],
+        ["f00", "mlp-3-layer", 8, "0 2", "step 5", "steps / 1", 9],
+        ["f00", "mlp-3-layer", 8, "0 2", "step 5", "barriers / none / loss / 0", 0.5],
     ]
 
 
-def test_the_table_of_values_says_how_twins_parted():
-    parent = experiments.runs.RunSpec(ModelSpec("mlp", 8, 3), DataSpec("digits"), TrainConfig(9), 4, 4, spawn_at=(5,))
-    pushes = {
-        "step 5, gaussian, size 0.01, weights all": Perturbation(0.01),
-        "step 5, batch, size 1, weights 1": Perturbation(1.0, "batch", weights=1),
-    }
-    for text, push in pushes.items():
-        spec = describe(experiments.twins.TwinSpec(experiments.children.ChildSpec(parent, 5, push)))
-        _, row = downloads.values_table([Entry("f00", spec, {"angle": 0.5}, {}, {})])
-        assert row == ["f00", "mlp-3", 8, "4", text, "angle", 0.5]
+def test_a_page_offers_curves_where_all_measurements_have_some():
+    curves = entries_of(CURVES[0])[:2]
+    lost = replace(curves[0], fingerprint="0", values={"diverged": [0], "step": 3, "loss": "nan"})
+    contents, numbers, scores = downloads.tables([*curves, lost], {})
+    assert contents.startswith("the curves behind the figures")
+    assert contents.endswith(f"; {len(numbers) - 1:,} rows")
+    assert numbers == downloads.curves_table(curves)
+    assert scores == []
 
 
-def test_the_table_of_values_says_what_networks_were_trained_on():
-    data = DataSpec("digits", 200, label_noise=0.1)
-    runs, others = (
-        tuple(experiments.runs.RunSpec(ModelSpec("mlp", 8, 3), data, TrainConfig(9), seed, seed) for seed in seeds)
-        for seeds in ((5, 6), (1, 2))
-    )
-    judges = tuple(experiments.scores.ScoresSpec(run, (3, 9), 3) for run in others)
-    parts = {
-        "200 examples, labels wrong 0.1, random 1 kept": experiments.data_pruning.KeptSpec(runs),
-        "200 examples, labels wrong 0.1, hard 0.5 kept, of each class": experiments.data_pruning.KeptSpec(
-            runs, "hard", 0.5, judges, balanced=True
-        ),
-        "200 examples, labels wrong 0.1, scores shuffled": experiments.label_errors.LabelErrorsSpec(
-            judges, shuffled=True
-        ),
-        "200 examples, labels wrong 0.1": experiments.label_errors.HeldOutSpec(runs),
-    }
-    for text, spec in parts.items():
-        _, row = downloads.values_table([Entry("f00", describe(spec), {"accuracy": 0.5}, {}, {})])
-        assert row[1:3] + row[4:] == ["mlp-3", 8, text, "accuracy", 0.5]
+def test_a_page_offers_every_number_where_some_measurement_has_no_curve():
+    curves = entries_of(CURVES[0])[:1]
+    other = replace(curves[0], fingerprint="0", values={"angle": 0.5})
+    table = replace(curves[0], fingerprint="1", values={"table": {"position": [7, 4], "loss": [0.5, 0.25]}})
+    factors = {curves[0].fingerprint: "", "0": "step 5", "1": ""}
+    contents, numbers, scores = downloads.tables([curves[0], table, other], factors)
+    assert contents.startswith("every number that was measured")
+    assert numbers == downloads.values_table([curves[0], other], factors)
+    assert numbers[-1][-3:] == ["step 5", "angle", 0.5]
+    assert scores == [["position", "loss"], [7, 0.5], [4, 0.25]]
 
 
 def test_parts_of_a_claim_have_rows_of_their_own_in_the_dashboard():

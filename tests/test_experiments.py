@@ -269,8 +269,8 @@ class TestMeasure:
         sweeps.fill(store, [stored], workers=1)
         bundle = sweeps.origin(store, every)._repr_mimebundle_()
         outputs = [{"output_type": "stream", "text": ""}, {"data": {"text/plain": "1"}}, {"data": bundle}]
-        assert sweeps.listed(json.loads(json.dumps(outputs))) == [fingerprint(stored)]
-        assert sweeps.listed(outputs[:2]) == []
+        assert sweeps.listed(json.loads(json.dumps(outputs))) == {fingerprint(stored): ""}
+        assert sweeps.listed(outputs[:2]) == {}
         assert "<th>measurements</th><td>1</td>" in bundle["text/html"]
 
 

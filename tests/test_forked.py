@@ -147,7 +147,9 @@ class TestLife:
     def test_an_interrupt_stops_the_cell_and_not_the_kernel(self, tmp_path):
         with kernel(tmp_path) as (manager, client):
             ask(client, "kept = 5")
-            asked = client.execute("import time; print('in', flush=True); time.sleep(50)")
+            # A kernel drops what is asked while it deals with an error, unless it is told not to stop.
+            sleep = "import time; print('in', flush=True); time.sleep(50)"
+            asked = client.execute(sleep, stop_on_error=False)
             while client.get_iopub_msg(timeout=20)["msg_type"] != "stream":
                 pass
             manager.interrupt_kernel()

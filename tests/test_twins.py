@@ -237,3 +237,16 @@ def test_networks_with_batch_statistics_are_compared_after_reset(store):
     loss = float(torch.nn.functional.cross_entropy(logits, here.splits["test"].labels))
     assert values["scores"]["parent"]["test loss"] == pytest.approx(loss, rel=1e-6)
     assert symmetry.fixed_points(symmetry.identity(here.permutations)) == 1
+
+
+@pytest.mark.parametrize(
+    ("perturbation", "words"),
+    [
+        (Perturbation(0.01), "step 4, gaussian, size 0.01, weights all"),
+        (Perturbation(1.0, "batch", weights=1), "step 4, batch, size 1, weights 1"),
+    ],
+)
+def test_factors_say_how_a_child_was_perturbed(perturbation, words):
+    spec = experiments.twins.TwinSpec(ChildSpec(parent(), 4, perturbation))
+    assert spec.factors == words
+    assert parent().factors == ""

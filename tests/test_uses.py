@@ -12,6 +12,7 @@ from lmc_lib.data import DataSpec, load
 from lmc_lib.experiments.difficulty import data_pruning, label_errors
 from lmc_lib.experiments.difficulty.data_pruning import PLANS, Kept, KeptSpec
 from lmc_lib.experiments.difficulty.label_errors import RECALLS, HeldOutSpec, LabelErrors, LabelErrorsSpec
+from lmc_lib.experiments.difficulty.scores import ScoresSpec
 from lmc_lib.experiments.difficulty.scores import read as read_scores
 from lmc_lib.experiments.difficulty.scores import specs as score_specs
 from lmc_lib.experiments.evidence import over_networks
@@ -262,3 +263,25 @@ class TestEvidence:
             "easy and all, scarce, by class": -0.096, "shuffled and random, scarce": 0.004,
         }  # fmt: skip
         assert found == pytest.approx(expected)
+
+
+def test_factors_say_what_networks_were_trained_on():
+    data = DataSpec("digits", 200, label_noise=0.1)
+    runs, others = (
+        tuple(RunSpec(ModelSpec("mlp", 8, 3), data, TrainConfig(9), seed, seed) for seed in seeds)
+        for seeds in ((5, 6), (1, 2))
+    )
+    judges = tuple(ScoresSpec(run, (3, 9), 3) for run in others)
+    specs = {
+        "200 examples, labels wrong 0.1, random 1 kept": KeptSpec(runs),
+        "200 examples, labels wrong 0.1, hard 0.5 kept, of each class": KeptSpec(
+            runs, "hard", 0.5, judges, balanced=True
+        ),
+        "200 examples, labels wrong 0.1, easy 0.25 kept, scores shuffled": KeptSpec(
+            runs, "easy", 0.25, judges, shuffled=True
+        ),
+        "200 examples, labels wrong 0.1, scores shuffled": LabelErrorsSpec(judges, shuffled=True),
+        "200 examples, labels wrong 0.1": HeldOutSpec(runs),
+        "all examples": HeldOutSpec((RunSpec(ModelSpec("mlp", 8, 3), DataSpec("digits"), TrainConfig(9)),)),
+    }
+    assert [spec.factors for spec in specs.values()] == list(specs)

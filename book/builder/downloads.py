@@ -1,6 +1,6 @@
 """The files that a page offers: the measured numbers as packed CSV."""
 
-__all__ = ["CURVES", "SCORES", "VALUES", "curves_table", "packed", "parted", "score_rows", "values_table"]
+__all__ = ["SCORES", "curves_table", "packed", "score_rows", "tables", "values_table"]
 
 import csv
 import gzip
@@ -10,13 +10,13 @@ from typing import Any
 
 from lmc_lib.store import Entry
 
-CURVES = (
+_CURVES = (
     "the curves behind the figures: loss and error at each point `alpha` of each line, by method and split, `target` "
     "and `source` being the seeds of the two networks"
 )
-VALUES = (
+_VALUES = (
     "every number that was measured, `quantity` being its place in the measurement, `seeds` those of its networks, and "
-    "`push` what parted twins, or what was done to the training data"
+    "`factors` how twins were perturbed, or what was done to the training data"
 )
 SCORES = (
     "the table of scores, one row an example; `pandas.read_csv` reads it in one line. `sample`: in-sample (trained on) "
@@ -35,10 +35,22 @@ def packed(rows: Sequence[Sequence[Any]]) -> bytes:
     return gzip.compress(text.getvalue().encode(), mtime=0)
 
 
-def parted(entries: Sequence[Entry]) -> tuple[list[Entry], list[Entry]]:
-    """The tables of scores among measurements, and the other measurements."""
-    tables = [entry for entry in entries if entry.spec["type"] == "ScoreTableSpec"]
-    return tables, [entry for entry in entries if entry not in tables]
+def tables(entries: Sequence[Entry], factors: Mapping[str, str]) -> tuple[str, list[list[Any]], list[list[Any]]]:
+    """What a page offers of its measurements.
+
+    Args:
+        entries: the measurements.
+        factors: by fingerprint what was done to networks or their data.
+
+    Returns:
+        What the table of numbers holds, in words; that table: the curves, where all measurements have some, else every
+        number; and the table of scores, empty if none was measured.
+    """
+    scores = [row for entry in entries if "table" in entry.values for row in score_rows(entry.values["table"])]
+    others = [entry for entry in entries if "table" not in entry.values]
+    curved = all("curves" in entry.values or "diverged" in entry.values for entry in others)
+    rows = curves_table(others) if curved else values_table(others, factors)
+    return f"{_CURVES if curved else _VALUES}; {len(rows) - 1:,} rows", rows, scores
 
 
 def score_rows(columns: Mapping[str, Sequence[Any]]) -> list[list[Any]]:
@@ -61,33 +73,13 @@ def _rows_of_pair(entry: Entry) -> Iterator[list[Any]]:
                 yield [*pair, method, split, *point]
 
 
-def values_table(entries: Sequence[Entry]) -> list[list[Any]]:
-    """All numbers of measurements, one a row, under a row of names; of twins also how they parted."""
-    head = ["measurement", "network", "width", "seeds", "push", "quantity", "value"]
-    rows = ([*_network(entry), _push(entry), *each] for entry in entries for each in _numbers(entry.values))
+def values_table(entries: Sequence[Entry], factors: Mapping[str, str]) -> list[list[Any]]:
+    """All numbers of measurements, one a row, under a row of names."""
+    head = ["measurement", "network", "width", "seeds", "factors", "quantity", "value"]
+    rows = (
+        [*_network(entry), factors[entry.fingerprint], *each] for entry in entries for each in _numbers(entry.values)
+    )
     return [head, *rows]
-
-
-def _push(entry: Entry) -> str:
-    """What parted twins, or what was done to the training data; empty for other measurements."""
-    if entry.spec["type"] in ("KeptSpec", "LabelErrorsSpec", "HeldOutSpec"):
-        return _part(entry.spec)
-    if entry.spec["type"] != "TwinSpec":
-        return ""
-    child = entry.spec["child"]
-    push = {"direction": "gaussian", "weights": "all"} | child["perturbation"]
-    return f"step {child['step']}, {push['direction']}, size {push['size']:g}, weights {push['weights']}"
-
-
-def _part(spec: Mapping[str, Any]) -> str:
-    """Which part of how many examples networks were trained on, and the share of wrong labels."""
-    data = next(_runs(spec))["data"]
-    parts = [f"{data.get('train_examples', 'all')} examples"]
-    parts += [f"labels wrong {data['label_noise']:g}"] if "label_noise" in data else []
-    if spec["type"] == "KeptSpec":
-        parts += [f"{spec.get('policy', 'random')} {spec.get('share', 1.0):g} kept"]
-        parts += ["of each class"] if "balanced" in spec else []
-    return ", ".join([*parts, *(["scores shuffled"] if "shuffled" in spec else [])])
 
 
 def _network(entry: Entry) -> list[Any]:

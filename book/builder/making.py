@@ -150,21 +150,19 @@ def _claim_files(page: Page, executed: Path, fresh: bool) -> dict[str, bytes]:
         result = running.run(
             page.claim, profile=page.scale, out=executed.parent, compute=computed, records=not computed
         )
-        tables, entries = downloads.parted(records.shown(executed))
+        entries = records.shown(executed)
     if not computed:
         _compare(result, tree.record_of(page.claim, page.scale))
     ran = nbformat.read(executed, as_version=4)
     base = f"{page.claim}-{page.scale}"
-    of_pairs = all(entry.spec["type"] == "PairSpec" for entry in entries)
-    rows = downloads.curves_table(entries) if of_pairs else downloads.values_table(entries)
-    contents = f"{downloads.CURVES if of_pairs else downloads.VALUES}; {len(rows) - 1:,} rows"
-    finished = notebook.with_downloads(ran, base, contents, scores=bool(tables))
+    contents, numbers, scores = downloads.tables(entries, records.listed(executed))
+    finished = notebook.with_downloads(ran, base, contents, scores=bool(scores))
     if page.name != page.claim:
         finished = notebook.as_quick_page(finished, page.claim)
     return {
         f"{page.name}.ipynb": nbformat.writes(finished).encode(),
         f"{base}.json": executed.with_suffix(".json").read_bytes(),
-        f"{base}.csv.gz": downloads.packed(rows),
-        **{f"{base}-scores.csv.gz": downloads.packed(downloads.score_rows(each.values["table"])) for each in tables},
+        f"{base}.csv.gz": downloads.packed(numbers),
+        **({f"{base}-scores.csv.gz": downloads.packed(scores)} if scores else {}),
         **({f"{page.claim}.png": notebook.first_figure(ran)} if page.name == page.claim else {}),
     }

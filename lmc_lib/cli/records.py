@@ -1,6 +1,6 @@
 """Files of records: the measurements behind a page, kept without the networks, so that the page needs no training."""
 
-__all__ = ["keep", "refuse_unclean", "shown"]
+__all__ = ["keep", "listed", "refuse_unclean", "shown"]
 
 import json
 from collections.abc import Mapping
@@ -27,14 +27,19 @@ def refuse_unclean() -> None:
         raise Refused(f"lmc_lib/ or notebooks/ differ from commit {commit.removesuffix(DIRTY)}: {_WAYS_OUT}")
 
 
+def listed(notebook: Path) -> dict[str, str]:
+    """The measurements that an executed notebook lists, by fingerprint their factors."""
+    cells = json.loads(notebook.read_text())["cells"]
+    return {key: factors for cell in cells for key, factors in sweeps.listed(cell.get("outputs", [])).items()}
+
+
 def shown(notebook: Path) -> list[Entry]:
     """The measurements that an executed notebook says it shows, by their fingerprints.
 
     Raises:
         Refused: if it does not say so, or if one is neither in the store nor in the records.
     """
-    cells = json.loads(notebook.read_text())["cells"]
-    keys = sorted(key for cell in cells for key in sweeps.listed(cell.get("outputs", [])))
+    keys = sorted(listed(notebook))
     if not keys:
         raise Refused(f"{notebook.name} does not say what it shows: a cell must end with sweeps.origin(store, wanted)")
     store = replace(Store.from_environment(), shipped=tree.shipped(), compute=False)

@@ -4,7 +4,7 @@ __all__ = ["Origin", "listed", "origin"]
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 from typing import Any
 
@@ -18,17 +18,21 @@ _MIME = "application/vnd.lmc.measurements+json"
 class Origin:
     """Facts about the measurements and about the process that shows them, as a table.
 
-    The fingerprints of the measurements travel with the notebook, so that the book can offer their curves as a file.
+    The fingerprints of the measurements travel with the notebook, so that the book can offer their numbers as a file.
+
+    Attributes:
+        rows: the facts, each with its name.
+        measurements: by the fingerprint of a measurement its factors.
     """
 
     rows: tuple[tuple[str, str], ...]
-    fingerprints: tuple[str, ...] = ()
+    measurements: Mapping[str, str] = field(default_factory=dict)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         del include, exclude
         cells = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in self.rows)
         table = f'<table class="provenance">{cells}</table>'
-        return {"text/plain": str(self), "text/html": table, _MIME: {"fingerprints": list(self.fingerprints)}}
+        return {"text/plain": str(self), "text/html": table, _MIME: dict(self.measurements)}
 
     def __str__(self) -> str:
         """One line a fact."""
@@ -42,8 +46,8 @@ def origin(store: Store, specs: Sequence[Spec]) -> Origin:
         store: the store that holds them.
         specs: what was measured; missing ones are left out.
     """
-    entries = [entry for spec in specs if (entry := store.get(spec)) is not None]
-    found = [entry.provenance for entry in entries]
+    stored = [(spec, entry) for spec in specs if (entry := store.get(spec)) is not None]
+    found = [entry.provenance for _, entry in stored]
     here = provenance()
     created = sorted(each["created"] for each in found)
     rows = [
@@ -56,13 +60,13 @@ def origin(store: Store, specs: Sequence[Spec]) -> Origin:
         ("measuring time", f"{sum(each['seconds'] for each in found):.0f} s, training not counted"),
         ("page made", f"{here['created']} at commit {here['commit']}"),
     ]
-    return Origin(tuple(rows), tuple(entry.fingerprint for entry in entries))
+    return Origin(tuple(rows), {entry.fingerprint: spec.factors for spec, entry in stored})
 
 
-def listed(outputs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The fingerprints that an ``Origin`` among a notebook's outputs carries; none if there is no such output."""
+def listed(outputs: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """The measurements that an ``Origin`` among a notebook's outputs carries, by fingerprint their factors."""
     found = [output["data"][_MIME] for output in outputs if _MIME in output.get("data", {})]
-    return [key for bundle in found for key in bundle["fingerprints"]]
+    return {key: factors for bundle in found for key, factors in bundle.items()}
 
 
 def _most(found: Sequence[dict[str, Any]], name: str) -> str:

@@ -35,6 +35,11 @@ class Spec(ABC):
         return self._first.label
 
     @property
+    def factors(self) -> str:
+        """What was done to networks or their data, in words for a table; nothing, unless a subclass says so."""
+        return ""
+
+    @property
     def updates(self) -> int:
         """The number of updates of the training that it is; 0 for a measurement."""
         return 0

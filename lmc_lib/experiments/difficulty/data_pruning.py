@@ -79,6 +79,13 @@ class KeptSpec(Spec):
         """The scores, and what the trainings begin with."""
         return (*self.scored, *(each for run in self.runs for each in run.needs))
 
+    @property
+    def factors(self) -> str:
+        """How many examples there are, and which of them are kept."""
+        parts = [self.runs[0].examples, f"{self.policy} {self.share:g} kept"]
+        parts += ["of each class"] * self.balanced + ["scores shuffled"] * self.shuffled
+        return ", ".join(parts)
+
     def compute(self, store: Store) -> Result:
         """Trains the networks and tests them; one whose training diverged has no accuracy."""
         split = dataset(self.runs[0].data).train

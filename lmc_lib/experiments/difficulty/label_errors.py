@@ -48,6 +48,11 @@ class LabelErrorsSpec(ScoredNetworks):
     shuffled: bool = False
     seed: int = 0
 
+    @property
+    def factors(self) -> str:
+        """How many examples there are, and how many of their labels are wrong."""
+        return self.scored[0].run.examples + ", scores shuffled" * self.shuffled
+
     def compute(self, store: Store) -> Result:
         """Ranks the training examples by each score of each network, and of their mean."""
         labels, found = self.labels("train"), scoring.read(store, self.scored)
@@ -81,6 +86,11 @@ class HeldOutSpec(Spec):
     def needs(self) -> tuple[Spec, ...]:
         """What the trainings begin with; the networks are trained here."""
         return tuple(each for run in self.runs for each in run.needs)
+
+    @property
+    def factors(self) -> str:
+        """How many examples there are, and how many of their labels are wrong."""
+        return self.runs[0].examples
 
     def compute(self, store: Store) -> Result:
         """Trains a network for each fold and ranks the examples that it did not see."""

@@ -94,6 +94,12 @@ class RunSpec(Spec):
         return self.model.label
 
     @property
+    def examples(self) -> str:
+        """How many examples it is trained on, and the share of them whose labels are wrong, in words."""
+        noise = f", labels wrong {self.data.label_noise:g}" if self.data.label_noise else ""
+        return f"{self.data.train_examples or 'all'} examples{noise}"
+
+    @property
     def updates(self) -> int:
         """All steps."""
         return self.train.steps

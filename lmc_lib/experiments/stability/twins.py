@@ -81,6 +81,12 @@ class TwinSpec(Measurement):
         """The parent and the child."""
         return self.child.parent, self.child
 
+    @property
+    def factors(self) -> str:
+        """When and how the child was perturbed."""
+        made = self.child.perturbation
+        return f"step {self.child.step}, {made.direction}, size {made.size:g}, weights {made.weights or 'all'}"
+
     def compute(self, store: Store) -> Result:
         """Compares the two networks in weights, on the line between them, in features and in what they predict."""
         try:
