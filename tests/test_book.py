@@ -485,6 +485,15 @@ def test_a_page_offers_every_number_where_some_measurement_has_no_curve():
     assert scores == [["position", "loss"], [7, 0.5], [4, 0.25]]
 
 
+def test_measurements_that_list_diverged_networks_are_offered_with_every_number():
+    (pair,) = entries_of(CURVES[0])[:1]
+    found = replace(pair, values={"networks": 3, "diverged": [], "samples": {"test": [0.5, 0.25]}})
+    _, numbers, _ = downloads.tables([found], {pair.fingerprint: ""})
+    assert [row[-2:] for row in numbers[1:]] == [
+        ["networks", 3], ["samples / test / 0", 0.5], ["samples / test / 1", 0.25],
+    ]  # fmt: skip
+
+
 def test_parts_of_a_claim_have_rows_of_their_own_in_the_dashboard():
     """Each part stands with its verdict and its evidence; the page's own verdict stands on the page."""
     whole = claims.load("butterfly-onset")

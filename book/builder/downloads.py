@@ -43,12 +43,13 @@ def tables(entries: Sequence[Entry], factors: Mapping[str, str]) -> tuple[str, l
         factors: by fingerprint what was done to networks or their data.
 
     Returns:
-        What the table of numbers holds, in words; that table: the curves, where all measurements have some, else every
-        number; and the table of scores, empty if none was measured.
+        What the table of numbers holds, in words; that table: curves, where some measurement has them and every other
+        diverged before it had one, else every number; and the table of scores, empty if none was measured.
     """
     scores = [row for entry in entries if "table" in entry.values for row in score_rows(entry.values["table"])]
     others = [entry for entry in entries if "table" not in entry.values]
-    curved = all("curves" in entry.values or "diverged" in entry.values for entry in others)
+    pairs = all("curves" in entry.values or "diverged" in entry.values for entry in others)
+    curved = pairs and any("curves" in entry.values for entry in others)
     rows = curves_table(others) if curved else values_table(others, factors)
     return f"{_CURVES if curved else _VALUES}; {len(rows) - 1:,} rows", rows, scores
 
