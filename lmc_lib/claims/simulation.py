@@ -1,55 +1,223 @@
-"""How often a criterion is wrong: its verdicts on simulated evidence."""
+"""Populations that scatter like a recorded study, moved to where its statistic has a given truth."""
 
-__all__ = ["rates_of_rule"]
+__all__ = ["Population", "exchanged"]
+
+from dataclasses import dataclass, replace
+from itertools import combinations, permutations
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from numpy import ndarray
 
-from lmc_lib.claims.interval import estimate
-from lmc_lib.claims.verdict import SUPPORTED, judge
-from lmc_lib.definitions import Claim
+from lmc_lib.claims.statistics import CORRELATIONS, RATIOS
+from lmc_lib.claims.study import Study
+
+_MANY = 4096
+_STEPS = 60
+# Below what pages print; a barrier of 0 has no logarithm.
+_SMALL = 1e-6
 
 
-def rates_of_rule(
-    claim: Claim, *, raw: float, aligned: float, spread: float, replicas: int = 5, draws: int = 1000, seed: int = 0
-) -> float:
-    """Simulates barriers of all pairs of replicas and returns how often the criterion says "supported".
+@dataclass(frozen=True)
+class Population:
+    """Where studies are drawn from.
 
-    The barrier of the pair ``(i, j)`` is ``centre + spread * (u_i + u_j + e_ij) / sqrt(3)`` with standard normal
-    effects of the networks and of the pair, cut at 0: pairs that share a network are correlated, as real ones are.
+    Twins: normal rows with the covariance of those recorded, all arrays together, so that what goes together in the
+    study does so here. Sets: the sum of normal effects of the members and of the set, with the variances of the study.
+    Numbers that cannot be negative are drawn on the logarithmic scale. For correlations, columns of the second array
+    depend on those of the first.
+
+    Attributes:
+        study: the recorded study.
+        logarithmic: whether it scatters on the logarithmic scale.
+        shift: by how much the first array is moved, on that scale; for correlations, the correlation itself.
+        truth: the statistic of the population.
+    """
+
+    study: Study
+    logarithmic: bool
+    shift: float = 0.0
+    truth: float = float("nan")
+
+    @classmethod
+    def like(cls, study: Study) -> "Population":
+        """The population of a study, at its own place."""
+        study = _single_numbers(study)
+        known = [each[np.isfinite(each)] for each in study.arrays]
+        positive = all((each >= 0.0).all() for each in known)
+        logarithmic = study.statistic in RATIOS or (positive and study.statistic == "median")
+        return cls(study, logarithmic)
+
+    def moved(self, truth: float) -> "Population":
+        """The population in which the statistic has another value.
+
+        Raises:
+            ValueError: if there is none.
+        """
+        many = np.random.default_rng(1)
+        state = many.bit_generator.state
+
+        def at(shift: float) -> float:
+            many.bit_generator.state = state
+            count = _MANY if self.study.kind == "twins" else 48
+            return replace(self, shift=shift).draw(count, many).of_all()
+
+        low, high = self._range(truth)
+        if not at(low) - 1e-3 <= truth <= at(high) + 1e-3:
+            raise ValueError(f"no population like this has the statistic {truth}: {at(low)} to {at(high)}")
+        for _ in range(_STEPS):
+            middle = (low + high) / 2
+            low, high = (middle, high) if at(middle) < truth else (low, middle)
+        return replace(self, shift=(low + high) / 2, truth=truth)
+
+    def _range(self, truth: float) -> tuple[float, float]:
+        if self.study.statistic in CORRELATIONS:
+            return -0.999, 0.999
+        if self.logarithmic:
+            return -20.0, 20.0
+        spread = max(float(np.ptp(each[np.isfinite(each)])) for each in self.study.arrays)
+        reach = 10.0 * (spread + abs(truth) + abs(self.study.of_all()) + _SMALL)
+        return -reach, reach
+
+    def draw(self, units: int, generator: np.random.Generator) -> Study:
+        """A study of so many units."""
+        if self.study.kind == "sets":
+            arrays = (self._scaled(self._sets(units, generator)),)
+        elif self.study.statistic in CORRELATIONS:
+            arrays = self._correlated(units, generator)
+        else:
+            first, *others = self._rows(units, generator)
+            arrays = (self._scaled(first), *(self._unscaled(each) for each in others))
+        return replace(self.study, arrays=arrays)
+
+    def _scaled(self, values: ndarray) -> ndarray:
+        return self._unscaled(values + self.shift)
+
+    def _unscaled(self, values: ndarray) -> ndarray:
+        return np.exp(values) if self.logarithmic else values
+
+    def _own(self, values: ndarray) -> ndarray:
+        return np.log(np.maximum(values, _SMALL)) if self.logarithmic else values
+
+    def _rows(self, units: int, generator: np.random.Generator) -> list[ndarray]:
+        """Rows of all arrays; a normal combination of the recorded deviations has their covariance."""
+        arrays = [self._own(each) for each in self.study.arrays]
+        weights = generator.standard_normal((units, len(arrays[0]))) / np.sqrt(len(arrays[0]) - 1)
+        return [_centre(each) + weights @ _deviations(each) for each in arrays]
+
+    def _correlated(self, units: int, generator: np.random.Generator) -> tuple[ndarray, ndarray]:
+        """Columns with one correlation within each cell; rows keep what the cells of one network have in common."""
+        first, second = (_deviations(each) for each in self.study.arrays)
+        count = len(first)
+        drawn, own = generator.standard_normal((2, units, count)) / np.sqrt(count - 1)
+        x = _standard(first, drawn)
+        y = self.shift * x + np.sqrt(1.0 - self.shift**2) * _standard(second, own)
+        return x, y
+
+    def _sets(self, units: int, generator: np.random.Generator) -> ndarray:
+        values = self._own(self.study.arrays[0])
+        centre, of_members, of_sets = variance_components(values)
+        size = values.ndim
+        effects = of_members * generator.standard_normal(units)
+        array = np.full((units,) * size, np.nan)
+        members = np.array(list(combinations(range(units), size)))
+        numbers = centre + effects[members].sum(1) + of_sets * generator.standard_normal(len(members))
+        for order in permutations(range(size)):
+            array[tuple(members[:, order].T)] = numbers
+        return array
+
+
+def exchanged(study: Study, how: str, null: float, generator: np.random.Generator | None = None) -> Study:
+    """The study's own numbers, made exchangeable: what it might hold, were the claim false.
 
     Args:
-        claim: the claim whose criterion uses the quantities ``raw``, ``aligned`` and ``connected``.
-        raw: centre of the barriers without a permutation.
-        aligned: centre of the barriers under the permutation found.
-        spread: standard deviation of a pair's barrier around its centre.
-        replicas: number of networks.
-        draws: number of simulated studies.
-        seed: stream of the simulation.
+        study: the study.
+        how: ``"swap"``: the two arrays change places in half of the units, as if what tells them apart did nothing;
+            ``"sign"``: differences from the null change their sign in half of the units, or of the sets of them;
+            ``"shuffle"``: within each column the first array's numbers are given to other units.
+        null: the value that the statistic has where the claim is false.
+        generator: draws which units, or the order; without it every other unit is taken, and each column is moved on by
+            as many units as its number says, so that nothing is left to luck.
     """
-    from lmc_lib import rng  # noqa: PLC0415 -- loads torch, which verdicts have no use for
-
-    generator = rng.numpy_stream(seed, "rates of rule", claim.id, str(aligned))
-    bound = claim.bound("aligned")
-    verdicts = []
-    for _ in range(draws):
-        barriers = _barriers(aligned, spread, replicas, generator)
-        evidence = {"raw": (_barriers(raw, spread, replicas, generator), "median"), "aligned": (barriers, "median")}
-        evidence["connected"] = (np.where(np.isnan(barriers), np.nan, barriers <= bound), "mean")
-        estimates = {
-            name: estimate(values, rng=generator, statistic=statistic, resamples=300)
-            for name, (values, statistic) in evidence.items()
-        }
-        verdicts.append(judge(claim, "simulated", estimates).verdict)
-    return verdicts.count(SUPPORTED) / draws
+    study = _single_numbers(study)
+    first, *others = study.arrays
+    if how == "shuffle":
+        return replace(
+            study, arrays=(_moved_on(first) if generator is None else generator.permuted(first, axis=0), *others)
+        )
+    if how == "sign":
+        return replace(study, arrays=(null + _signs(study, generator) * (first - null), *others))
+    chosen = _half(len(first), generator)[:, None]
+    width = min(first.shape[1], others[0].shape[1])
+    one, other = first[:, :width], others[0][:, :width]
+    return replace(study, arrays=(np.where(chosen, other, one), np.where(chosen, one, other), *others[1:]))
 
 
-def _barriers(
-    centre: float, spread: float, replicas: int, generator: np.random.Generator
-) -> Float[ndarray, "replicas replicas"]:
-    networks = generator.standard_normal(replicas)
-    noise = np.triu(generator.standard_normal((replicas, replicas)), 1)
-    matrix = centre + spread * (networks[:, None] + networks + noise + noise.T) / np.sqrt(3)
-    np.fill_diagonal(matrix, np.nan)
-    return np.asarray(np.maximum(matrix, 0.0))
+def _half(count: int, generator: np.random.Generator | None) -> Bool[ndarray, " count"]:
+    """Every other one, or each with even chances."""
+    return np.arange(count) % 2 == 1 if generator is None else generator.integers(2, size=count) == 1
+
+
+def _moved_on(values: Float[ndarray, "units columns"]) -> Float[ndarray, "units columns"]:
+    """Each column moved on by another number of units, and no unit left in its place."""
+    units = len(values)
+    columns = [np.roll(column, 1 + place % (units - 1)) for place, column in enumerate(values.T)]
+    return np.stack(columns, axis=1)
+
+
+def _signs(study: Study, generator: np.random.Generator | None) -> ndarray:
+    """A sign a unit, or a set of units."""
+    values = study.arrays[0]
+    if study.kind == "twins":
+        return np.where(_half(len(values), generator), -1.0, 1.0)[:, None]
+    signs, sets = np.ones_like(values), list(combinations(range(len(values)), values.ndim))
+    for members, turned in zip(sets, _half(len(sets), generator), strict=True):
+        for order in permutations(members):
+            signs[order] = -1.0 if turned else 1.0
+    return signs
+
+
+def variance_components(values: Float[ndarray, "replicas *others"]) -> tuple[float, float, float]:
+    """The mean over sets, and the standard deviations of the effects of members and of sets.
+
+    Least squares with one effect a replica; the variance of the effects is that of the estimates less their own error.
+    """
+    size = values.ndim
+    members = np.array([each for each in combinations(range(len(values)), size) if np.isfinite(values[each])])
+    numbers = np.array([values[tuple(each)] for each in members])
+    design = np.zeros((len(members), len(values)))
+    for place in range(size):
+        design[np.arange(len(members)), members[:, place]] += 1.0
+    centre = float(numbers.mean())
+    inverse = np.linalg.pinv(design.T @ design)
+    effects = inverse @ design.T @ (numbers - centre)
+    freedom = max(len(numbers) - len(values), 1)
+    of_sets = float(np.square(numbers - centre - design @ effects).sum()) / freedom
+    own_error = of_sets * float(np.trace(inverse)) / len(values)
+    of_members = float(np.square(effects).sum()) / (len(values) - 1) - own_error
+    return centre, float(np.sqrt(max(of_members, 0.0))), float(np.sqrt(of_sets))
+
+
+def _single_numbers(study: Study) -> Study:
+    """A jackknife as a mean of pseudo-values, of which it has the interval; other studies as they are."""
+    if study.kind != "jackknife":
+        return study
+    whole, without = study.arrays
+    numbers = len(without) * float(whole) - (len(without) - 1) * without
+    return Study("twins", "mean", (numbers[:, None],))
+
+
+def _centre(values: ndarray) -> ndarray:
+    return np.asarray(np.nanmean(values, axis=0))
+
+
+def _deviations(values: ndarray) -> ndarray:
+    """Deviations from the means of the columns; what has no number deviates by nothing."""
+    return np.nan_to_num(values - _centre(values))
+
+
+def _standard(deviations: ndarray, weights: Any) -> ndarray:
+    """Normal combinations of deviations, each column with variance 1."""
+    lengths = np.sqrt(np.square(deviations).sum(0) / (len(deviations) - 1))
+    return np.asarray(weights @ deviations / np.where(lengths > 0.0, lengths, 1.0))

@@ -1,22 +1,24 @@
 """Verdicts: a claim's conditions against the intervals of the estimates."""
 
-__all__ = ["VERDICTS", "Judgement", "Report", "conclude", "judge", "judge_parts"]
+__all__ = ["VERDICTS", "Judgement", "Report", "conclude", "exchange", "judge", "judge_parts", "outcome_of"]
 
 import html
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from lmc_lib.claims.interval import Estimate
+from lmc_lib.claims.simulation import exchanged
 from lmc_lib.definitions import Claim, Condition
 
 SUPPORTED = "supported"
 NOT_SUPPORTED = "not supported"
+NOT_SEEN = "not seen at this scale"
 INCONCLUSIVE = "inconclusive"
 NOT_OBSERVABLE = "not observable at this scale"
 MIXED = "mixed"
-VERDICTS = (SUPPORTED, NOT_SUPPORTED, INCONCLUSIVE, NOT_OBSERVABLE, MIXED)
+VERDICTS = (SUPPORTED, NOT_SUPPORTED, NOT_SEEN, INCONCLUSIVE, NOT_OBSERVABLE, MIXED)
 
 _MIME = "application/vnd.lmc.report+json"
 
@@ -26,47 +28,89 @@ class Judgement:
     """The verdict in one setting, with the estimate behind each condition.
 
     Attributes:
+        claim: the claim, or the part of one, that was judged.
         setting: what was tested, in words.
         verdict: one of ``VERDICTS``.
         conditions: the conditions, in the order of the claim, each with its estimate and outcome: ``"met"`` (the whole
             interval clears the bound), ``"failed"`` (the whole interval misses it) or ``"open"``.
+        held: whether it was supported, but for a control that could not say no.
     """
 
+    claim: Claim
     setting: str
     verdict: str
     conditions: tuple[tuple[Condition, Estimate, str], ...]
+    held: bool = False
+
+    @property
+    def title(self) -> str:
+        """Part and setting in words."""
+        return ", ".join(each for each in (self.claim.heading, self.setting) if each)
+
+    @property
+    def count(self) -> str:
+        """The number of independent units, and what they make."""
+        return self.conditions[0][1].count
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a notebook concludes: the verdict, the judgements behind it, and the negative control.
+    """What a notebook concludes: the verdict, the judgements behind it, and the negative controls.
 
     In a notebook it shows as a box; its JSON travels with the notebook for the command line and the dashboard.
     """
 
-    claim: str
+    claim: Claim
     scale: str
     verdict: str
     judgements: tuple[Judgement, ...]
-    control: Judgement
+    controls: tuple[Judgement, ...]
     numbers: Mapping[str, float]
 
+    @property
+    def scope(self) -> str:
+        """How near the paper the study is: ``"exact"``, ``"proxy"`` or ``"toy"``."""
+        return self.claim.scope.get(self.scale, "proxy")
+
     def as_json(self) -> dict[str, Any]:
-        """JSON-ready data: verdict, judgements, control and numbers, rounded to six decimals."""
+        """JSON-ready data: verdict, judgements, controls and numbers, with six digits."""
         return {
-            "claim": self.claim,
+            "claim": self.claim.id,
             "scale": self.scale,
+            "scope": self.scope,
+            "unit": self.claim.unit,
             "verdict": self.verdict,
-            "settings": [_judgement_json(each) for each in self.judgements],
-            "control": _judgement_json(self.control),
+            "settings": [self._judged(each) | {"status": each.claim.status(self.scale)} for each in self.judgements],
+            "controls": [self._judged(each) for each in self.controls],
             "numbers": {name: round(float(value), 6) for name, value in self.numbers.items()},
+        }
+
+    def _judged(self, judgement: Judgement) -> dict[str, Any]:
+        return {
+            "part": judgement.claim.id if judgement.claim.heading else "",
+            "setting": judgement.setting,
+            "title": judgement.title,
+            "verdict": judgement.verdict,
+            "held": judgement.held,
+            "rule": judgement.claim.rule,
+            "conditions": [
+                {
+                    "condition": condition.text,
+                    "quantity": condition.quantity,
+                    "outcome": outcome,
+                    "estimate": _estimate_json(value),
+                    "study": None if value.study is None else value.study.as_json(),
+                }
+                for condition, value, outcome in judgement.conditions
+            ],
         }
 
     def __str__(self) -> str:
         """The verdict as text, one line a setting."""
-        rows = [f"{self.claim} ({self.scale}): {self.verdict}"]
-        rows += [_sentence(each) for each in self.judgements]
-        return "\n".join([*rows, f"negative control, {_sentence(self.control)}"])
+        rows = [f"{self.claim.id} ({self.scale}, {self.scope}): {self.verdict}"]
+        rows += [f"{_sentence(each)}; {each.claim.status(self.scale)}" for each in self.judgements]
+        rows += [f"negative control, {_sentence(each)}" for each in self.controls]
+        return "\n".join(rows)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         del include, exclude
@@ -82,9 +126,9 @@ def judge(claim: Claim, setting: str, estimates: Mapping[str, Estimate]) -> Judg
     Raises:
         KeyError: if an estimate that the criterion needs is missing.
     """
-    outcomes = [(c, estimates[c.quantity], _outcome(c, estimates[c.quantity])) for c in claim.observable]
+    outcomes = [(c, estimates[c.quantity], outcome_of(c, estimates[c.quantity])) for c in claim.observable]
     observable = all(outcome == "met" for _, _, outcome in outcomes)
-    evidence = [(c, estimates[c.quantity], _outcome(c, estimates[c.quantity])) for c in claim.supported]
+    evidence = [(c, estimates[c.quantity], outcome_of(c, estimates[c.quantity])) for c in claim.supported]
     found = {outcome for _, _, outcome in evidence}
     if not observable:
         verdict = NOT_OBSERVABLE
@@ -92,32 +136,70 @@ def judge(claim: Claim, setting: str, estimates: Mapping[str, Estimate]) -> Judg
         verdict = SUPPORTED
     else:
         verdict = NOT_SUPPORTED if "failed" in found else INCONCLUSIVE
-    return Judgement(setting, verdict, (*outcomes, *evidence))
+    return Judgement(claim, setting, verdict, (*outcomes, *evidence))
 
 
-def judge_parts(claim: Claim, estimates: Mapping[str, Estimate]) -> list[Judgement]:
-    """Applies the criterion of each part of a claim; the setting is then the part, by its name and title."""
-    return [judge(part, f"{part.id}: {part.title}", estimates) for part in claim.parts]
+def judge_parts(claim: Claim, estimates: Mapping[str, Estimate], setting: str = "") -> list[Judgement]:
+    """Applies the criterion of each part of a claim to the estimates of one setting."""
+    return [judge(part, setting, estimates) for part in claim.parts]
+
+
+def exchange(judgements: Iterable[Judgement]) -> list[Judgement]:
+    """Negative controls: each judgement again, of its own numbers made exchangeable, where its conditions say how.
+
+    What is compared changes places in every other unit (see :func:`~lmc_lib.claims.simulation.exchanged`), so the claim
+    is false and all else is alike. Conditions that no exchange concerns keep their estimates. Judgements without any
+    that is exchanged have no control here.
+    """
+    return [_exchanged(each) for each in judgements if any(c.exchange != "none" for c in each.claim.supported)]
+
+
+def _exchanged(judgement: Judgement) -> Judgement:
+    estimates = {}
+    for condition, estimate, _ in judgement.conditions:
+        if condition.exchange != "none" and estimate.study is not None:
+            study = exchanged(estimate.study, condition.exchange, condition.null)
+            estimates[condition.quantity] = study.estimate()
+        else:
+            estimates.setdefault(condition.quantity, estimate)
+    setting = ", ".join(each for each in (judgement.setting, "exchanged") if each)
+    return judge(judgement.claim, setting, estimates)
 
 
 def conclude(
-    claim: Claim, judgements: Sequence[Judgement], control: Judgement, *, scale: str, numbers: Mapping[str, float]
+    claim: Claim,
+    judgements: Sequence[Judgement],
+    controls: Sequence[Judgement],
+    *,
+    scale: str,
+    numbers: Mapping[str, float],
 ) -> Report:
     """Draws the conclusion from the settings: their common verdict, or "inconclusive" where they differ.
 
     The parts of a claim are claims of their own, so where their verdicts differ, or those on one of them in several
-    networks, the conclusion is "mixed". A negative control that is "supported" shows that the criterion cannot tell, so
-    the conclusion is then inconclusive whatever the settings say.
+    networks, the conclusion is "mixed". A claim is supported only where its negative controls, settings in which it is
+    false, are not: where one of them comes out otherwise the study cannot say no, and what it supports is inconclusive.
+    Only a study at the scale of the paper says "not supported"; a smaller one says "not seen at this scale".
     """
-    verdicts = {judgement.verdict for judgement in judgements}
+    unable = {each.claim.id for each in controls if each.verdict != NOT_SUPPORTED}
+    scope = claim.scope.get(scale, "proxy")
+    judged = tuple(_worded(each, scope, held=bool(unable & {each.claim.id, claim.id})) for each in judgements)
+    verdicts = {each.verdict for each in judged}
     differing = MIXED if claim.parts else INCONCLUSIVE
     verdict = verdicts.pop() if len(verdicts) == 1 else differing
-    if control.verdict == SUPPORTED:
-        verdict = INCONCLUSIVE
-    return Report(claim.id, scale, verdict, tuple(judgements), control, dict(numbers))
+    return Report(claim, scale, verdict, judged, tuple(controls), dict(numbers))
 
 
-def _outcome(condition: Condition, estimate: Estimate) -> str:
+def _worded(judgement: Judgement, scope: str, *, held: bool) -> Judgement:
+    if judgement.verdict == SUPPORTED and held:
+        return replace(judgement, verdict=INCONCLUSIVE, held=True)
+    if judgement.verdict == NOT_SUPPORTED and scope != "exact":
+        return replace(judgement, verdict=NOT_SEEN)
+    return judgement
+
+
+def outcome_of(condition: Condition, estimate: Estimate) -> str:
+    """Whether a condition is ``"met"`` by an estimate, ``"failed"`` or ``"open"``."""
     clears = estimate.low > condition.bound if condition.above else estimate.high < condition.bound
     misses = estimate.high < condition.bound if condition.above else estimate.low > condition.bound
     return "met" if clears else "failed" if misses else "open"
@@ -125,45 +207,37 @@ def _outcome(condition: Condition, estimate: Estimate) -> str:
 
 def _sentence(judgement: Judgement) -> str:
     facts = "; ".join(f"{condition.text}: {value} {outcome}" for condition, value, outcome in judgement.conditions)
-    return f"{judgement.setting}: {judgement.verdict} ({facts}; {judgement.conditions[0][1].count})"
-
-
-def _judgement_json(judgement: Judgement) -> dict[str, Any]:
-    return {
-        "setting": judgement.setting,
-        "verdict": judgement.verdict,
-        "conditions": [
-            {
-                "condition": condition.text,
-                "quantity": condition.quantity,
-                "outcome": outcome,
-                "estimate": _estimate_json(value),
-            }
-            for condition, value, outcome in judgement.conditions
-        ],
-    }
+    held = "; its control could not say no" if judgement.held else ""
+    return f"{judgement.title}: {judgement.verdict} ({facts}; {judgement.count}{held})"
 
 
 def _estimate_json(estimate: Estimate) -> dict[str, Any]:
-    """All that the estimate holds; that it is over pairs is understood."""
-    fields = {name: round(each, 6) if isinstance(each, float) else each for name, each in asdict(estimate).items()}
-    return {name: each for name, each in fields.items() if name != "size" or each != 2}
+    """All that the estimate holds but its study; that it is over pairs is understood."""
+    fields = asdict(replace(estimate, study=None))
+    rounded = {name: round(each, 6) if isinstance(each, float) else each for name, each in fields.items()}
+    return {name: each for name, each in rounded.items() if name != "study" and (name != "size" or each != 2)}
 
 
 def _box(report: Report) -> str:
     """The verdict box of a page; the words carry the meaning, the colour only repeats it."""
     rows = []
-    for judgement, role in [*((each, "") for each in report.judgements), (report.control, "Negative control: ")]:
+    for judgement in (*report.judgements, *report.controls):
+        control = judgement in report.controls
         facts = "".join(
             f"<li>{html.escape(condition.text)}: {value} ({outcome})</li>"
             for condition, value, outcome in judgement.conditions
         )
+        facts += "<li>a negative control did not come out as not supported</li>" if judgement.held else ""
+        role = "Negative control: " if control else ""
+        status = "" if control else f", {judgement.claim.status(report.scale)}"
         rows.append(
-            f"<p><strong>{role}{html.escape(judgement.setting)}: {judgement.verdict}</strong>, "
-            f"{judgement.conditions[0][1].count}</p><ul>{facts}</ul>"
+            f"<p><strong>{role}{html.escape(judgement.title)}: {judgement.verdict}</strong>, "
+            f"{judgement.count}{status}</p><ul>{facts}</ul>"
         )
     kind = report.verdict.split(" at ")[0].replace(" ", "-")
-    title = f'<p class="verdict-title">Verdict at {html.escape(report.scale)} scale: {report.verdict}</p>'
+    title = (
+        f'<p class="verdict-title">Verdict at {html.escape(report.scale)} scale ({report.scope}): {report.verdict}</p>'
+    )
     return f'<div class="verdict verdict-{kind}">{title}{"".join(rows)}</div>'
 
 

@@ -71,9 +71,9 @@ def _run_command(options: argparse.Namespace) -> None:
     )
     if options.records:
         records.keep(options.out / f"{options.claim}.ipynb", result, allow_dirty=options.allow_dirty)
-    lines = [f"{result['claim']} ({result['scale']}): {result['verdict']}"]
-    lines += [f"  {each['setting']}: {each['verdict']}" for each in result["settings"]]
-    lines.append(f"  negative control, {result['control']['setting']}: {result['control']['verdict']}")
+    lines = [f"{result['claim']} ({result['scale']}, {result['scope']}): {result['verdict']}"]
+    lines += [f"  {each['title']}: {each['verdict']}, {each['status']}" for each in result["settings"]]
+    lines += [f"  negative control, {each['title']}: {each['verdict']}" for each in result["controls"]]
     lines.append(f"written to {options.out / options.claim}.ipynb and .json in {result['provenance']['seconds']:.0f} s")
     sys.stdout.write("\n".join(lines) + "\n")
 

@@ -1,10 +1,14 @@
 """A claim and its conditions, as pages show them and verdicts use them."""
 
-__all__ = ["Claim", "Condition"]
+__all__ = ["EXPLORATORY", "Claim", "Condition"]
 
+import hashlib
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from html import escape
+
+EXPLORATORY = "exploratory"
 
 
 @dataclass(frozen=True)
@@ -17,6 +21,11 @@ class Condition:
         bound: the value that the whole interval must clear.
         above: whether the interval must lie above the bound, else below.
         reason: why this bound.
+        null: the value of the quantity where the claim is false.
+        exchange: how numbers of a study become those of one in which the claim is false: ``"swap"``, ``"sign"`` or
+            ``"shuffle"`` (see :func:`lmc_lib.claims.simulation.exchanged`), or ``"none"``.
+        effect: the value that should be recognised.
+        effect_from: where the effect is from: printed by the authors, read off a figure, from a summary, or ours.
     """
 
     quantity: str
@@ -24,6 +33,10 @@ class Condition:
     bound: float
     above: bool
     reason: str
+    null: float = 0.0
+    exchange: str = "none"
+    effect: float = 0.0
+    effect_from: str = "ours"
 
     @property
     def text(self) -> str:
@@ -36,7 +49,9 @@ class Claim:
     """A claim of a paper with everything that was decided about it before the runs.
 
     A claim has conditions, or parts that are claims themselves and are judged one by one. Its control is judged by
-    ``control_rule`` where that is given, else by the claim or a part of it.
+    ``control_rule`` where that is given, else by the claim or a part of it. ``unit`` is what is replicated; ``scope``
+    says by scale how near the paper a study is; ``preregistered`` and ``confirmed`` hold by scale the rule that was
+    committed before any number of that scale was known.
     """
 
     id: str
@@ -49,8 +64,32 @@ class Claim:
     observable: tuple[Condition, ...]
     supported: tuple[Condition, ...]
     control: str
+    unit: str = "network"
+    scope: Mapping[str, str] = field(default_factory=dict)
+    preregistered: Mapping[str, str] = field(default_factory=dict)
+    confirmed: Mapping[str, str] = field(default_factory=dict)
     parts: tuple["Claim", ...] = field(default=(), repr=False)
     control_rule: "Claim | None" = field(default=None, repr=False)
+    is_part: bool = False
+
+    @property
+    def heading(self) -> str:
+        """Name and title of a part; empty for a whole claim, whose page bears its title."""
+        return f"{self.id}: {self.title}" if self.is_part else ""
+
+    @property
+    def rule(self) -> str:
+        """A fingerprint of the conditions: another one means that what is judged, or its bounds, changed."""
+        deciding = ("quantity", "label", "bound", "above")
+        rows = [[asdict(each)[name] for name in deciding] for each in (*self.observable, *self.supported)]
+        return hashlib.sha256(json.dumps([rows, len(self.observable)]).encode()).hexdigest()[:12]
+
+    def status(self, scale: str) -> str:
+        """Whether the rule was there before the numbers: ``"preregistered"``, ``"confirmed"`` or ``"exploratory"``."""
+        for status, rules in (("confirmed", self.confirmed), ("preregistered", self.preregistered)):
+            if rules.get(scale) == self.rule:
+                return status
+        return EXPLORATORY
 
     def part(self, part_id: str) -> "Claim":
         """One of the parts.

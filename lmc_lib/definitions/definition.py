@@ -153,13 +153,13 @@ def _definition(document: Document) -> Definition:
 def _claim(document: Document) -> Claim:
     whole = {name: value for name, value in document.content.items() if name not in ("parts", "control_rule")}
     # What a part does not say of itself is that of the whole.
-    parts = tuple(_rule(part_id, whole | part) for part_id, part in document.content.get("parts", {}).items())
-    return _rule(document.path.stem, whole, parts=parts, control_rule=_control_rule(document, parts))
+    found = document.content.get("parts", {}).items()
+    parts = tuple(replace(_rule(part_id, whole | part), is_part=True) for part_id, part in found)
+    claim = _rule(document.path.stem, whole, parts=parts)
+    return replace(claim, control_rule=_control_rule(document, claim))
 
 
-def _rule(
-    claim_id: str, fields: Mapping[str, Any], parts: tuple[Claim, ...] = (), control_rule: Claim | None = None
-) -> Claim:
+def _rule(claim_id: str, fields: Mapping[str, Any], parts: tuple[Claim, ...] = ()) -> Claim:
     texts = {name: " ".join(fields[name].split()) for name in ("title", "statement", "where", "criterion", "control")}
     return Claim(
         id=claim_id,
@@ -168,7 +168,10 @@ def _rule(
         observable=tuple(_condition(each) for each in fields.get("observable", ())),
         supported=tuple(_condition(each) for each in fields.get("supported", ())),
         parts=parts,
-        control_rule=control_rule,
+        unit=fields["unit"],
+        scope=fields["scope"],
+        preregistered=fields.get("preregistered", {}),
+        confirmed=fields.get("confirmed", {}),
         **texts,
     )
 
@@ -176,25 +179,37 @@ def _rule(
 def _condition(fields: Mapping[str, Any]) -> Condition:
     above = "above" in fields
     bound = float(fields["above" if above else "below"])
-    return Condition(fields["quantity"], fields["label"], bound, above, fields["reason"])
+    return Condition(
+        fields["quantity"],
+        fields["label"],
+        bound,
+        above,
+        fields["reason"],
+        float(fields["null value"]),
+        fields["exchange"],
+        float(fields["effect"]),
+        fields["from"],
+    )
 
 
-def _control_rule(document: Document, parts: tuple[Claim, ...]) -> Claim | None:
-    """The part that the control is judged by, with the named ones of its conditions alone."""
+def _control_rule(document: Document, claim: Claim) -> Claim | None:
+    """The claim, or its part, that the control is judged by, with the named ones of its conditions alone."""
     if "control_rule" not in document.content:
         return None
     wanted = document.content["control_rule"]
     where = document.at("control_rule")
-    part = next((each for each in parts if each.id == wanted["part"]), None)
-    if part is None:
-        raise DefinitionError(f"{where}: no part {wanted['part']!r}; there are {', '.join(each.id for each in parts)}")
-    known = [each.quantity for each in (*part.observable, *part.supported)]
+    judged = {each.id: each for each in claim.parts or (claim,)}
+    name = wanted.get("part", claim.id)
+    if name not in judged:
+        raise DefinitionError(f"{where}: no part {name!r}; there are {', '.join(judged)}")
+    rule = judged[name]
+    known = [each.quantity for each in (*rule.observable, *rule.supported)]
     if missing := [each for each in wanted["quantities"] if each not in known]:
-        raise DefinitionError(f"{where}: {part.id} has no quantity {missing[0]!r}; there are {', '.join(known)}")
+        raise DefinitionError(f"{where}: {name} has no quantity {missing[0]!r}; there are {', '.join(known)}")
     observable, supported = (
         tuple(each for each in conditions if each.quantity in wanted["quantities"])
-        for conditions in (part.observable, part.supported)
+        for conditions in (rule.observable, rule.supported)
     )
     if not supported:
-        raise DefinitionError(f"{where}: names no condition of the verdict on {part.id}, but preconditions alone")
-    return replace(part, observable=observable, supported=supported)
+        raise DefinitionError(f"{where}: names no condition of the verdict on {name}, but preconditions alone")
+    return replace(rule, observable=observable, supported=supported)

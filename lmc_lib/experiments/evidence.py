@@ -9,7 +9,6 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from lmc_lib import rng
 from lmc_lib.claims import Estimate, estimate, estimate_by_jackknife, estimate_of_twins
 from lmc_lib.experiments.found import Found
 
@@ -18,7 +17,7 @@ Question = tuple[Callable[..., Any], Sequence[ndarray]]
 
 
 def over_sets(
-    found: Found, values: Mapping[str, Float[ndarray, " sets"]], *, means: Collection[str] = (), seed: int
+    found: Found, values: Mapping[str, Float[ndarray, " sets"]], *, means: Collection[str] = ()
 ) -> dict[str, Estimate]:
     """The median over sets of replicas of each quantity, with an interval that resamples replicas.
 
@@ -26,14 +25,9 @@ def over_sets(
         found: the measurements of one setting.
         values: by quantity one value a set.
         means: the quantities of which the mean is taken instead.
-        seed: stream of the bootstrap; each quantity has its own.
     """
     return {
-        name: estimate(
-            found.symmetric(of_sets),
-            rng=rng.numpy_stream(seed, "bootstrap", name),
-            statistic="mean" if name in means else "median",
-        )
+        name: estimate(found.symmetric(of_sets), statistic="mean" if name in means else "median")
         for name, of_sets in values.items()
     }
 
@@ -49,14 +43,10 @@ def over_networks(values: Float[ndarray, " networks"]) -> Estimate:
     return estimate_by_jackknife(float(known.mean()), (known.sum() - known) / (len(known) - 1))
 
 
-def over_twins(questions: Mapping[str, Question], *, seed: int) -> dict[str, Estimate]:
+def over_twins(questions: Mapping[str, Question]) -> dict[str, Estimate]:
     """Statistics of twins, with intervals that resample parents.
 
     Args:
         questions: by name a statistic and what it takes.
-        seed: stream of the bootstrap; each name has its own.
     """
-    return {
-        name: estimate_of_twins(statistic, *arrays, rng=rng.numpy_stream(seed, "bootstrap", name))
-        for name, (statistic, arrays) in questions.items()
-    }
+    return {name: estimate_of_twins(statistic, *arrays) for name, (statistic, arrays) in questions.items()}

@@ -90,19 +90,15 @@ def count_connected(found: Found, bound: float, split: str, quantity: str) -> st
     return f"{int((best(found, split, quantity) <= bound).sum())} of {len(found.values)}"
 
 
-def evidence(found: Found, bound: float, *, seed: int) -> dict[str, Estimate]:
+def evidence(found: Found) -> dict[str, Estimate]:
     """The estimates that the criterion of a pairwise claim asks for, from barriers in test error.
 
     Args:
         found: the measurements of one setting.
-        bound: the largest barrier of a connected pair.
-        seed: stream of the bootstrap.
 
     Returns:
-        ``"raw"``, the median without a permutation; ``"aligned"``, the median under the better matching;
-        ``"connected"``, the share of pairs within the bound.
+        ``"raw"``, the median without a permutation; ``"aligned"``, the median under the better matching.
     """
     aligned = best(found, "test", "error")
     raw = barriers(found, "none", "test", "error")
-    values = {"raw": raw, "aligned": aligned, "connected": (aligned <= bound).astype(float)}
-    return over_sets(found, values, means=["connected"], seed=seed)
+    return over_sets(found, {"raw": raw, "aligned": aligned})

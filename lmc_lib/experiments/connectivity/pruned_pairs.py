@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from lmc_lib import pruning, rng, symmetry
+from lmc_lib import pruning, symmetry
 from lmc_lib.claims import Estimate, estimate
 from lmc_lib.experiments.connectivity.lines import QUANTITIES, Lines
 from lmc_lib.experiments.evidence import over_sets
@@ -127,32 +127,25 @@ def ends(found: Found, split: str, quantity: str) -> Float[ndarray, "ends levels
     return np.concatenate(found.of("ends", f"{split} {quantity}").swapaxes(1, 2))
 
 
-def estimates(found: Found, barriers: Float[ndarray, "pairs levels"], *, seed: int) -> list[Estimate]:
+def estimates(found: Found, barriers: Float[ndarray, "pairs levels"]) -> list[Estimate]:
     """The median over pairs at every level, with its interval."""
-    return [
-        estimate(found.symmetric(of_level), rng=rng.numpy_stream(seed, "bootstrap", "level", level))
-        for level, of_level in enumerate(barriers.T)
-    ]
+    return [estimate(found.symmetric(of_level)) for of_level in barriers.T]
 
 
-def evidence(found: Found, bound: float, *, seed: int, renumbered: bool = False) -> dict[str, Estimate]:
+def evidence(found: Found, *, renumbered: bool = False) -> dict[str, Estimate]:
     """The estimates that the criterion asks for, from barriers in test error.
 
     Args:
         found: the measurements of one setting.
-        bound: the largest barrier of a connected pair.
-        seed: stream of the bootstrap.
         renumbered: whether to judge the negative control, in which the pruned networks of the source were renumbered.
 
     Returns:
         ``"raw"``, the median over pairs of the smallest barrier at any level without a permutation; ``"aligned"``, that
-        of the largest one under the dense networks' permutation; ``"connected"``, the share of pairs whose largest one
-        is within the bound.
+        of the largest one under the dense networks' permutation.
     """
     raw, control = (found.of("barriers", line, "test error") for line in ("none", "renumbered"))
     worst = (control if renumbered else under(found, "dense", "test", "error")).max(1)
-    values = {"raw": raw.min(1), "aligned": worst, "connected": (worst <= bound).astype(float)}
-    return over_sets(found, values, means=["connected"], seed=seed)
+    return over_sets(found, {"raw": raw.min(1), "aligned": worst})
 
 
 def _at_level(lines: Lines, matched: Mapping[str, Sequence[Permutation]], level: int) -> dict[str, dict[str, float]]:

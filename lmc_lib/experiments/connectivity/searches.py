@@ -116,21 +116,20 @@ def by_samples(found: Found, what: str) -> dict[int, Float[ndarray, " pairs"]]:
     return {int(count): found.of("samples", count, what) for count in found.shared("samples")}
 
 
-def evidence(found: Found, first: str, second: str, *, seed: int) -> dict[str, Estimate]:
+def evidence(found: Found, first: str, second: str) -> dict[str, Estimate]:
     """The estimates that the criterion asks for, from barriers in test error.
 
     Args:
         found: the measurements of one setting.
         first: the search that is expected to leave the higher barrier.
         second: the search that it is compared with.
-        seed: stream of the bootstrap.
 
     Returns:
         ``"raw"``: the median barrier without a permutation; ``"excess"``: the median, over pairs, of the first search's
         barrier minus the second's.
     """
     raw, higher, lower = (found.of("barriers", name, "test error") for name in ("none", first, second))
-    return over_sets(found, {"raw": raw, "excess": higher - lower}, seed=seed)
+    return over_sets(found, {"raw": raw, "excess": higher - lower})
 
 
 def _sizes(here: Setting, state: State) -> dict[str, Tensor]:

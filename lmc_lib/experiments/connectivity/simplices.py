@@ -174,20 +174,17 @@ def corners(found: Found, split: str, quantity: str) -> Float[ndarray, " corners
     )
 
 
-def evidence(found: Mapping[int, Found], bound: float, *, method: str = "best", seed: int) -> dict[str, Estimate]:
+def evidence(found: Mapping[int, Found], *, method: str = "best") -> dict[str, Estimate]:
     """The estimates that the criterion asks for, from simplex barriers in test error.
 
     Args:
         found: the measurements of one architecture by width, all of the same seeds.
-        bound: the largest barrier of a connected set.
         method: how the networks were aligned; see ``barriers``.
-        seed: stream of the bootstrap.
 
     Returns:
         ``"raw"`` and ``"smallest"``, the median at the largest width without a permutation and aligned; ``"slope"``,
         the median over sets of seeds of the ratio of the aligned barrier at the largest width to that at the smallest,
-        where what is below 0.001 counts as 0.001, so that no barrier at either has the ratio 1;
-        ``"connected"``, the share of sets within the bound at the largest width.
+        where what is below 0.001 counts as 0.001, so that no barrier at either has the ratio 1.
     """
     narrow, wide = found[min(found)], found[max(found)]
     aligned = barriers(wide, method, "test", "error")
@@ -197,9 +194,8 @@ def evidence(found: Mapping[int, Found], bound: float, *, method: str = "best", 
         "raw": barriers(wide, "none", "test", "error"),
         "smallest": aligned,
         "slope": np.maximum(aligned, _NO_BARRIER) / np.maximum(when_narrow, _NO_BARRIER),
-        "connected": (aligned <= bound).astype(float),
     }
-    return over_sets(wide, values, means=["connected"], seed=seed)
+    return over_sets(wide, values)
 
 
 def _barrier(simplex: Simplex, quantity: str, part: str) -> float:

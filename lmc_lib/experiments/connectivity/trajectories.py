@@ -97,20 +97,19 @@ def along(found: Found, split: str, quantity: str, *, at: int = -1) -> Float[nda
     )
 
 
-def evidence(found: Found, *, at: int = -1, seed: int) -> dict[str, Estimate]:
+def evidence(found: Found, *, at: int = -1) -> dict[str, Estimate]:
     """The estimates that the criterion asks for, from barriers in test error.
 
     Args:
         found: the measurements of one setting.
         at: number of the checkpoint whose permutation is used all along.
-        seed: stream of the bootstrap.
 
     Returns:
         ``"raw"`` and ``"along"``: the median over pairs of the largest barrier on the way, without a permutation and
         under the one permutation; ``"end"``: under it at the last checkpoint.
     """
     raw, under = found.of("barriers", "none", "test error"), along(found, "test", "error", at=at)
-    return over_sets(found, {"raw": raw.max(1), "along": under.max(1), "end": under[:, -1]}, seed=seed)
+    return over_sets(found, {"raw": raw.max(1), "along": under.max(1), "end": under[:, -1]})
 
 
 def _barriers(lines: list[Lines], permutation: Permutation) -> dict[str, list[float]]:

@@ -103,17 +103,36 @@ class Agreement(Record):
         return self.of("samples", sample, kind)[np.ix_(rows, rows)][np.triu_indices(len(rows), 1)]
 
 
-def evidence(found: Agreement, sample: str) -> dict[str, Estimate]:
+def evidence(found: Agreement, alone: Agreement, sample: str) -> dict[str, Estimate]:
     """The estimates that the criterion asks for, by the jackknife over networks, of scores with published numbers.
 
+    Args:
+        found: the scores as they are.
+        alone: the same with examples shuffled within classes, so that they agree on hard classes alone.
+        sample: ``"train"`` or ``"test"``.
+
     Returns:
-        ``"correlation"``: the median size of the rank correlation between means of different scores; ``"dominance"``:
-        the variance of the first principal component over that of the second; ``"loading"``: the smallest loading of
-        the first component, whose sign is that of the mean confidence.
+        ``"correlation"``: the median size of the rank correlation between means of different scores, less that by
+        classes alone; ``"dominance"``: the variance of the first principal component over that of the second, as a
+        multiple of the same by classes alone; ``"loading"``: the smallest loading of the first component, whose sign is
+        that of the mean confidence.
     """
-    whole, without = (found.values["samples"][sample][name] for name in ("whole", "without"))
+    whole, without = (_beyond(found, alone, sample, name) for name in ("whole", "without"))
+    return {name: estimate_by_jackknife(float(each), without[name]) for name, each in whole.items()}
+
+
+def _beyond(found: Agreement, alone: Agreement, sample: str, which: str) -> dict[str, ndarray]:
+    """The statistics beyond those by classes alone, of all networks or without each."""
+    ours, theirs = (np.atleast_1d(each.values["samples"][sample][which]) for each in (found, alone))
+    at = {
+        (name, side): np.squeeze([row[name] for row in rows])
+        for name in ("correlation", "dominance", "loading")
+        for side, rows in (("ours", ours), ("theirs", theirs))
+    }
     return {
-        name: estimate_by_jackknife(value, np.array([each[name] for each in without])) for name, value in whole.items()
+        "correlation": at["correlation", "ours"] - at["correlation", "theirs"],
+        "dominance": at["dominance", "ours"] / at["dominance", "theirs"],
+        "loading": at["loading", "ours"],
     }
 
 

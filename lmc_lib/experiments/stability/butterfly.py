@@ -12,11 +12,9 @@ from numpy import ndarray
 
 from lmc_lib.claims import (
     Estimate,
-    highest_ratio,
     mean,
     median,
     median_ratio,
-    rank_correlation,
     within_correlation,
 )
 from lmc_lib.experiments.evidence import Question, over_twins
@@ -27,71 +25,57 @@ from lmc_lib.perturbation import Perturbation, growth_exponents
 CALM = 0.1
 
 
-def start_evidence(
-    found: Twins, *, steps: Sequence[int], one: Perturbation, smallest: float, seed: int
-) -> dict[str, Estimate]:
-    """The estimates for whether the smallest perturbation is enough at the start, from barriers in train loss.
+def start_evidence(found: Twins, *, step: int, one: Perturbation) -> dict[str, Estimate]:
+    """The estimate for whether one weight is enough at the start, from barriers in train loss.
 
     Args:
-        found: twins after one weight was moved and after noise of the smallest size, at the first and the last step.
-        steps: the steps at which children are perturbed, the first of them 0.
+        found: twins after one weight was moved.
+        step: the first step at which children are perturbed.
         one: the perturbation of one weight.
-        smallest: the size of the noise.
-        seed: stream of the bootstrap.
 
     Returns:
-        ``"one weight"`` and ``"smallest"``: the median barrier at the first step over that at the last; ``"one weight,
-        start"`` and ``"smallest, start"``: the median barrier at the first step.
+        ``"one weight, start"``: the median barrier.
     """
-    values: dict[str, Question] = {}
-    for name, perturbation in {"one weight": one, "smallest": Perturbation(smallest)}.items():
-        start, late = (found.barriers(Cell(step, perturbation)) for step in (steps[0], steps[-1]))
-        values[name] = median_ratio, (start, late)
-        values[f"{name}, start"] = median, (start,)
-    return over_twins(values, seed=seed)
+    return over_twins({"one weight, start": (median, (found.barriers(Cell(step, one)),))})
 
 
-def onset_evidence(
-    found: Twins, *, steps: Sequence[int], sizes: Sequence[float], large: float, seed: int
-) -> dict[str, Estimate]:
+def onset_evidence(found: Twins, *, steps: Sequence[int], sizes: Sequence[float], large: float) -> dict[str, Estimate]:
     """The estimates for how the size and the time of a perturbation count, from barriers in train loss.
 
     Args:
         found: twins after Gaussian noise at all steps and sizes, and of the large size at the last step.
         steps: the steps at which children are perturbed, the first of them 0, rising.
         sizes: sizes of Gaussian perturbations, rising.
-        large: the size that is large enough late in training.
-        seed: stream of the bootstrap.
+        large: a size that is expected to matter late in training too.
 
     Returns:
-        ``"start"``: the median at the first step, for the smallest size; ``"spread"``: the highest over the lowest
-        median of all sizes there; ``"fall"``: the median at the first step over that at the second, for the smallest
-        size; ``"rest"``: that at the last step; ``"late, largest"`` and ``"late, large"``: the median at the last step
-        of the largest of the sizes and of the large one; ``"nonlinearity"``: the factor, up or down, between how much
-        distances grow until the second step after the smallest and after the largest size, 1 in a linear system;
-        ``"earlier exponent"`` and ``"later exponent"``: those of ``growth_exponents`` for the smallest size, if any
-        twins were near for long enough.
+        ``"start"``: the median at the first step, for the smallest size; ``"sizes"``: that for the largest size over
+        it; ``"fall"``: the median at the first step over that at the second, for the smallest size; ``"rest"``: that at
+        the last step; ``"late, largest"`` and ``"late, large"``: the median at the last step of the largest of the
+        sizes and of the large one; ``"nonlinearity"``: by how much the distance grows until the second step after the
+        smallest size, over that after the next size, 1 in a linear system; ``"earlier exponent"`` and ``"later
+        exponent"``: those of ``growth_exponents`` for the smallest size, if any twins were near for long enough.
     """
     first, second, last = steps[0], steps[1], steps[-1]
     start, early, late = (found.barriers(_gaussian(step, sizes[0])) for step in (first, second, last))
-    growth = [np.log(_growth(found, _gaussian(first, size), second)) for size in (sizes[0], sizes[-1])]
+    growth = tuple(_growth(found, _gaussian(first, size), second) for size in sizes[:2])
     earlier, later = np.moveaxis(growth_exponents(*found.along(_gaussian(first, sizes[0]))), -1, 0)
     values: dict[str, Question] = {
         "start": (median, (start,)),
-        "spread": (highest_ratio, tuple(found.barriers(_gaussian(first, size)) for size in sizes)),
+        "sizes": (median_ratio, (found.barriers(_gaussian(first, sizes[-1])), start)),
         "fall": (median_ratio, (start, early)),
         "rest": (median, (late,)),
         "late, largest": (median, (found.barriers(_gaussian(last, sizes[-1])),)),
         "late, large": (median, (found.barriers(_gaussian(last, large)),)),
-        "nonlinearity": (median, (np.exp(np.abs(growth[0] - growth[1])),)),
+        "nonlinearity": (median_ratio, growth),
     }
     if np.isfinite(earlier).any():
         values |= {"earlier exponent": (median, (earlier,)), "later exponent": (median, (later,))}
-    return over_twins(values, seed=seed)
+    return over_twins(values)
 
 
 def direction_evidence(
-    found: Twins, *, step: int, small: float, large: float, direction: str = "batch", seed: int
+    found: Twins, *, step: int, small: float, large: float, direction: str = "batch"
 ) -> dict[str, Estimate]:
     """The estimates for whether the direction matters, from barriers in train loss.
 
@@ -102,7 +86,6 @@ def direction_evidence(
         large: a large size.
         direction: what is compared with Gaussian noise; ``"gaussian"`` compares the second child of each parent with
             the first, for the control.
-        seed: stream of the bootstrap.
 
     Returns:
         ``"noise"``: the median barrier after Gaussian noise of the large size; ``"small"`` and ``"large"``: the median
@@ -116,11 +99,11 @@ def direction_evidence(
         else:
             pair = found.barriers(Cell(step, Perturbation(size, direction))), noise
         values[name] = (median_ratio, pair)
-    return over_twins(values, seed=seed)
+    return over_twins(values)
 
 
 def alignment_evidence(
-    found: Mapping[str, Twins], cells: Sequence[Cell], *, planted: bool = False, seed: int
+    found: Mapping[str, Twins], cells: Sequence[Cell], *, planted: bool = False
 ) -> dict[str, Estimate]:
     """The estimates for whether a permutation explains the barrier, from barriers in train loss.
 
@@ -128,7 +111,6 @@ def alignment_evidence(
         found: twins of each optimiser, ``"sgd"`` among them.
         cells: where children are perturbed; the first is the one that is judged, all count for the units that stay.
         planted: whether to judge the control, in which children of the last cell were renumbered at random before.
-        seed: stream of the bootstrap.
 
     Returns:
         For each optimiser ``"OPTIMISER, raw"``, the median barrier, and ``"OPTIMISER, kept"``, the ratio of the median
@@ -146,11 +128,11 @@ def alignment_evidence(
     near = np.where(np.concatenate(calm, axis=1), np.concatenate(stay, axis=1), np.nan)
     if np.isfinite(near).any():
         values["stay"] = mean, (near,)
-    return over_twins(values, seed=seed)
+    return over_twins(values)
 
 
 def hyperparameter_evidence(
-    found: Mapping[str, Twins], *, steps: Mapping[str, tuple[int, int]], size: float, seed: int
+    found: Mapping[str, Twins], *, steps: Mapping[str, tuple[int, int]], size: float
 ) -> dict[str, Estimate]:
     """The estimates for what makes a training stable: medians of the base setting over those of others, or the reverse.
 
@@ -158,7 +140,6 @@ def hyperparameter_evidence(
         found: twins of each setting; ``"base"`` is what the others are compared with.
         steps: for each setting the start and an early step.
         size: the size of the Gaussian perturbation.
-        seed: stream of the bootstrap.
 
     Returns:
         For each other setting ``"SETTING, start"`` and ``"SETTING, early"``: the median barrier of the base setting
@@ -177,55 +158,43 @@ def hyperparameter_evidence(
         if name != "base":
             for when in ("start", "early"):
                 values[f"{name}, {when}"] = median_ratio, (at["base", when], at[name, when])
-    return over_twins(values, seed=seed)
+    return over_twins(values)
 
 
-def distance_evidence(found: Twins, cells: Sequence[Cell], *, swapped: bool = False, seed: int) -> dict[str, Estimate]:
+def distance_evidence(found: Twins, cells: Sequence[Cell]) -> dict[str, Estimate]:
     """How the distance of twins at the end goes with their barrier in train loss.
 
     Args:
         found: twins of one setting.
-        cells: when and how children are perturbed, in the order of the steps.
-        swapped: whether to give the twins of the first cell the distances of the last, and so on, for the control.
-        seed: stream of the bootstrap.
+        cells: when and how children are perturbed.
 
     Returns:
-        ``"correlation"``: the rank correlation over all cells; ``"within"``: that within cells, in which time and size
-        have no part.
+        ``"within"``: the rank correlation within cells: twins of one cell were perturbed at one time by one size, so
+        that neither has a part in it.
     """
-    barriers = np.concatenate([found.barriers(cell) for cell in cells], axis=1)
-    distances = np.concatenate([found.distance(cell) for cell in cells], axis=1)
-    if swapped:
-        distances = distances[:, ::-1]
-    pair = distances, barriers
-    return over_twins({"correlation": (rank_correlation, pair), "within": (within_correlation, pair)}, seed=seed)
+    pair = tuple(np.concatenate([get(cell) for cell in cells], axis=1) for get in (found.distance, found.barriers))
+    return over_twins({"within": (within_correlation, pair)})
 
 
-def representation_evidence(
-    found: Twins, cells: Sequence[Cell], *, layer: int = -1, swapped: bool = False, seed: int
-) -> dict[str, Estimate]:
+def representation_evidence(found: Twins, cells: Sequence[Cell], *, layer: int = -1) -> dict[str, Estimate]:
     """How the angle between representations goes with what an ensemble gains and with disagreement.
 
     Args:
         found: twins of one setting.
-        cells: when and how children are perturbed, in the order of the steps.
+        cells: when and how children are perturbed.
         layer: the layer of the representations, counted from the input.
-        swapped: whether to give the twins of the first cell the angles of the last, and so on, for the control.
-        seed: stream of the bootstrap.
 
     Returns:
-        ``"gain"``: the rank correlation of the angle and the gain of the ensemble in test loss over the mean of the two
-        networks; ``"disagreement"``: that of the angle and the share of test examples with other classes;
-        ``"within"``: that of the angle and the gain within cells, in which time and size have no part.
+        Within cells, in which time and size have no part, ``"gain"``: the rank correlation of the angle and the gain of
+        the ensemble in test loss over the mean of the two networks; ``"disagreement"``: that of the angle and the share
+        of test examples with other classes.
     """
-    angles = np.concatenate([found.angle(cell, layer) for cell in cells], axis=1)
-    if swapped:
-        angles = angles[:, ::-1]
-    gains = np.concatenate([found.improvement(cell) for cell in cells], axis=1)
-    others = np.concatenate([found.disagreement(cell) for cell in cells], axis=1)
+    angles, gains, others = (
+        np.concatenate([get(cell) for cell in cells], axis=1)
+        for get in (lambda cell: found.angle(cell, layer), found.improvement, found.disagreement)
+    )
     pairs = {"gain": (angles, gains), "disagreement": (angles, others)}
-    values: dict[str, Question] = {name: (rank_correlation, each) for name, each in pairs.items()}
-    return over_twins(values | {"within": (within_correlation, pairs["gain"])}, seed=seed)
+    return over_twins({name: (within_correlation, pair) for name, pair in pairs.items()})
 
 
 def _gaussian(step: int, size: float) -> Cell:

@@ -5,11 +5,9 @@ __all__ = ["evidence", "fine_tuned", "pretrained_evidence"]
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Float
-from numpy import ndarray
 
 from lmc_lib import rng
-from lmc_lib.claims import Estimate, median, median_ratio, within_correlation
+from lmc_lib.claims import Estimate, median, median_ratio, ratio_of_ratios, within_correlation
 from lmc_lib.data import DataSpec
 from lmc_lib.experiments.evidence import Question, over_twins
 from lmc_lib.experiments.networks.runs import CheckpointSpec, RunSpec
@@ -70,8 +68,6 @@ def evidence(
     cells: Sequence[Cell],
     *,
     lengths: Sequence[int],
-    reversed_lengths: bool = False,
-    seed: int,
 ) -> dict[str, Estimate]:
     """The estimates for how stable fine-tuning is, from barriers in train loss.
 
@@ -79,8 +75,6 @@ def evidence(
         found: twins by direction, ``"many to few"`` classes and ``"few to many"``, and by length of pre-training.
         cells: when and how children are perturbed; the first is the one that is judged, all count for distances.
         lengths: the lengths of pre-training, rising from 0.
-        reversed_lengths: whether the two lengths of each ratio change places, for the control.
-        seed: stream of the bootstrap.
 
     Returns:
         ``"direction"``: the median barrier from few classes to many over that from many to few, after the longest
@@ -97,7 +91,7 @@ def evidence(
     values: dict[str, Question] = {
         "direction": (median_ratio, [at[key] for key in directions]),
         "task": (median_ratio, [at[key] for key in tasks]),
-        "beyond the task": (_ratio_of_ratios, [at[key] for key in (*directions, *tasks)]),
+        "beyond the task": (ratio_of_ratios, [at[key] for key in (*directions, *tasks)]),
     }
     for way in (_EASY, _HARD):
         every = [(found[way, length], cell) for length in lengths for cell in cells]
@@ -105,21 +99,19 @@ def evidence(
         pair += [np.hstack([each.barriers(cell) for each, cell in every])]
         values[f"{way}, none"] = median, [at[way, none]]
         values[f"{way}, longest"] = median, [at[way, longest]]
-        order = -1 if reversed_lengths else 1
-        values[f"{way}, gain"] = median_ratio, [at[way, none], at[way, longest]][::order]
-        values[f"{way}, longer"] = median_ratio, [at[way, shortest], at[way, longest]][::order]
+        values[f"{way}, gain"] = median_ratio, [at[way, none], at[way, longest]]
+        values[f"{way}, longer"] = median_ratio, [at[way, shortest], at[way, longest]]
         values[f"{way}, within"] = within_correlation, pair
-    return over_twins(values, seed=seed)
+    return over_twins(values)
 
 
-def pretrained_evidence(random: Twins, pretrained: Twins, cells: Sequence[Cell], *, seed: int) -> dict[str, Estimate]:
+def pretrained_evidence(random: Twins, pretrained: Twins, cells: Sequence[Cell]) -> dict[str, Estimate]:
     """The estimates for what one pre-trained network does to twins of its fine-tunings, from barriers in train loss.
 
     Args:
         random: twins of networks that begin at random weights.
         pretrained: twins of networks that begin at the pre-trained weights.
         cells: when and how children are perturbed; the first is the one that is judged, all count for distances.
-        seed: stream of the bootstrap.
 
     Returns:
         ``"random"`` and ``"pre-trained"``: the median barriers; ``"gain"``: the ratio of the two; ``"correlation"``: of
@@ -131,13 +123,4 @@ def pretrained_evidence(random: Twins, pretrained: Twins, cells: Sequence[Cell],
         "pre-trained": (median, [second]),
         "gain": (median_ratio, [first, second]),
     }
-    return over_twins(values, seed=seed) | distance_evidence(pretrained, cells, seed=seed)
-
-
-def _ratio_of_ratios(
-    above: Float[ndarray, "*draws parents children"],
-    below: Float[ndarray, "*draws parents children"],
-    base_above: Float[ndarray, "*draws parents children"],
-    base_below: Float[ndarray, "*draws parents children"],
-) -> Float[ndarray, "*draws"]:
-    return np.asarray(median_ratio(above, below) / median_ratio(base_above, base_below))
+    return over_twins(values) | distance_evidence(pretrained, cells)

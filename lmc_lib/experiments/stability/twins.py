@@ -261,17 +261,11 @@ class Twins:
         """The number of twins with a training that diverged."""
         return sum(divergence(values) is not None for row in self.values[cell] for values in row)
 
-    def estimates(
-        self, cells: Mapping[str, Cell], *, alignment: str = "none", seed: int = 0
-    ) -> dict[str, dict[str, Estimate]]:
+    def estimates(self, cells: Mapping[str, Cell], *, alignment: str = "none") -> dict[str, dict[str, Estimate]]:
         """The median barriers of some cells with their intervals, by split and quantity and by the name of the cell."""
         return {
             f"{split} {quantity}": {
-                name: estimate_of_twins(
-                    median,
-                    self.barriers(cell, split, quantity, alignment=alignment),
-                    rng=rng.numpy_stream(seed, "bootstrap", split, quantity, name),
-                )
+                name: estimate_of_twins(median, self.barriers(cell, split, quantity, alignment=alignment))
                 for name, cell in cells.items()
             }
             for split, quantity in QUANTITIES
