@@ -9,11 +9,11 @@ import sys
 import tempfile
 from collections.abc import Sequence
 
-from builder import benchmarks, first_page, kept, site
+from builder import audits, benchmarks, first_page, kept, site
 from builder.layout import GENERATED, GUIDES, PAGES, ROOT, SITE, guides, pages, place_only
 from builder.making import Outcome, make_all
 from lmc_lib import definitions
-from lmc_lib.cli import running
+from lmc_lib.cli import judging, running
 
 
 def main() -> int:
@@ -32,8 +32,9 @@ def main() -> int:
     kept.clean((each.page, each.key) for each in outcomes)
     for folder in (PAGES, GUIDES):
         place_only(folder, {n: c for each in outcomes if each.page.folder == folder for n, c in each.files.items()})
-    deviations = {"deviations.md": definitions.deviations().encode()}
-    place_only(GENERATED, first_page.files(outcomes) | benchmarks.files() | deviations)
+    texts = {"deviations.md": definitions.deviations(), "audit.md": audits.table(judging.kept_audits())}
+    generated = {name: text.encode() for name, text in texts.items()}
+    place_only(GENERATED, first_page.files(outcomes) | benchmarks.files() | generated)
     site.copy_mathjax()
     failures = [each for each in outcomes if each.failure]
     code = 0 if options.pages_only else build_site(outcomes, strict=not failures)

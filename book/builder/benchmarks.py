@@ -1,6 +1,6 @@
 """Tables and figures of the benchmarks, from the files that the benchmarks wrote."""
 
-__all__ = ["architecture_table", "criterion_table", "files", "growth", "line_table", "speed_tables", "stage_table"]
+__all__ = ["architecture_table", "files", "growth", "line_table", "speed_tables", "stage_table"]
 
 import io
 import json
@@ -28,7 +28,6 @@ _TARGETS = (
 def files() -> dict[str, bytes]:
     """What pages include: a table of each benchmark, and the growth of time as a figure."""
     tables = {
-        "criterion": criterion_table,
         "architectures": architecture_table,
         "speed": speed_tables,
         "lines": line_table,
@@ -37,13 +36,6 @@ def files() -> dict[str, bytes]:
     found = {name: json.loads((BOOK / f"{name}.json").read_text()) for name in tables}
     written = {f"{name}.md": table(found[name]).encode() for name, table in tables.items()}
     return written | {"growth.png": growth(found["speed"]["growth"])}
-
-
-def criterion_table(rates: Sequence[Mapping[str, Any]]) -> str:
-    """The error rates of the criterion, as Markdown."""
-    rows = ["| simulated barriers after alignment | spread | studies | called supported |", "|---|---|---|---|"]
-    rows += [f"| {row['what']} | {row['spread']:g} | {row['draws']:,} | {100 * row['rate']:.1f} % |" for row in rates]
-    return "\n".join([*rows, ""])
 
 
 def architecture_table(rows: Sequence[Mapping[str, Any]]) -> str:

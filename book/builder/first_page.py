@@ -1,20 +1,31 @@
 """The first page: a card and a table of verdicts for each claim."""
 
-__all__ = ["badge", "dashboard", "files"]
+__all__ = ["badge", "dashboard", "files", "multiplicity"]
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any
+
+from scipy.stats import false_discovery_control
 
 from builder.layout import page_of, scales_of
 from builder.making import Outcome
 from lmc_lib import claims
+from lmc_lib.cli import judging
 
 _BADGES = {
     "supported": "success",
     "not supported": "danger",
+    "not seen at this scale": "secondary",
     "inconclusive": "warning",
     "not observable at this scale": "muted",
     "mixed": "info",
+}
+
+
+_SCOPES = {
+    "exact": "the paper's network, data and training",
+    "proxy": "a smaller network, data set and training than the paper's",
+    "toy": "synthetic data or digits of 8 × 8 pixels",
 }
 
 
@@ -25,7 +36,8 @@ def files(outcomes: Sequence[Outcome]) -> dict[str, bytes]:
     for each in outcomes:
         if each.page.claim:
             results.setdefault(each.page.claim, {})[each.page.scale] = each.report
-    text = "\n".join([_warning([each for each in outcomes if each.failure]), dashboard(results, pictures)])
+    failures = [each for each in outcomes if each.failure]
+    text = "\n".join([_warning(failures), dashboard(results, pictures, judging.kept_audits())])
     return {"dashboard.md": text.encode(), **pictures}
 
 
@@ -38,53 +50,101 @@ def _warning(failures: Iterable[Outcome]) -> str:
     return "\n".join([head, *links, ":::", ""])
 
 
-def dashboard(results: Mapping[str, Mapping[str, Mapping[str, Any] | None]], pictures: Iterable[str] = ()) -> str:
-    """The cards of the claims and a table of verdicts for each, as Markdown.
+def dashboard(
+    results: Mapping[str, Mapping[str, Mapping[str, Any] | None]],
+    pictures: Iterable[str] = (),
+    rows: Sequence[Mapping[str, Any]] = (),
+) -> str:
+    """The cards of the claims, what all verdicts come to, and a table of verdicts for each, as Markdown.
 
     Args:
         results: by claim and scale the reports; None where the page failed.
         pictures: names of the figures that are there, those of a card being named after the claim.
+        rows: how often the rules err, as ``lmc audit`` found.
     """
     ordered = {claim: {scale: results[claim].get(scale) for scale in scales_of(claim)} for claim in results}
     there = set(pictures)
+    weak = {_place(row) for row in rows if row["underpowered"]}
     cards = [
-        _card(claims.load(name), next(iter(each.values())), f"{name}.png" in there) for name, each in ordered.items()
+        _card(claims.load(name), next(iter(each.values())), weak, f"{name}.png" in there)
+        for name, each in ordered.items()
     ]
-    tables = [_table(claims.load(name), each) for name, each in ordered.items()]
+    tables = [_table(claims.load(name), each, weak) for name, each in ordered.items()]
     columns = "1 1 1 2" if len(cards) > 1 else "1"
-    return "\n".join([f"::::{{grid}} {columns}", *cards, "::::", "", "## Verdicts", "", *tables])
+    counted = multiplicity([each for scales in ordered.values() for each in scales.values() if each], rows)
+    return "\n".join([f"::::{{grid}} {columns}", *cards, "::::", "", "## Verdicts", "", *counted, "", *tables])
 
 
-def _table(claim: claims.Claim, scales: Mapping[str, Mapping[str, Any] | None]) -> str:
-    if claim.parts:
-        return _table_of_parts(claim, scales)
-    conditions = [*claim.supported, *claim.observable]
-    head = ["scale", "setting", "verdict", *(condition.label.removeprefix("the ") for condition in conditions), "n"]
-    rows = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
-    for scale, result in scales.items():
-        page = f"[{scale}](claims/{page_of(claim.id, scale)}.ipynb)"
-        if result is None:
-            rows.append(f"| {page} | failed |" + " |" * (len(head) - 2))
-            continue
-        control = result["control"] | {"setting": f"negative control: {result['control']['setting']}"}
-        rows += [_row(page, setting, conditions) for setting in [*result["settings"], control]]
-    return "\n".join([f"### {claim.title}", "", ":::{div} verdicts", *rows, ":::", "", _published(claim), ""])
+def multiplicity(reports: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]] = ()) -> list[str]:
+    """How many verdicts there are at each scale, and how many of them chance alone may have brought, as a list.
+
+    A verdict has the highest p-value of its conditions, since it needs all. Benjamini and Hochberg's procedure is
+    applied to the verdicts of one scale, at 5 %.
+    """
+    rates: dict[tuple[str, str, str, str], float] = {}
+    for row in rows:
+        rates[_place(row)] = max(rates.get(_place(row), 0.0), row["false_positive"])
+    lines = []
+    for scale in dict.fromkeys(each["scale"] for each in reports):
+        settings = [
+            setting | {"claim": each["claim"], "scale": scale}
+            for each in reports
+            if each["scale"] == scale
+            for setting in each["settings"]
+        ]
+        conditions = sum(len(each["conditions"]) for each in settings)
+        chance = sum(rates.get(_place(each), 0.025) for each in settings)
+        held = false_discovery_control([max(c.get("p", 1.0) for c in each["conditions"]) for each in settings]) <= 0.05
+        supported = [
+            (each, stays) for each, stays in zip(settings, held, strict=True) if each["verdict"] == "supported"
+        ]
+        lost = [f"{each['claim']} ({each['title']})" for each, stays in supported if not stays]
+        after = f"{len(lost)} of them fall: {'; '.join(lost)}." if lost else "all of them stay."
+        lines.append(
+            f"- At the {scale} scale there are {len(settings)} verdicts from {conditions} conditions; "
+            f"{len(supported)} of them say *supported*. If every claim were false, though only just, the rules would say so {chance:.1f} "
+            f"times. At a false discovery rate of 5 % (Benjamini and Hochberg) {after}"
+        )
+    return lines
 
 
-def _table_of_parts(claim: claims.Claim, scales: Mapping[str, Mapping[str, Any] | None]) -> str:
-    """One row a part and scale; parts have conditions of their own, so these stand in the rows."""
-    rows = ["| scale | claim | verdict | evidence | n |", "|---|---|---|---|---|"]
+def _place(row: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    return row["claim"], row["scale"], row["part"], row["setting"]
+
+
+def _table(
+    claim: claims.Claim, scales: Mapping[str, Mapping[str, Any] | None], weak: Container[tuple[str, str, str, str]]
+) -> str:
+    """One row a setting and scale; conditions stand in the rows, since parts have conditions of their own."""
+    rows = ["| scale | setting | verdict | evidence | n |", "|---|---|---|---|---|"]
     for scale, result in scales.items():
         page = f"[{scale}](claims/{page_of(claim.id, scale)}.ipynb)"
         if result is None:
             rows.append(f"| {page} | failed | | | |")
             continue
-        control = result["control"] | {"setting": f"negative control: {result['control']['setting']}"}
-        for each in [*result["settings"], control]:
+        for each in [*result["settings"], *result["controls"]]:
+            control = each in result["controls"]
+            title = f"negative control: {each['title']}" if control else each["title"]
+            said = badge(each["verdict"]) if control else _said(claim, result, each, weak)
             evidence = "; ".join(_evidence(condition) for condition in each["conditions"])
-            count = each["conditions"][0]["estimate"]["pairs"]
-            rows.append(f"| {page} | {each['setting']} | {badge(each['verdict'])} | {evidence} | {count} |")
+            rows.append(f"| {page}, {result['scope']} | {title} | {said} | {evidence} | {_count(each)} |")
     return "\n".join([f"### {claim.title}", "", ":::{div} verdicts", *rows, ":::", "", _published(claim), ""])
+
+
+def _said(
+    claim: claims.Claim, result: Mapping[str, Any], each: Mapping[str, Any], weak: Container[tuple[str, str, str, str]]
+) -> str:
+    """A verdict with what a reader must know of it."""
+    notes = [each["status"]]
+    if (claim.id, result["scale"], each["part"], each["setting"]) in weak:
+        notes.append("underpowered")
+    if each["held"]:
+        notes.append("a control could not say no")
+    return f"{badge(each['verdict'])} {', '.join(notes)}"
+
+
+def _count(each: Mapping[str, Any]) -> str:
+    return str(each["conditions"][0]["estimate"]["count"])
 
 
 def _evidence(condition: Mapping[str, Any]) -> str:
@@ -101,35 +161,31 @@ def _published(claim: claims.Claim) -> str:
     return f"Published: {values}."
 
 
-def _row(page: str, setting: Mapping[str, Any], conditions: Sequence[claims.Condition]) -> str:
-    estimates = {each["quantity"]: each["estimate"] for each in setting["conditions"]}
-    found = [estimates[condition.quantity] for condition in conditions]
-    numbers = " | ".join(map(_interval, found))
-    return f"| {page} | {setting['setting']} | {badge(setting['verdict'])} | {numbers} | {found[0]['pairs']} |"
-
-
-def _card(claim: claims.Claim, result: Mapping[str, Any] | None, pictured: bool = True) -> str:
+def _card(
+    claim: claims.Claim,
+    result: Mapping[str, Any] | None,
+    weak: Container[tuple[str, str, str, str]] = (),
+    pictured: bool = True,
+) -> str:
     failed = ["This page could not be made when the book was built; it says why."]
-    lines = "\n".join(failed if result is None else _verdicts(claim, result["settings"]))
+    lines = "\n".join(failed if result is None else _verdicts(claim, result, weak))
+    scope = "" if result is None else f"\n\nScope: {result['scope']}, {_SCOPES[result['scope']]}."
     picture = f":img-bottom: generated/{claim.id}.png\n:img-alt: First figure of the page\n" if pictured else ""
     return (
         f":::{{grid-item-card}} {claim.title}\n:link: claims/{claim.id}\n:link-type: doc\n{picture}\n"
-        f"{claim.statement}\n\n{lines}\n:::"
+        f"{claim.statement}\n\n{lines}{scope}\n:::"
     )
 
 
-def _verdicts(claim: claims.Claim, settings: Sequence[Mapping[str, Any]]) -> list[str]:
-    """One line a setting; verdicts on a part in further networks ("ID, NETWORK") stand in the line of the part."""
-    starts = {f"{part.id}: {part.title}": f"{part.id}, " for part in claim.parts}
+def _verdicts(claim: claims.Claim, result: Mapping[str, Any], weak: Container[tuple[str, str, str, str]]) -> list[str]:
+    """One line a setting; verdicts on a part in further networks stand in the line of the part."""
     lines: dict[str, str] = {}
-    for setting, verdict in ((each["setting"], badge(each["verdict"])) for each in settings):
-        # The name of a part may begin with that of another, so the longest that fits counts.
-        parts = [part for part in lines if part in starts and setting.startswith(starts[part])]
-        if parts and setting not in starts:
-            part = max(parts, key=lambda each: len(starts[each]))
-            lines[part] += f"; in {setting.removeprefix(starts[part])}: {verdict}"
+    for each in result["settings"]:
+        said = _said(claim, result, each, weak)
+        if each["part"] in lines:
+            lines[each["part"]] += f"; in {each['setting']}: {said}"
         else:
-            lines[setting] = f"- {setting}: {verdict}"
+            lines[each["part"] or each["setting"]] = f"- {each['title']}: {said}, n = {_count(each)}"
     return list(lines.values())
 
 

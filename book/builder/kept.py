@@ -17,7 +17,7 @@ from pathlib import Path
 
 from builder.layout import BOOK, KEPT, Page, packages
 from lmc_lib import definitions
-from lmc_lib.cli import tree
+from lmc_lib.cli import judging, tree
 from lmc_lib.cli.parameters import resolve
 
 # The checksums of the files beside it.
@@ -83,7 +83,7 @@ def _surroundings() -> str:
     total = hashlib.sha256()
     library = sorted(path for kind in ("*.py", "*.yml") for path in (tree.ROOT / "lmc_lib").rglob(kind))
     builder = sorted((BOOK / "builder").glob("*.py"))
-    for path in [*library, *builder, *tree.shipped()]:
+    for path in [*library, *builder, *tree.shipped(), judging.AUDITS]:
         total.update(f"{path.relative_to(tree.ROOT)}\n".encode())
         total.update(hashlib.sha256(path.read_bytes()).digest())
     for name in packages():

@@ -15,7 +15,7 @@ from typing import Any
 
 import nbformat
 
-from builder import downloads, kept, notebook
+from builder import audits, downloads, kept, notebook
 from builder.layout import Page, place
 from lmc_lib.cli import Refused, records, running, tree
 from lmc_lib.processes import end_with_parent
@@ -128,7 +128,7 @@ def _compare(result: Mapping[str, Any], path: Path) -> None:
     for told, now in zip([then, *then["settings"]], [result, *result["settings"]], strict=True):
         if told["verdict"] != now["verdict"]:
             raise Refused(
-                f"{path.name} says {told['verdict']!r} of {told.get('setting', 'the whole')}, but its measurements "
+                f"{path.name} says {told['verdict']!r} of {told.get('title', 'the whole')}, but its measurements "
                 f"give {now['verdict']!r}: take the file from git again, or measure with --recompute --records"
             )
 
@@ -156,7 +156,8 @@ def _claim_files(page: Page, executed: Path, fresh: bool) -> dict[str, bytes]:
     ran = nbformat.read(executed, as_version=4)
     base = f"{page.claim}-{page.scale}"
     contents, numbers, scores = downloads.tables(entries, records.listed(executed))
-    finished = notebook.with_downloads(ran, base, contents, scores=bool(scores))
+    finished = notebook.with_audit(ran, audits.rows_of(page.claim, page.scale))
+    finished = notebook.with_downloads(finished, base, contents, scores=bool(scores))
     if page.name != page.claim:
         finished = notebook.as_quick_page(finished, page.claim)
     return {

@@ -1,13 +1,16 @@
 """What the build makes of an executed notebook: a page."""
 
-__all__ = ["as_quick_page", "failed", "first_figure", "with_downloads"]
+__all__ = ["as_quick_page", "failed", "first_figure", "with_audit", "with_downloads"]
 
 import base64
 import copy
 import re
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import nbformat
 
+from builder import audits
 from builder.downloads import SCORES
 from builder.layout import Page
 from lmc_lib.cli import Refused
@@ -26,9 +29,18 @@ def with_downloads(
 - {{download}}`{name}.json`: the verdict, the estimates with their intervals, all medians, parameters and provenance."""
     if scores:
         text += f"\n- {{download}}`{name}-scores.csv.gz`: {SCORES}."
+    return _with_section(notebook, text, "downloads")
+
+
+def with_audit(notebook: nbformat.NotebookNode, rows: Sequence[Mapping[str, Any]]) -> nbformat.NotebookNode:
+    """Adds a section that says how often the rule of the page errs, before its references."""
+    return _with_section(notebook, audits.section(rows), "audit") if rows else notebook
+
+
+def _with_section(notebook: nbformat.NotebookNode, text: str, name: str) -> nbformat.NotebookNode:
     before = [number for number, cell in enumerate(notebook.cells) if cell.source.startswith("## References")]
     page = copy.deepcopy(notebook)
-    page.cells.insert(before[0] if before else len(page.cells), nbformat.v4.new_markdown_cell(text, id="downloads"))
+    page.cells.insert(before[0] if before else len(page.cells), nbformat.v4.new_markdown_cell(text, id=name))
     return page
 
 

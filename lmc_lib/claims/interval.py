@@ -1,6 +1,6 @@
 """A statistic with its 95 % interval."""
 
-__all__ = ["Estimate", "bootstrap_interval"]
+__all__ = ["Estimate", "bootstrap_interval", "bootstrap_p"]
 
 import math
 from collections.abc import Callable
@@ -41,12 +41,11 @@ class Estimate:
     size: int = 2
     study: "Study | None" = field(default=None, compare=False, repr=False)
 
-    @property
-    def count(self) -> str:
-        """How many independent networks there are, and what they make, as ``"5 networks (10 pairs)"``."""
+    def count(self, unit: str = "network") -> str:
+        """How many independent units there are, and what they make, as ``"5 networks (10 pairs)"``."""
         if self.size == 0 or (self.size == 1 and self.pairs == self.replicas):
-            return f"{self.replicas} networks"
-        return f"{self.replicas} networks ({self.pairs} {name_of_sets(self.size)})"
+            return f"{self.replicas} {unit}s"
+        return f"{self.replicas} {unit}s ({self.pairs} {name_of_sets(self.size)})"
 
     @property
     def triple(self) -> tuple[float, float, float]:
@@ -76,16 +75,40 @@ def bootstrap_interval(units: int, statistic: Callable[..., Any], *, resamples: 
         resamples: number of draws.
     """
     # Slow to load, and of no use to the workers that train and measure.
-    from scipy.stats import bootstrap, norm, t  # noqa: PLC0415
+    from scipy.stats import norm, t  # noqa: PLC0415
 
     level = norm.cdf(-math.sqrt(units / (units - 1)) * t.ppf(0.975, units - 1))
-    interval = bootstrap(
+    interval = _bootstrap(units, statistic, resamples, 1.0 - 2.0 * level).confidence_interval
+    return float(interval.low), float(interval.high)
+
+
+def bootstrap_p(units: int, statistic: Callable[..., Any], bound: float, *, above: bool, resamples: int) -> float:
+    """The least level, of one side, at which an interval like :func:`bootstrap_interval` clears a bound.
+
+    Args:
+        units: how many independent units are drawn from.
+        statistic: as for the interval.
+        bound: the bound.
+        above: whether the interval is to lie above it.
+        resamples: number of draws; with few, no level is small.
+    """
+    from scipy.stats import norm, t  # noqa: PLC0415
+
+    found = _bootstrap(units, statistic, resamples, 0.95).bootstrap_distribution
+    missed = int((found <= bound).sum() if above else (found >= bound).sum())
+    level = -norm.ppf((missed + 1) / (resamples + 2))
+    return float(t.sf(level / math.sqrt(units / (units - 1)), units - 1))
+
+
+def _bootstrap(units: int, statistic: Callable[..., Any], resamples: int, level: float) -> Any:
+    from scipy.stats import bootstrap  # noqa: PLC0415
+
+    return bootstrap(
         (np.arange(units),),
         statistic,
         n_resamples=resamples,
-        confidence_level=1.0 - 2.0 * level,
+        confidence_level=level,
         method="percentile",
         rng=np.random.default_rng(_SEED),
         vectorized=True,
-    ).confidence_interval
-    return float(interval.low), float(interval.high)
+    )

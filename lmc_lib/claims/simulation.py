@@ -82,6 +82,7 @@ class Population:
 
     def draw(self, units: int, generator: np.random.Generator) -> Study:
         """A study of so many units."""
+        arrays: tuple[ndarray, ...]
         if self.study.kind == "sets":
             arrays = (self._scaled(self._sets(units, generator)),)
         elif self.study.statistic in CORRELATIONS:
@@ -95,10 +96,10 @@ class Population:
         return self._unscaled(values + self.shift)
 
     def _unscaled(self, values: ndarray) -> ndarray:
-        return np.exp(values) if self.logarithmic else values
+        return np.asarray(np.exp(values)) if self.logarithmic else values
 
     def _own(self, values: ndarray) -> ndarray:
-        return np.log(np.maximum(values, _SMALL)) if self.logarithmic else values
+        return np.asarray(np.log(np.maximum(values, _SMALL))) if self.logarithmic else values
 
     def _rows(self, units: int, generator: np.random.Generator) -> list[ndarray]:
         """Rows of all arrays; a normal combination of the recorded deviations has their covariance."""
@@ -129,13 +130,16 @@ class Population:
 
 
 def exchanged(study: Study, how: str, null: float, generator: np.random.Generator | None = None) -> Study:
-    """The study's own numbers, made exchangeable: what it might hold, were the claim false.
+    """The study's own numbers, made exchangeable: what it might hold, were the claim false, and all else alike.
+
+    What the study found is taken out first, so that what is left is its scatter; then what the claim tells apart is
+    exchanged, so that no difference but that of chance can be left.
 
     Args:
         study: the study.
-        how: ``"swap"``: the two arrays change places in half of the units, as if what tells them apart did nothing;
-            ``"sign"``: differences from the null change their sign in half of the units, or of the sets of them;
-            ``"shuffle"``: within each column the first array's numbers are given to other units.
+        how: ``"swap"``: of two arrays, whose ratio becomes the null, half of the units change places; ``"sign"``:
+            differences from the null, which becomes their centre, change sign in half of the units, or of the sets of
+            them; ``"shuffle"``: within each column the first array's numbers are given to other units.
         null: the value that the statistic has where the claim is false.
         generator: draws which units, or the order; without it every other unit is taken, and each column is moved on by
             as many units as its number says, so that nothing is left to luck.
@@ -143,20 +147,19 @@ def exchanged(study: Study, how: str, null: float, generator: np.random.Generato
     study = _single_numbers(study)
     first, *others = study.arrays
     if how == "shuffle":
-        return replace(
-            study, arrays=(_moved_on(first) if generator is None else generator.permuted(first, axis=0), *others)
-        )
+        moved = _moved_on(first) if generator is None else generator.permuted(first, axis=0)
+        return replace(study, arrays=(moved, *others))
     if how == "sign":
-        return replace(study, arrays=(null + _signs(study, generator) * (first - null), *others))
+        return replace(study, arrays=(null + _signs(study, generator) * (first - study.of_all()), *others))
     chosen = _half(len(first), generator)[:, None]
     width = min(first.shape[1], others[0].shape[1])
-    one, other = first[:, :width], others[0][:, :width]
+    one, other = first[:, :width] * null / study.of_all(), others[0][:, :width]
     return replace(study, arrays=(np.where(chosen, other, one), np.where(chosen, one, other), *others[1:]))
 
 
 def _half(count: int, generator: np.random.Generator | None) -> Bool[ndarray, " count"]:
     """Every other one, or each with even chances."""
-    return np.arange(count) % 2 == 1 if generator is None else generator.integers(2, size=count) == 1
+    return np.asarray(np.arange(count) % 2 == 1 if generator is None else generator.integers(2, size=count) == 1)
 
 
 def _moved_on(values: Float[ndarray, "units columns"]) -> Float[ndarray, "units columns"]:

@@ -14,11 +14,13 @@ from jaxtyping import Bool, Float
 from numpy import ndarray
 
 from lmc_lib.claims import statistics
-from lmc_lib.claims.interval import Estimate, bootstrap_interval, name_of_sets
+from lmc_lib.claims.interval import Estimate, bootstrap_interval, bootstrap_p, name_of_sets
 
 _OF_SETS: dict[str, Callable[..., Any]] = {"median": np.nanmedian, "mean": np.nanmean}
 _WORDS = {3: "three", 4: "four"}
 _RESAMPLES = 4000
+# A level that is to hold for the smallest of many verdicts needs the ends of the distribution.
+_FINE = 20000
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,8 +53,38 @@ class Study:
         Raises:
             ValueError: if there are too few units, or the statistic is not a number.
         """
-        made = {"sets": _of_sets, "twins": _of_twins, "jackknife": _of_jackknife}[self.kind]
-        return made(self, resamples)
+        if self.kind == "jackknife":
+            from scipy.stats import t  # noqa: PLC0415 -- slow to load, and of no use to workers
+
+            value, error, count = _jackknife(self)
+            reach = float(t.ppf(0.975, count - 1)) * error
+            return Estimate(value, value - reach, value + reach, count, count, 0, self)
+        drawn = self._drawn()
+        low, high = bootstrap_interval(drawn.units, drawn.statistic, resamples=resamples)
+        return Estimate(drawn.value, low, high, drawn.count, drawn.units, drawn.size, self)
+
+    def p(self, bound: float, *, above: bool, resamples: int = _FINE) -> float:
+        """The least level, of one side, at which the interval clears a bound: a p-value for the truth being there.
+
+        Args:
+            bound: the bound.
+            above: whether the interval is to lie above it.
+            resamples: number of draws of the bootstrap.
+
+        Raises:
+            ValueError: as for :meth:`estimate`.
+        """
+        if self.kind == "jackknife":
+            from scipy.stats import t  # noqa: PLC0415
+
+            value, error, count = _jackknife(self)
+            distance = value - bound if above else bound - value
+            return float(t.sf(distance / error, count - 1)) if error > 0.0 else float(distance <= 0.0)
+        drawn = self._drawn()
+        return bootstrap_p(drawn.units, drawn.statistic, bound, above=above, resamples=resamples)
+
+    def _drawn(self) -> "_Drawn":
+        return _of_sets(self) if self.kind == "sets" else _of_twins(self)
 
     def of_all(self) -> float:
         """The statistic of all units."""
@@ -124,7 +156,7 @@ def estimate_of_twins(statistic: Callable[..., Any], *values: Float[ndarray, "_ 
     Example:
         >>> from lmc_lib.claims.statistics import median
         >>> values = np.array([[1.0, 2.0], [2.0, 3.0], [3.0, 4.0]])
-        >>> estimate_of_twins(median, values).count
+        >>> estimate_of_twins(median, values).count()
         '3 networks (6 twins)'
     """
     return Study("twins", statistic.__name__, values).estimate()
@@ -153,7 +185,18 @@ def estimate_by_jackknife(value: float, without: Float[ndarray, " replicas"]) ->
     return Study("jackknife", "", (np.array(value), without)).estimate()
 
 
-def _of_sets(study: Study, resamples: int) -> Estimate:
+@dataclass(frozen=True)
+class _Drawn:
+    """What a bootstrap of a study needs: how many units are drawn, and the statistic of those drawn."""
+
+    units: int
+    statistic: Callable[..., ndarray]
+    value: float
+    count: int
+    size: int
+
+
+def _of_sets(study: Study) -> _Drawn:
     values, function = study.arrays[0], _OF_SETS[study.statistic]
     size, used = values.ndim, _used(values)
     of_sets = _without_repeated(values)[np.ix_(*[used] * size)]
@@ -171,45 +214,38 @@ def _of_sets(study: Study, resamples: int) -> Estimate:
             result = np.asarray(function(chosen, axis=-1))
         return np.where(np.isnan(result), overall, result)
 
-    low, high = bootstrap_interval(len(of_sets), over_sets, resamples=resamples)
     count = int((~np.isnan(of_sets)).sum()) // math.factorial(size)
-    return Estimate(overall, low, high, count, len(of_sets), size, study)
+    return _Drawn(len(of_sets), over_sets, overall, count, size)
 
 
-def _of_twins(study: Study, resamples: int) -> Estimate:
+def _of_twins(study: Study) -> _Drawn:
     values, statistic = study.arrays, _function(study.statistic)
     rows = {len(each) for each in values}
     if len(rows) != 1 or min(rows) < 2:
         raise ValueError(f"an interval over networks and their children needs the same two or more, got {sorted(rows)}")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # diverged trainings alone have no statistic
-        overall = float(statistic(*values))
-        if not math.isfinite(overall):
-            raise ValueError(f"the statistic is {overall}: too few of the values are numbers, since trainings diverged")
+    overall = study.of_all()
+    if not math.isfinite(overall):
+        raise ValueError(f"the statistic is {overall}: too few of the values are numbers, since trainings diverged")
 
-        def over_parents(drawn: ndarray, axis: int = -1) -> ndarray:
-            drawn = np.moveaxis(drawn, axis, -1).astype(int)
+    def over_parents(drawn: ndarray, axis: int = -1) -> ndarray:
+        drawn = np.moveaxis(drawn, axis, -1).astype(int)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # diverged trainings alone have no statistic
             found = np.asarray(statistic(*(each[drawn] for each in values)))
-            return np.where(np.isfinite(found), found, overall)
+        return np.where(np.isfinite(found), found, overall)
 
-        low, high = bootstrap_interval(len(values[0]), over_parents, resamples=resamples)
-    count = int((~np.isnan(values[0])).sum())
-    return Estimate(overall, low, high, count, len(values[0]), 1, study)
+    return _Drawn(len(values[0]), over_parents, overall, int((~np.isnan(values[0])).sum()), 1)
 
 
-def _of_jackknife(study: Study, resamples: int) -> Estimate:
-    del resamples  # nothing is drawn
-    from scipy.stats import t  # noqa: PLC0415 -- slow to load, and of no use to workers
-
+def _jackknife(study: Study) -> tuple[float, float, int]:
+    """The statistic, its standard error and the number of networks."""
     value, without = float(study.arrays[0]), study.arrays[1]
     count = len(without)
     if count < 3:
         raise ValueError(f"an interval by the jackknife needs at least three networks, got {count}")
     if not (math.isfinite(value) and np.isfinite(without).all()):
         raise ValueError("the statistic is not a number, of all networks or without one of them: see its reason")
-    error = math.sqrt((count - 1) / count * float(np.square(without - without.mean()).sum()))
-    reach = float(t.ppf(0.975, count - 1)) * error
-    return Estimate(value, value - reach, value + reach, count, count, 0, study)
+    return value, math.sqrt((count - 1) / count * float(np.square(without - without.mean()).sum())), count
 
 
 def _function(name: str) -> Callable[..., Any]:

@@ -50,7 +50,7 @@ class Judgement:
     @property
     def count(self) -> str:
         """The number of independent units, and what they make."""
-        return self.conditions[0][1].count
+        return self.conditions[0][1].count(self.claim.unit)
 
 
 @dataclass(frozen=True)
@@ -98,8 +98,8 @@ class Report:
                     "condition": condition.text,
                     "quantity": condition.quantity,
                     "outcome": outcome,
-                    "estimate": _estimate_json(value),
-                    "study": None if value.study is None else value.study.as_json(),
+                    "estimate": _estimate_json(value) | {"count": value.count(judgement.claim.unit)},
+                    **_study_json(condition, value),
                 }
                 for condition, value, outcome in judgement.conditions
             ],
@@ -216,6 +216,14 @@ def _estimate_json(estimate: Estimate) -> dict[str, Any]:
     fields = asdict(replace(estimate, study=None))
     rounded = {name: round(each, 6) if isinstance(each, float) else each for name, each in fields.items()}
     return {name: each for name, each in rounded.items() if name != "study" and (name != "size" or each != 2)}
+
+
+def _study_json(condition: Condition, estimate: Estimate) -> dict[str, Any]:
+    """The numbers behind an estimate, and the level at which they clear the bound."""
+    if estimate.study is None:
+        return {}
+    p = estimate.study.p(condition.bound, above=condition.above)
+    return {"p": float(f"{p:.2g}"), "study": estimate.study.as_json()}
 
 
 def _box(report: Report) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from lmc_lib.cli import tree
 from lmc_lib.cli.refused import Refused
-from lmc_lib.definitions import DefinitionError, load_all
+from lmc_lib.definitions import DefinitionError, load, load_all
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,6 +51,18 @@ def _parser() -> argparse.ArgumentParser:
     sharing = commands.add_parser("shared", help="which networks and measurements several claims need")
     sharing.add_argument("--profile", default="quick", help="quick (default), laptop or paper")
     sharing.set_defaults(action=_shared_command)
+    chosen = argparse.ArgumentParser(add_help=False)
+    which = chosen.add_mutually_exclusive_group(required=True)
+    which.add_argument("claim", nargs="?", help="name of the claim, as in `lmc list`")
+    which.add_argument("--all", action="store_true", help="every claim with records")
+    judging = commands.add_parser(
+        "judge", parents=[chosen], help="verdicts from the records alone, by the rules as they are"
+    )
+    judging.set_defaults(action=_judge_command)
+    auditing = commands.add_parser("audit", parents=[chosen], help="how often the rules err, on simulated studies")
+    auditing.add_argument("--draws", type=int, default=500, help="simulated studies of each kind (default: 500)")
+    auditing.add_argument("--json", type=Path, help="file of the rows; those that nothing changed are taken from it")
+    auditing.set_defaults(action=_audit_command)
     return parser
 
 
@@ -113,6 +125,45 @@ def _status_command(options: argparse.Namespace) -> None:
     parts += [f"about {estimated / 3600:.1f} hours of training on one device like this"] if estimated else []
     parts += [f"{unknown} of unknown cost"] if unknown else []
     sys.stdout.write(f"to compute: {', '.join(parts[:-1])}{' and ' if parts[1:] else ''}{parts[-1]}\n")
+
+
+def _judge_command(options: argparse.Namespace) -> None:
+    from lmc_lib.cli import judging  # noqa: PLC0415 -- loads numpy and scipy
+
+    differing = 0
+    for path in _records_of(options):
+        report, told = judging.changes(path)
+        differing += bool(told)
+        sys.stdout.write(
+            "\n".join([f"{report.claim.id} ({report.scale}): {report.verdict}", *(f"  {each}" for each in told)]) + "\n"
+        )
+    if differing:
+        raise Refused(f"{differing} reports differ from their records: see above")
+
+
+def _audit_command(options: argparse.Namespace) -> None:
+    from lmc_lib.cli import judging  # noqa: PLC0415 -- loads numpy and scipy
+
+    if options.draws < 20:
+        raise Refused(f"--draws takes at least 20 simulated studies, got {options.draws}")
+    known = judging.kept_audits(options.json) if options.json else []
+    rows = []
+    for row in judging.audits(_records_of(options), draws=options.draws, known=known):
+        rows.append(row)
+        sys.stdout.write("\n".join(judging.table([row])) + "\n")
+    if options.json:
+        others = [] if options.all else [row for row in known if row["claim"] != options.claim]
+        options.json.write_text(judging.as_text([*others, *rows]))
+
+
+def _records_of(options: argparse.Namespace) -> list[Path]:
+    """The files of records of one claim, or of all."""
+    names = list(load_all()) if options.all else [load(options.claim).id]
+    paths = [tree.record_of(name, scale) for name in names for scale in tree.PROFILES]
+    found = [path for path in paths if path.exists()]
+    if not found:
+        raise Refused(f"there are no records of {options.claim}: measure with lmc run {options.claim} --records")
+    return found
 
 
 def _duration(seconds: float) -> str:

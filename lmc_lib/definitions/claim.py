@@ -78,6 +78,11 @@ class Claim:
         return f"{self.id}: {self.title}" if self.is_part else ""
 
     @property
+    def quantities(self) -> set[str]:
+        """What the conditions are about."""
+        return {each.quantity for each in (*self.observable, *self.supported)}
+
+    @property
     def rule(self) -> str:
         """A fingerprint of the conditions: another one means that what is judged, or its bounds, changed."""
         deciding = ("quantity", "label", "bound", "above")

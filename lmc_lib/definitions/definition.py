@@ -172,7 +172,11 @@ def _rule(claim_id: str, fields: Mapping[str, Any], parts: tuple[Claim, ...] = (
         scope=fields["scope"],
         preregistered=fields.get("preregistered", {}),
         confirmed=fields.get("confirmed", {}),
-        **texts,
+        title=texts["title"],
+        statement=texts["statement"],
+        where=texts["where"],
+        criterion=texts["criterion"],
+        control=texts["control"],
     )
 
 

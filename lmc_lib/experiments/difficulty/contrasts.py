@@ -3,7 +3,7 @@
 __all__ = ["ContrastSpec", "Contrasts", "evidence", "measure", "specs"]
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import Any, ClassVar
 
@@ -126,8 +126,7 @@ class Contrasts:
     def evidence(self, *, families: bool = True) -> dict[str, Estimate]:
         """The estimates over pairs of different families, or over those that differ in width alone."""
         pairs = self.across(families=families)
-        architectures = len({place for pair in pairs for place in pair})
-        return evidence([self.values[pair] for pair in pairs], architectures)
+        return evidence([self.values[pair] for pair in pairs])
 
     def correlations(self) -> Float[ndarray, "architectures architectures"]:
         """Rank correlations between halves of architectures, on the diagonal of each with itself."""
@@ -173,12 +172,11 @@ def measure(store: Store, specs: Mapping[tuple[int, int], ContrastSpec]) -> Cont
     )
 
 
-def evidence(values: Sequence[Mapping[str, Any]], architectures: int = 2) -> dict[str, Estimate]:
+def evidence(values: Sequence[Mapping[str, Any]]) -> dict[str, Estimate]:
     """The estimates that the criterion asks for, means over pairs of architectures, by the jackknife over replicates.
 
     Args:
         values: what ``ContrastSpec`` measures, of each pair.
-        architectures: how many have a part in them.
 
     Returns:
         ``"between"`` and ``"within"``: the rank correlation of means over halves, of two architectures and of one;
@@ -201,8 +199,7 @@ def evidence(values: Sequence[Mapping[str, Any]], architectures: int = 2) -> dic
         "disattenuated": mean["between"] / within,
         "again": np.divide(mean["reproduced"], mean["found"], out=np.zeros_like(within), where=mean["found"] > 0.0),
     }
-    estimates = {name: estimate_by_jackknife(float(each[0]), each[1:]) for name, each in found.items()}
-    return {name: replace(each, replicas=architectures * each.replicas) for name, each in estimates.items()}
+    return {name: estimate_by_jackknife(float(each[0]), each[1:]) for name, each in found.items()}
 
 
 def _examples(first: ndarray, second: ndarray, again: ndarray, count: int) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 __all__ = ["FingerprintSpec", "Fingerprints", "evidence"]
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -141,8 +141,7 @@ class Fingerprints(Record):
         """The mean over the replicates that were set aside, with its interval."""
         # What cancels is 0, whichever way the last bits of a processor go.
         value = round(float(values.mean()), DIGITS) + 0.0
-        found = estimate_by_jackknife(value, (values.sum() - values) / (len(values) - 1))
-        return replace(found, replicas=self.values["networks"])
+        return estimate_by_jackknife(value, (values.sum() - values) / (len(values) - 1))
 
 
 def evidence(found: Fingerprints, place: int) -> dict[str, Estimate]:

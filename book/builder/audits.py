@@ -1,0 +1,71 @@
+"""How often the rules of verdicts err, as ``lmc audit`` found: on each page its own rows, on the methods page all."""
+
+__all__ = ["rows_of", "section", "summary", "table"]
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lmc_lib.cli import judging
+
+_HEAD = (
+    "| condition | n | false positives | the same, exchanged | effect | power | coverage | n that would do |",
+    "|---|---:|---:|---:|---:|---:|---:|---:|",
+)
+_SECTION = """## How often the rule errs
+
+Each condition was tried on {draws} simulated studies of each kind, with as many {unit}s as here (n) and with their
+scatter. *False positives*: how often the condition is met where the truth lies exactly at the bound. *The same,
+exchanged*: how often it is met by the page's own numbers after what it found is taken out and what it compares is
+exchanged at random. *Power*: how often it is met where the truth is the effect, which was printed by the authors, read
+off their figures, or is ours. *Coverage*: how often the interval, which promises 95 %, holds the truth. A condition
+with a power below 0.8 is *underpowered*: what it does not show may be there. The last column says how many {unit}s would
+do. The [methods](../methods.md) say how studies are simulated.
+"""
+_FROM = {"printed": "printed", "figure": "read off a figure", "summary": "by a summary", "ours": "ours"}
+
+
+def rows_of(claim: str, scale: str) -> list[dict[str, Any]]:
+    """The rows of a page."""
+    return [row for row in judging.kept_audits() if (row["claim"], row["scale"]) == (claim, scale)]
+
+
+def section(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The section of a page, as Markdown."""
+    text = _SECTION.format(draws=rows[0]["draws"], unit=rows[0]["unit"])
+    return "\n".join([text, ":::{div} wide", *_HEAD, *(_row(row) for row in rows), ":::"])
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """All rows, as Markdown, under a heading for each claim and scale."""
+    parts = []
+    for name in dict.fromkeys((row["claim"], row["scale"]) for row in rows):
+        own = [row for row in rows if (row["claim"], row["scale"]) == name]
+        title = f"{name[0]} at the {name[1]} scale ({own[0]['unit']}s)"
+        parts += [f":::{{dropdown}} {title}", *_HEAD, *(_row(row) for row in own), ":::", ""]
+    return "\n".join([summary(rows), "", *parts])
+
+
+def summary(rows: Sequence[Mapping[str, Any]]) -> str:
+    """What all rows come to, in a sentence."""
+    rates = [row["false_positive"] for row in rows]
+    rare = sum(rate <= 0.05 for rate in rates)
+    enough = sum(not row["underpowered"] for row in rows)
+    held = sum(row["coverage"] >= 0.92 for row in rows)
+    return (
+        f"Of {len(rows)} conditions on all pages, {rare} are met in at most 5 % of the studies in which they should "
+        f"not be (the highest rate is {100 * max(rates, default=0.0):.1f} %), {enough} have a power of at least 80 %, and "
+        f"{held} have an interval that holds the truth in at least 92 %."
+    )
+
+
+def _row(row: Mapping[str, Any]) -> str:
+    where = ", ".join(each for each in (row["part"], row["setting"]) if each)
+    others = "–" if row["exchanged"] is None else f"{row['exchanged']:.3f}"
+    needed = row["needed"] if row["needed"] else f"over {32 * row['n']}"
+    power = f"{row['power']:.2f}" + (" (underpowered)" if row["underpowered"] else "")
+    effect = f"{row['effect']:g}, {_FROM[row['effect_from']]}"
+    condition = f"{where}: {row['condition']}" if where else row["condition"]
+    return (
+        f"| {condition} | {row['n']} | {row['at_bound']:.3f} | {others} | {effect} | {power} | {row['coverage']:.3f} | "
+        f"{needed} |"
+    )
