@@ -20,7 +20,7 @@ import nbformat
 import pytest
 from conftest import copy_of_repository
 
-from builder import benchmarks, downloads, first_page, kept, layout, making, notebook, site
+from builder import audits, benchmarks, downloads, first_page, kept, layout, making, notebook, site
 from lmc_lib import claims
 from lmc_lib.cli import Refused, running, tree
 from lmc_lib.store import Entry
@@ -72,12 +72,12 @@ def test_the_dashboard_equals_the_results_behind_it(book):
     for path in RECORDS:
         record = json.loads(path.read_text())["report"]
         made = json.loads((book / "book" / "claims" / f"{record['claim']}-laptop.json").read_text())
-        assert {name: made[name] for name in ("verdict", "settings", "control", "numbers")} == {
-            name: record[name] for name in ("verdict", "settings", "control", "numbers")
+        assert {name: made[name] for name in ("verdict", "settings", "controls", "numbers")} == {
+            name: record[name] for name in ("verdict", "settings", "controls", "numbers")
         }
         for setting in record["settings"]:
             page = f"| [laptop](claims/{record['claim']}.ipynb)"
-            row = next(line for line in dashboard.splitlines() if page in line and setting["setting"] in line)
+            row = next(line for line in dashboard.splitlines() if page in line and f"| {setting['title']} |" in line)
             assert setting["verdict"] in row
             for estimate in (each["estimate"] for each in setting["conditions"]):
                 number = f"{estimate['value']:.3f} [{estimate['low']:.3f},\u00a0{estimate['high']:.3f}]"
@@ -261,7 +261,7 @@ class TestKept:
     @pytest.mark.parametrize(
         "changed",
         ["lmc_lib/a.py", "lmc_lib/deep/b.py", "lmc_lib/e.yml", "lmc_lib/new.py", "book/builder/c.py",
-         "records/d.json", "records/new.json", "notebooks/toy.ipynb", "notebooks/toy.yml"],
+         "records/d.json", "book/audit.json", "records/new.json", "notebooks/toy.ipynb", "notebooks/toy.yml"],
     )  # fmt: skip
     def test_whatever_makes_a_page_changes_its_key(self, copy, changed):
         before = self.key(copy)
@@ -345,12 +345,12 @@ def test_records_whose_report_says_otherwise_are_refused(tmp_path):
         "claim": "toy",
         "scale": "quick",
         "verdict": "mixed",
-        "settings": [{"setting": "wide", "verdict": "mixed"}],
+        "settings": [{"title": "wide", "verdict": "mixed"}],
     }
     path = tmp_path / "toy-quick.json"
     path.write_text(json.dumps({"report": report, "records": {}}).replace(', "records"', ',\n"records"'))
     making._compare(report, path)
-    other = report | {"settings": [{"setting": "wide", "verdict": "supported"}]}
+    other = report | {"settings": [{"title": "wide", "verdict": "supported"}]}
     with pytest.raises(Refused, match="'mixed' of wide, but its measurements give 'supported'"):
         making._compare(other, path)
 
@@ -494,54 +494,126 @@ def test_measurements_that_list_diverged_networks_are_offered_with_every_number(
     ]  # fmt: skip
 
 
+def judged(part, verdict, *, setting="", value=20.0, p=0.001, **more):
+    """A setting of a report, as far as the first page reads it."""
+    found = {"value": value, "low": 11.0, "high": 31.0, "pairs": 5, "replicas": 5, "count": "5 parents"}
+    conditions = [
+        {"condition": each.text, "quantity": each.quantity, "estimate": found, "p": p} for each in part.supported
+    ]
+    named = {"part": part.id if part.is_part else "", "setting": setting}
+    named["title"] = ", ".join(each for each in (part.heading, setting) if each)
+    return {**named, "verdict": verdict, "status": "exploratory", "held": False, "conditions": conditions} | more
+
+
+def report_of(claim, *settings, scale="quick", controls=()):
+    return {"claim": claim.id, "scale": scale, "scope": "toy", "settings": list(settings), "controls": list(controls)}
+
+
 def test_parts_of_a_claim_have_rows_of_their_own_in_the_dashboard():
     """Each part stands with its verdict and its evidence; the page's own verdict stands on the page."""
     whole = claims.load("butterfly-onset")
-    found = {"value": 20.0, "low": 11.0, "high": 31.0, "pairs": 5, "replicas": 5, "size": 1}
-    rows = [
-        {
-            "setting": f"{part.id}: {part.title}",
-            "verdict": verdict,
-            "conditions": [
-                {"condition": each.text, "quantity": each.quantity, "estimate": found} for each in part.supported
-            ],
-        }
-        for part, verdict in zip(whole.parts, itertools.cycle(["supported", "not supported"]), strict=False)
-    ]
-    table = first_page.dashboard({whole.id: {"quick": {"settings": rows, "control": rows[0]}}})
+    verdicts = itertools.cycle(["supported", "not seen at this scale"])
+    rows = [judged(part, verdict) for part, verdict in zip(whole.parts, verdicts, strict=False)]
+    control = judged(whole.parts[0], "not supported", setting="shallow")
+    table = first_page.dashboard({whole.id: {"quick": report_of(whole, *rows, controls=[control])}})
     for part, row in zip(whole.parts, rows, strict=True):
-        (line,) = [each for each in table.splitlines() if f"| {part.id}: " in each and "negative control" not in each]
-        assert f"`{row['verdict']}`" in line
+        (line,) = [each for each in table.splitlines() if f"| {part.id}: " in each]
+        assert f"`{row['verdict']}` exploratory |" in line
         assert "20.000 [11.000,\u00a031.000]" in line
+        assert line.endswith("| 5 parents |")
         assert all(condition.text in line for condition in part.supported)
+    (line,) = [each for each in table.splitlines() if "| negative control: " in each]
+    assert "shallow | {bdg-danger}`not supported` |" in line
 
 
-def test_further_networks_stand_in_the_line_of_their_part_on_a_card():
-    parts = claims.load("butterfly-onset").parts
-    verdicts = {f"{part.id}: {part.title}": "supported" for part in parts}
-    verdicts |= {f"{part.id}, resnet-8-layer": "not supported" for part in parts[:2]}
-    settings = [{"setting": name, "verdict": verdict, "conditions": []} for name, verdict in verdicts.items()]
-    result = {"settings": settings, "control": settings[0]}
-    lines = [line for line in first_page._card(claims.load("butterfly-onset"), result).splitlines() if line[:2] == "- "]
-    supported, refuted = first_page.badge("supported"), first_page.badge("not supported")
-    assert lines == [
-        f"- {part.id}: {part.title}: {supported}" + (f"; in resnet-8-layer: {refuted}" if part in parts[:2] else "")
-        for part in parts
+def test_a_card_says_scope_status_and_what_a_verdict_lacks():
+    whole = claims.load("butterfly-onset")
+    first, second, *_ = whole.parts
+    rows = [
+        judged(first, "inconclusive", held=True),
+        judged(second, "supported", status="preregistered"),
+        judged(second, "not seen at this scale", setting="resnet-8"),
     ]
+    weak = {("butterfly-onset", "quick", second.id, "resnet-8")}
+    card = first_page._card(whole, report_of(whole, *rows), weak)
+    supported, unseen, open_ = map(first_page.badge, ("supported", "not seen at this scale", "inconclusive"))
+    assert [line for line in card.splitlines() if line[:2] == "- "] == [
+        f"- {first.heading}: {open_} exploratory, a control could not say no, n = 5 parents",
+        f"- {second.heading}: {supported} preregistered, n = 5 parents; in resnet-8: {unseen} exploratory, "
+        "underpowered",
+    ]
+    assert "Scope: toy, synthetic data or digits of 8 × 8 pixels." in card
 
 
 @pytest.mark.parametrize("name", claims.load_all())
 def test_parts_whose_names_begin_alike_keep_their_lines_and_their_networks(name):
     """A part may be "half" and another "half, by class", whatever is judged in further networks."""
     claim = claims.load(name)
-    settings = [{"setting": f"{part.id}: {part.title}", "verdict": "supported"} for part in claim.parts]
-    further = [{"setting": f"{part.id}, resnet-8-layer", "verdict": "inconclusive"} for part in claim.parts]
-    supported, inconclusive = first_page.badge("supported"), first_page.badge("inconclusive")
-    own = [f"- {each['setting']}: {supported}" for each in settings]
-    assert first_page._verdicts(claim, settings) == own
-    assert first_page._verdicts(claim, settings + further) == [
-        f"{line}; in resnet-8-layer: {inconclusive}" for line in own
+    settings = [judged(part, "supported") for part in claim.parts]
+    further = [judged(part, "inconclusive", setting="resnet-8-layer") for part in claim.parts]
+    own = first_page._verdicts(claim, report_of(claim, *settings), ())
+    assert [line.split(": {bdg")[0] for line in own] == [f"- {part.heading}" for part in claim.parts]
+    inconclusive = first_page.badge("inconclusive")
+    assert first_page._verdicts(claim, report_of(claim, *settings, *further), ()) == [
+        f"{line}; in resnet-8-layer: {inconclusive} exploratory" for line in own
     ]
+
+
+def test_many_verdicts_are_counted_and_corrected():
+    whole = claims.load("butterfly-onset")
+    parts = whole.parts
+    # By Benjamini and Hochberg, of 4 verdicts those with p up to 0.05 * rank / 4 stay: 0.001 and 0.02, but not 0.04.
+    rows = [judged(part, "supported", p=p) for part, p in zip(parts, (0.04, 0.001, 0.02), strict=False)]
+    rows.append(judged(parts[3], "inconclusive", p=0.9))
+    rates = [
+        {"claim": whole.id, "scale": "laptop", "part": parts[0].id, "setting": "", "false_positive": rate}
+        for rate in (0.01, 0.04)
+    ]
+    other = report_of(whole, judged(parts[0], "supported", p=0.9))
+    laptop, quick = first_page.multiplicity([report_of(whole, *rows, scale="laptop"), other], rates)
+    conditions = sum(len(part.supported) for part in parts[:4])
+    assert (
+        f"At the laptop scale there are 4 verdicts from {conditions} conditions; 3 of them say *supported*." in laptop
+    )
+    # The highest rate of the first, and 0.025 for each of the three others.
+    assert f"the rules would say so {0.04 + 3 * 0.025:.1f} times" in laptop
+    assert f"1 of them fall: butterfly-onset ({parts[0].heading})." in laptop
+    assert quick.startswith("- At the quick scale there are 1 verdicts")
+    assert "1 of them fall" in quick
+
+
+ROW = {
+    "claim": "toy", "scale": "quick", "part": "B1", "setting": "wide", "condition": "it is above 2", "unit": "parent",
+    "n": 8, "at_bound": 0.0123, "exchanged": None, "false_positive": 0.0123, "effect": 4.0, "effect_from": "figure",
+    "power": 0.5, "coverage": 0.944, "needed": 24, "underpowered": True, "draws": 500,
+}  # fmt: skip
+
+
+def test_a_page_says_how_often_its_rule_errs():
+    text = audits.section([ROW, ROW | {"exchanged": 0.03, "power": 0.9, "underpowered": False, "needed": 8}])
+    first, second = [line for line in text.splitlines() if line.startswith("| B1")]
+    assert first == (
+        "| B1, wide: it is above 2 | 8 | 0.012 | – | 4, read off a figure | 0.50 (underpowered) | 0.944 | 24 |"
+    )
+    assert "| 0.030 | 4, read off a figure | 0.90 | 0.944 | 8 |" in second
+    assert "with as many parents as here" in text
+    assert "on 500 simulated studies" in text
+
+
+def test_the_rates_of_all_pages_are_summed_up():
+    rows = [ROW, ROW | {"false_positive": 0.06, "underpowered": False, "coverage": 0.9, "needed": None}]
+    text = audits.table(rows)
+    assert "Of 2 conditions on all pages, 1 are met in at most 5 %" in text
+    assert "the highest rate is 6.0 %), 1 have a power of at least 80 %, and 1 have an interval" in text
+    assert "toy at the quick scale (parents)" in text
+    assert "over 256 |" in text
+
+
+def test_the_section_on_errors_stands_before_the_data(canonical):
+    page = notebook.with_downloads(notebook.with_audit(canonical, [ROW]), "toy-laptop", "curves")
+    titles = [cell.source.splitlines()[0] for cell in page.cells if cell.cell_type == "markdown" and cell.source]
+    assert titles[titles.index("## How often the rule errs") + 1] == "## Data"
+    assert notebook.with_audit(canonical, []) is canonical
 
 
 def test_the_table_of_lines_is_that_of_the_benchmark():

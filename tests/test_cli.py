@@ -9,15 +9,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 
 from lmc_lib import claims
-from lmc_lib.cli import Refused, commands, main, running, tree
+from lmc_lib.cli import Refused, commands, judging, main, running, tree
 from lmc_lib.cli.parameters import parameters_of, resolve
 from lmc_lib.store import Result, Store
 
 CLAIM = "weak-connectivity"
-REPORT = {"claim": "toy", "scale": "quick", "verdict": "supported", "settings": [], "numbers": {}}
+REPORT = {
+    "claim": "toy", "scale": "quick", "scope": "toy", "verdict": "supported", "settings": [], "controls": [],
+    "numbers": {},
+}  # fmt: skip
 
 PARAMETERS = """\
 scale: str = "quick"  # name of the profile
@@ -254,7 +258,7 @@ class TestRun:
 
 SPEC = claims.Condition("raw", "the barrier", 0.2, True, "any dataclass is a spec")
 RESULT = REPORT | {
-    "claim": "toy", "scale": "laptop", "control": {"setting": "narrow", "verdict": "not supported"},
+    "claim": "toy", "scale": "laptop", "controls": [{"title": "narrow", "verdict": "not supported"}],
     "provenance": {"seconds": 1.0},
 }  # fmt: skip
 
@@ -464,15 +468,15 @@ class TestWeakConnectivity:
         notebook = nbformat.read(tiny / "out" / f"{CLAIM}.ipynb", nbformat.NO_CONVERT)
         assert all(cell.execution_count for cell in notebook.cells if cell.cell_type == "code")
         report = json.loads((tiny / "out" / f"{CLAIM}.json").read_text())
-        names = {"claim", "scale", "verdict", "settings", "control", "numbers", "parameters", "provenance"}
-        assert report.keys() == names
+        names = {"claim", "scale", "scope", "unit", "verdict", "settings", "controls", "numbers"}
+        assert report.keys() == names | {"parameters", "provenance"}
         assert (report["claim"], report["scale"]) == (CLAIM, "quick")
         assert report["verdict"] in claims.VERDICTS
         assert len(report["settings"]) == 2
         assert report["parameters"]["width"] == 16
         assert report["parameters"]["training"]["steps"] == 30
         said = (tiny / "stdout").read_text()
-        assert said.startswith(f"{CLAIM} (quick): {report['verdict']}\n")
+        assert said.startswith(f"{CLAIM} (quick, toy): {report['verdict']}\n")
         assert "written to out/weak-connectivity.ipynb and .json" in said
 
     def test_a_run_is_silent_about_its_connection_to_the_kernel(self, tiny):
@@ -538,3 +542,96 @@ def test_results_that_several_claims_need_are_listed_with_their_claims(monkeypat
     first, last = capsys.readouterr().out.splitlines()
     assert first.split() == ["MLP", "2", "networks", "one,", "two"]
     assert last == "2 of 4 results serve several claims; the store computes them once"
+
+
+class TestJudging:
+    """``lmc judge`` and ``lmc audit``: from the records alone."""
+
+    @pytest.fixture
+    def recorded(self, toy, monkeypatch):
+        """Writes a file of records of the toy claim, whose networks fall by so much."""
+
+        def recorded(centre, *, bound=0.5):
+            condition = claims.Condition("fall", "the fall", bound, above=True, reason="", null=0.0, effect=2.0)
+            claim = replace(claims.load("toy", toy), supported=(condition,), observable=())
+            numbers = centre + 0.1 * np.random.default_rng(3).normal(size=(7, 2))
+            found = claims.judge(claim, "wide", {"fall": claims.estimate_of_twins(claims.median, numbers)})
+            report = claims.conclude(claim, [found], [], scale="quick", numbers={}).as_json()
+            path = toy / "records" / "toy-quick.json"
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(json.dumps({"report": report, "records": {}}).replace(', "records"', ',\n"records"'))
+            for module in (commands, judging):
+                monkeypatch.setattr(module, "load", lambda _: claim)
+            monkeypatch.setattr(commands, "load_all", lambda: {"toy": claim})
+            return path
+
+        return recorded
+
+    def test_judges_again_without_a_notebook(self, recorded, capsys):
+        recorded(1.5)
+        assert main(["judge", "--all"]) == 0
+        assert capsys.readouterr().out == "toy (quick): supported\n"
+
+    def test_a_changed_rule_is_told_condition_by_condition(self, recorded, capsys, monkeypatch):
+        path = recorded(1.5)
+        content = path.read_text()
+        recorded(1.5, bound=4.0)
+        path.write_text(content)
+        assert main(["judge", "toy"]) == 1
+        said = capsys.readouterr()
+        assert "  verdict: supported -> not seen at this scale" in said.out
+        assert "  wide: verdict supported -> not seen at this scale" in said.out
+        assert re.search(r"  wide: rule [0-9a-f]{12} -> [0-9a-f]{12}", said.out)
+        assert "1 reports differ from their records" in said.err
+
+    def test_a_changed_number_is_told(self, recorded, capsys):
+        path = recorded(1.5)
+        low = json.loads(path.read_text().splitlines()[0][:-1] + "}")["report"]["settings"][0]["conditions"][0][
+            "estimate"
+        ]
+        path.write_text(path.read_text().replace(f'"low": {low["low"]}', f'"low": {low["low"] - 0.01}'))
+        assert main(["judge", "toy"]) == 1
+        assert f"wide: fall {low['value']} [{low['low'] - 0.01}, {low['high']}] -> " in capsys.readouterr().out
+
+    def test_a_report_without_studies_cannot_be_judged(self, recorded, capsys):
+        path = recorded(1.5)
+        path.write_text(path.read_text().replace('"study"', '"studied"'))
+        assert main(["judge", "toy"]) == 1
+        assert "toy-quick.json cannot be judged by the rule as it stands: " in capsys.readouterr().err
+
+    def test_audits_once_and_keeps_the_rows(self, recorded, toy, capsys, monkeypatch):
+        recorded(1.5)
+        file = toy / "audit.json"
+        assert main(["audit", "toy", "--draws", "20", "--json", str(file)]) == 0
+        (row,) = json.loads(file.read_text())["criteria"]
+        asked = {"claim", "part", "condition", "unit", "n", "false_positive", "power", "coverage", "underpowered"}
+        assert asked <= row.keys()
+        assert (row["claim"], row["n"], row["power"], row["underpowered"]) == ("toy", 7, 1.0, False)
+        assert "n = 7 networks, false " in capsys.readouterr().out
+        before = file.read_text()
+        monkeypatch.setattr(claims, "audit", None)  # nothing is simulated again
+        assert main(["audit", "toy", "--draws", "20", "--json", str(file)]) == 0
+        assert file.read_text() == before
+
+    def test_another_bound_or_study_is_audited_anew(self, recorded, toy):
+        file = toy / "audit.json"
+        keys = []
+        for centre, bound in ((1.5, 0.5), (1.5, 0.6), (1.4, 0.6)):
+            recorded(centre, bound=bound)
+            main(["audit", "--all", "--draws", "20", "--json", str(file)])
+            (row,) = json.loads(file.read_text())["criteria"]
+            keys.append(row["key"])
+        assert len(set(keys)) == 3
+
+    def test_bad_requests_are_told(self, recorded, capsys):
+        recorded(1.5)
+        assert main(["audit", "toy", "--draws", "3"]) == 1
+        assert "--draws takes at least 20 simulated studies, got 3" in capsys.readouterr().err
+        with pytest.raises(SystemExit):
+            main(["judge"])
+        assert "one of the arguments claim --all is required" in capsys.readouterr().err
+
+    def test_a_claim_without_records_is_told(self, recorded, capsys):
+        recorded(1.5).unlink()
+        assert main(["judge", "toy"]) == 1
+        assert "there are no records of toy: measure with lmc run toy --records" in capsys.readouterr().err

@@ -18,8 +18,8 @@ scatter. *False positives*: how often the condition is met where the truth lies 
 exchanged*: how often it is met by the page's own numbers after what it found is taken out and what it compares is
 exchanged at random. *Power*: how often it is met where the truth is the effect, which was printed by the authors, read
 off their figures, or is ours. *Coverage*: how often the interval, which promises 95 %, holds the truth. A condition
-with a power below 0.8 is *underpowered*: what it does not show may be there. The last column says how many {unit}s would
-do. The [methods](../methods.md) say how studies are simulated.
+with a power below 0.8 is *underpowered*: what it does not show may be there. The last column says how many {unit}s
+would do. The [methods](../methods.md) say how studies are simulated.
 """
 _FROM = {"printed": "printed", "figure": "read off a figure", "summary": "by a summary", "ours": "ours"}
 
@@ -53,8 +53,8 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> str:
     held = sum(row["coverage"] >= 0.92 for row in rows)
     return (
         f"Of {len(rows)} conditions on all pages, {rare} are met in at most 5 % of the studies in which they should "
-        f"not be (the highest rate is {100 * max(rates, default=0.0):.1f} %), {enough} have a power of at least 80 %, and "
-        f"{held} have an interval that holds the truth in at least 92 %."
+        f"not be (the highest rate is {100 * max(rates, default=0.0):.1f} %), {enough} have a power of at least 80 %, "
+        f"and {held} have an interval that holds the truth in at least 92 %."
     )
 
 

@@ -14,7 +14,7 @@ from lmc_lib.claims.study import Study
 from lmc_lib.claims.verdict import outcome_of
 from lmc_lib.definitions import Condition
 
-_RESAMPLES = 500
+_RESAMPLES = 2000
 _ENOUGH = 0.8
 # Multiples of the number of units that are tried, until enough studies with the effect are recognised.
 _MULTIPLES = (1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32)

@@ -35,7 +35,7 @@ from lmc_lib.experiments.values import digits, share
 from lmc_lib.state import State
 from lmc_lib.symmetry import Permutation
 
-# "apart" is the control: every network is matched to the first, but to copies of it that are numbered differently.
+# "apart" is a counterexample: every network is matched to the first, but to copies of it that are numbered differently.
 METHODS = ("none", "apart", *MATCHERS, "merge", "cycle")
 
 # Error barriers below a tenth of a percent cannot be told from none.

@@ -130,8 +130,8 @@ def _beyond(found: Agreement, alone: Agreement, sample: str, which: str) -> dict
         for side, rows in (("ours", ours), ("theirs", theirs))
     }
     return {
-        "correlation": at["correlation", "ours"] - at["correlation", "theirs"],
-        "dominance": at["dominance", "ours"] / at["dominance", "theirs"],
+        "correlation": np.asarray(at["correlation", "ours"] - at["correlation", "theirs"]),
+        "dominance": np.asarray(at["dominance", "ours"] / at["dominance", "theirs"]),
         "loading": at["loading", "ours"],
     }
 
