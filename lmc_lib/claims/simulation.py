@@ -137,36 +137,31 @@ def exchanged(study: Study, how: str, null: float, generator: np.random.Generato
 
     Args:
         study: the study.
-        how: ``"swap"``: of two arrays, whose ratio becomes the null, half of the units change places; ``"sign"``:
-            differences from the null, which becomes their centre, change sign in half of the units, or of the sets of
-            them; ``"shuffle"``: within each column the first array's numbers are given to other units.
+        how: ``"swap"``: the ratio becomes the null, and in half of the units the first half of the arrays changes
+            places with the second; ``"sign"``: differences from the null, which becomes their centre, change sign in
+            half of the units, or of the sets of them; ``"shuffle"``: within each column the first array's numbers are
+            given to units in a random order.
         null: the value that the statistic has where the claim is false.
-        generator: draws which units, or the order; without it every other unit is taken, and each column is moved on by
-            as many units as its number says, so that nothing is left to luck.
+        generator: draws which units, or the orders; without it every other unit is taken, and the orders are drawn from
+            a fixed stream.
     """
     study = _single_numbers(study)
     first, *others = study.arrays
     if how == "shuffle":
-        moved = _moved_on(first) if generator is None else generator.permuted(first, axis=0)
+        moved = (generator or np.random.default_rng(0)).permuted(first, axis=0)
         return replace(study, arrays=(moved, *others))
     if how == "sign":
         return replace(study, arrays=(null + _signs(study, generator) * (first - study.of_all()), *others))
     chosen = _half(len(first), generator)[:, None]
-    width = min(first.shape[1], others[0].shape[1])
-    one, other = first[:, :width] * null / study.of_all(), others[0][:, :width]
-    return replace(study, arrays=(np.where(chosen, other, one), np.where(chosen, one, other), *others[1:]))
+    width = min(each.shape[1] for each in study.arrays)
+    kept = [each[:, :width] for each in (first * null / study.of_all(), *others)]
+    turned = kept[len(kept) // 2 :] + kept[: len(kept) // 2]
+    return replace(study, arrays=tuple(np.where(chosen, b, a) for a, b in zip(kept, turned, strict=True)))
 
 
 def _half(count: int, generator: np.random.Generator | None) -> Bool[ndarray, " count"]:
     """Every other one, or each with even chances."""
     return np.asarray(np.arange(count) % 2 == 1 if generator is None else generator.integers(2, size=count) == 1)
-
-
-def _moved_on(values: Float[ndarray, "units columns"]) -> Float[ndarray, "units columns"]:
-    """Each column moved on by another number of units, and no unit left in its place."""
-    units = len(values)
-    columns = [np.roll(column, 1 + place % (units - 1)) for place, column in enumerate(values.T)]
-    return np.stack(columns, axis=1)
 
 
 def _signs(study: Study, generator: np.random.Generator | None) -> ndarray:

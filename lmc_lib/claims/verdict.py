@@ -147,9 +147,9 @@ def judge_parts(claim: Claim, estimates: Mapping[str, Estimate], setting: str = 
 def exchange(judgements: Iterable[Judgement]) -> list[Judgement]:
     """Negative controls: each judgement again, of its own numbers made exchangeable, where its conditions say how.
 
-    What is compared changes places in every other unit (see :func:`~lmc_lib.claims.simulation.exchanged`), so the claim
-    is false and all else is alike. Conditions that no exchange concerns keep their estimates. Judgements without any
-    that is exchanged have no control here.
+    What is compared changes places in every other unit, say (see :func:`~lmc_lib.claims.simulation.exchanged`), so the
+    claim is false and all else is alike. Conditions that no exchange concerns keep their estimates. Judgements without
+    any that is exchanged have no control here.
     """
     return [_exchanged(each) for each in judgements if any(c.exchange != "none" for c in each.claim.supported)]
 
