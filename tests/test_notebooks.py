@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lmc_lib import claims
+from lmc_lib import claims, definitions
 
 PATHS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 LINES = 15
@@ -207,3 +207,33 @@ def test_names_of_figures_are_unique_in_the_book():
         if "figure" in cell["metadata"].get("mystnb", {})
     )
     assert set(names.values()) == {1}
+
+
+# Of 95 % are all intervals; the others are what a network or a data set is called.
+NAMES = {"95"}
+
+
+def numbers_in(text):
+    """The numbers of a text, without code, formulas, names of roles, addresses and tables of costs."""
+    text = re.sub(r"```.*?```|\{[^}]*\}`[^`]*`|`[^`]*`|\$[^$]*\$|\]\([^)]*\)|\(run-.*", "", text, flags=re.DOTALL)
+    return [each.replace(",", "") for each in re.findall(r"(?<![\w.])\d+(?:,\d{3})*(?:\.\d+)?(?!\w)", text)]
+
+
+def test_numbers_are_those_of_sentences():
+    text = "at $x = 7$ of `b 8` {cite}`k2024`, 25,000 updates, 0.31 and 2 (ResNet-20)\n(run-x)=\n## Run\n| 12 min |"
+    assert numbers_in(text) == ["25000", "0.31", "2", "20"]
+
+
+@pytest.mark.parametrize("claim", claims.load_all())
+def test_prose_says_no_number_that_neither_the_claim_nor_its_parameters_have(claim):
+    """What was measured stands in tables, which are made anew at each scale; prose is the same at all of them."""
+    path = PATHS[0].with_name(f"{claim}.ipynb")
+    cells = json.loads(path.read_text())["cells"]
+    known = [path.with_suffix(".yml").read_text(), definitions.deviations()]
+    known += [source(cell) for cell in cells if cell["cell_type"] == "code"]
+    known += [json.dumps(definitions.profile(claim, scale)) for scale in ("laptop", "paper")]
+    allowed = set(re.findall(r"\d+(?:\.\d+)?", "\n".join(known).replace(",", ""))) | NAMES
+    for cell in cells:
+        if cell["cell_type"] == "markdown":
+            found = [each for each in numbers_in(source(cell)) if each not in allowed]
+            assert not found, f"{found} in: {source(cell)[:200]}"
