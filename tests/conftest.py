@@ -118,7 +118,20 @@ def write_claim():
             "where": "Figure 1",
             "published": [{"what": "toys that fall", "value": "all"}],
             "criterion": "Count the toys that fall.",
-            "supported": [{"quantity": "fallen", "label": "the share of toys", "above": 0.5, "reason": "most of them"}],
+            "unit": "network",
+            "scope": {"quick": "toy", "laptop": "proxy", "paper": "exact"},
+            "supported": [
+                {
+                    "quantity": "fallen",
+                    "label": "the share of toys",
+                    "above": 0.5,
+                    "reason": "most of them",
+                    "null value": 0.25,
+                    "exchange": "none",
+                    "effect": 0.9,
+                    "from": "printed",
+                }
+            ],
             "control": "Toys on a string.",
             "profiles": {"laptop": {}, "paper": {}},
             "deviations": "## A toy\n\nNone.\n",

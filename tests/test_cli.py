@@ -613,6 +613,19 @@ class TestJudging:
         assert main(["audit", "toy", "--draws", "20", "--json", str(file)]) == 0
         assert file.read_text() == before
 
+    def test_other_words_reach_the_rows_without_another_audit(self, recorded, toy, monkeypatch):
+        recorded(1.5)
+        file = toy / "audit.json"
+        main(["audit", "toy", "--draws", "20", "--json", str(file)])
+        monkeypatch.setattr(claims, "audit", None)
+        plain = judging.load
+        other = plain("toy").supported[0]
+        claim = replace(plain("toy"), supported=(replace(other, label="how far it falls", effect_from="figure"),))
+        monkeypatch.setattr(judging, "load", lambda _: claim)
+        main(["audit", "toy", "--draws", "20", "--json", str(file)])
+        (row,) = json.loads(file.read_text())["criteria"]
+        assert (row["condition"], row["effect_from"]) == ("how far it falls is above 0.5", "figure")
+
     def test_another_bound_or_study_is_audited_anew(self, recorded, toy):
         file = toy / "audit.json"
         keys = []

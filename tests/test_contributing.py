@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[1]
 CELLS = [
     ('scale: str = "quick"  # name of the profile\nwidth: int = 2  # units', ["parameters"]),
     (
+        "import numpy as np\n\n"
         "from lmc_lib import claims, experiments, sweeps\n"
         "from lmc_lib.data import DataSpec\n"
         "from lmc_lib.models import ModelSpec\n"
@@ -33,11 +34,16 @@ CELLS = [
         "sweeps.fill(store, wanted, workers=1)",
         [],
     ),
-    ("free, held = (claims.Estimate(x, x - 0.1, x + 0.1, pairs=1, replicas=width) for x in (bound + 0.2, 0.2))", []),
-    ('control = claims.judge(claim, "on a string", {"fallen": held})', []),
+    (
+        # The mean of four numbers is 0.7, or 0.2; Student's t with 3 degrees of freedom reaches 0.065 from there.
+        "apart = np.array([-0.05, 0.0, 0.0, 0.05])\n"
+        "free, held = (claims.estimate_by_jackknife(x, x - apart / 3) for x in (bound + 0.2, 0.2))",
+        [],
+    ),
+    ('controls = [claims.judge(claim, "on a string", {"fallen": held})]', []),
     (
         'found = [claims.judge(claim, "free", {"fallen": free})]\n'
-        'claims.conclude(claim, found, control, scale=scale, numbers={"width": width})',
+        'claims.conclude(claim, found, controls, scale=scale, numbers={"width": width})',
         [],
     ),
     ("sweeps.origin(store, wanted)", ["nbval-ignore-output"]),
@@ -57,6 +63,8 @@ sys.argv[1:] = ["notebooks/toy.ipynb"]
 runpy.run_path("notebooks/refresh.py", run_name="__main__")
 with Path("list").open("w") as file, contextlib.redirect_stdout(file):
     assert main(["list"]) == 0
+with Path("judged").open("w") as file, contextlib.redirect_stdout(file):
+    assert main(["judge", "toy"]) == 0
 reports = {scale: tree.report_of(tree.record_of("toy", scale)) for scale in ("laptop", "quick")}
 Path("dashboard").write_text(first_page.dashboard({"toy": reports}))
 Path("deviations").write_text(definitions.deviations())
@@ -92,7 +100,11 @@ class TestAddedClaim:
     def test_is_run_with_the_parameters_of_the_scale_and_recorded(self, copy, scale, width):
         content = json.loads((copy / "records" / f"toy-{scale}.json").read_text())
         report = content["report"]
-        assert (report["verdict"], report["control"]["verdict"]) == ("supported", "not supported")
+        (setting,), (control,) = report["settings"], report["controls"]
+        assert report["verdict"] == setting["verdict"] == "supported"
+        assert control["verdict"] == "not supported"
+        assert (report["scope"], setting["status"]) == ({"laptop": "proxy", "quick": "toy"}[scale], "exploratory")
+        assert setting["conditions"][0]["study"]["kind"] == "jackknife"
         assert report["parameters"] == {"scale": scale, "width": width}
         assert [each["spec"]["target"]["model"]["width"] for each in content["records"].values()] == [width]
 
@@ -103,6 +115,9 @@ class TestAddedClaim:
         names = [line[0] for line in lines if not line[0].endswith(":")]
         place = names.index("toy")
         assert (names[place - 1], names[place + 1]) == ("difficulty-noise", "difficulty-agreement")
+
+    def test_is_judged_from_its_records_alone_and_nothing_changes(self, copy):
+        assert (copy / "judged").read_text().splitlines() == ["toy (quick): supported", "toy (laptop): supported"]
 
     def test_has_its_row_and_its_pages(self, copy):
         before, after = ((root / "README.md").read_text().splitlines() for root in (ROOT, copy))
@@ -117,14 +132,20 @@ class TestAddedClaim:
 
     def test_has_its_stored_outputs(self, copy):
         stored = nbformat.read(copy / "notebooks" / "toy.ipynb", as_version=4)
-        assert "toy (quick): supported" in stored.cells[-2].outputs[0].data["text/plain"]
+        assert "toy (quick, toy): supported" in stored.cells[-2].outputs[0].data["text/plain"]
 
     def test_has_its_card_and_its_table(self, copy):
         dashboard = (copy / "dashboard").read_text()
         assert "{grid-item-card} A toy" in dashboard
         assert "Every toy falls." in dashboard
-        for page in ("[laptop](claims/toy.ipynb)", "[quick](claims/toy-quick.ipynb)"):
-            assert f"| {page} | free | {{bdg-success}}`supported` | 0.700 [0.600,\u00a00.800] |" in dashboard
+        assert "Scope: proxy, " in dashboard
+        condition = "the share of toys is above 0.5"
+        for page in ("[laptop](claims/toy.ipynb), proxy", "[quick](claims/toy-quick.ipynb), toy"):
+            for said, interval in (
+                ("free | {bdg-success}`supported` exploratory", "0.700 [0.635,\u00a00.765]"),
+                ("negative control: on a string | {bdg-danger}`not supported`", "0.200 [0.135,\u00a00.265]"),
+            ):
+                assert f"| {page} | {said} | {condition}: {interval} | 4 networks |" in dashboard
 
     def test_has_its_deviations_in_their_place(self, copy):
         headings = re.findall(r"^## (.+)", (copy / "deviations").read_text(), re.MULTILINE)

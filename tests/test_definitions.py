@@ -27,13 +27,19 @@ published:
   - what: toys that fall
     value: all
 criterion: Count the toys that fall.
+unit: seed
+scope: {quick: toy, laptop: proxy, paper: exact}
 observable: &dropped
-  - {quantity: dropped, label: the number of toys, above: 3, reason: else there is nothing to count}
+  - {quantity: dropped, label: toys, above: 3, reason: no share, null value: 0, exchange: none, effect: 9, from: ours}
 supported:
   - quantity: fallen
     label: the share of toys
     below: 0.5
     reason: most of them
+    null value: 1
+    exchange: shuffle
+    effect: 0.25
+    from: figure
 control: Toys on a string.
 profiles:
   laptop:
@@ -67,10 +73,13 @@ class TestSchema:
         claim = load("toy", tmp_path)
         assert (claim.id, claim.title, claim.statement) == ("toy", "A toy", "Every toy falls.")
         assert claim.published == ({"what": "toys that fall", "value": "all"},)
-        assert claim.observable == (
-            Condition("dropped", "the number of toys", 3.0, True, "else there is nothing to count"),
+        assert claim.observable == (Condition("dropped", "toys", 3.0, True, "no share", 0.0, "none", 9.0, "ours"),)
+        assert claim.supported == (
+            Condition("fallen", "the share of toys", 0.5, False, "most of them", 1.0, "shuffle", 0.25, "figure"),
         )
-        assert claim.supported == (Condition("fallen", "the share of toys", 0.5, False, "most of them"),)
+        assert (claim.unit, claim.scope) == ("seed", {"quick": "toy", "laptop": "proxy", "paper": "exact"})
+        assert (claim.preregistered, claim.confirmed, claim.is_part, claim.heading) == ({}, {}, False, "")
+        assert claim.quantities == {"dropped", "fallen"}
 
     @pytest.mark.parametrize(
         ("old", "new", "message"),
@@ -78,26 +87,26 @@ class TestSchema:
             (
                 "observable:",
                 "observabel:",
-                "15: unknown key 'observabel', perhaps 'observable' is meant; known are chap",
+                "17: unknown key 'observabel', perhaps 'observable' is meant; known are chap",
             ),
             (
                 "    reason:",
                 "    reasons:",
-                "21: unknown key 'reasons', perhaps 'reason' is meant; known are quantity,",
+                "23: unknown key 'reasons', perhaps 'reason' is meant; known are quantity,",
             ),
             ("    value:", "    number:", "13: unknown key 'number'; known are what, value"),
-            ("  laptop:", "  lap:", "24: unknown key 'lap', perhaps 'laptop' is meant; known are laptop, paper"),
+            ("  laptop:", "  lap:", "30: unknown key 'lap', perhaps 'laptop' is meant; known are laptop, paper"),
             ("brief: toys fall\n", "", "2: the file lacks the key 'brief'"),
-            ("    label: the share of toys\n", "", "18: this item lacks the key 'label'"),
+            ("    label: the share of toys\n", "", "20: this item lacks the key 'label'"),
             ("    value: all\n", "    value: 0.5\n", "13: 'value' takes text, not 0.5"),
-            ("below: 0.5", "below: half", "20: 'below' takes a number, not 'half'"),
-            ("below: 0.5", "below: true", "20: 'below' takes a number, not True"),
+            ("below: 0.5", "below: half", "22: 'below' takes a number, not 'half'"),
+            ("below: 0.5", "below: true", "22: 'below' takes a number, not True"),
             ("place: 2", "place: second", "3: 'place' takes a number, not 'second'"),
             ("title: A toy", "title: ''", "4: 'title' is refused: '' should be non-empty"),
             ("Example difficulty", "Exampel difficulty", "2: 'chapter' is 'Exampel difficulty', perhaps 'Example"),
-            ("    below: 0.5\n", "", "18: this item needs either 'above' or 'below', and not both"),
-            ("below: 0.5", "below: 0.5\n    above: 0.1", "18: this item needs either 'above' or 'below', and not both"),
-            ("above: 3,", "above: 3, below: 4,", "16: this item needs either 'above' or 'below', and not both"),
+            ("    below: 0.5\n", "", "20: this item needs either 'above' or 'below', and not both"),
+            ("below: 0.5", "below: 0.5\n    above: 0.1", "20: this item needs either 'above' or 'below', and not both"),
+            ("above: 3,", "above: 3, below: 4,", "18: this item needs either 'above' or 'below', and not both"),
             (
                 "control:",
                 "parts: {A: {title: T, supported: *dropped}}\ncontrol:",
@@ -106,22 +115,61 @@ class TestSchema:
             (
                 "control:",
                 "parts: {A: {titel: T}}\ncontrol:",
-                "22: unknown key 'titel', perhaps 'title' is meant; known",
+                "28: unknown key 'titel', perhaps 'title' is meant; known",
             ),
             (
                 "control:",
                 "control_rule: {parts: A}\ncontrol:",
-                "22: unknown key 'parts', perhaps 'part' is meant; known",
+                "28: unknown key 'parts', perhaps 'part' is meant; known",
             ),
-            ("supported:\n", "supported: []\nproof:\n", "17: 'supported' is refused: [] should be non-empty"),
-            ("  laptop:\n    toys: 8\n", "  laptop: eight\n", "24: 'laptop' takes a mapping, not 'eight'"),
+            ("supported:\n", "supported: []\nproof:\n", "19: 'supported' is refused: [] should be non-empty"),
+            ("  laptop:\n    toys: 8\n", "  laptop: eight\n", "30: 'laptop' takes a mapping, not 'eight'"),
             (
                 "deviations: |\n  ## A toy\n\n  None.",
                 "deviations: [none]",
-                "28: 'deviations' takes what is done otherwise",
+                "34: 'deviations' takes what is done otherwise",
             ),
+            ("unit: seed\n", "", "2: the file lacks the key 'unit'"),
+            (
+                "unit: seed",
+                "unit: sed",
+                "15: 'unit' is 'sed', perhaps 'seed' is meant; it may be network, parent, seed",
+            ),
+            ("scope: {quick: toy, laptop: proxy, paper: exact}\n", "", "2: the file lacks the key 'scope'"),
+            ("quick: toy, ", "", "16: 'scope' lacks the key 'quick'"),
+            (
+                "quick: toy,",
+                "quick: toys,",
+                "16: 'quick' is 'toys', perhaps 'toy' is meant; it may be exact, proxy, toy",
+            ),
+            ("quick: toy,", "quick: toy, desk: toy,", "16: unknown key 'desk'; known are quick, laptop, paper"),
+            ("    null value: 1\n", "", "20: this item lacks the key 'null value'"),
+            ("null value: 1", "null value: none", "24: 'null value' takes a number, not 'none'"),
+            ("null value: 0, ", "", "18: this item lacks the key 'null value'"),
+            ("    exchange: shuffle\n", "", "20: this item lacks the key 'exchange'"),
+            (
+                "exchange: shuffle",
+                "exchange: shufle",
+                "25: 'exchange' is 'shufle', perhaps 'shuffle' is meant; it may be ",
+            ),
+            ("    effect: 0.25\n", "", "20: this item lacks the key 'effect'"),
+            ("effect: 0.25", "effect: large", "26: 'effect' takes a number, not 'large'"),
+            ("    from: figure\n", "", "20: this item lacks the key 'from'"),
+            ("from: figure", "from: press", "27: 'from' is 'press'; it may be printed, figure, summary, ours"),
+            (
+                "    from: figure",
+                "    form: figure",
+                "27: unknown key 'form', perhaps 'from' is meant; known are quantity",
+            ),
+            (
+                "control:",
+                "preregistered: {desk: abc}\ncontrol:",
+                "28: unknown key 'desk'; known are quick, laptop, paper",
+            ),
+            ("control:", "confirmed: {laptop: 7}\ncontrol:", "28: 'laptop' takes text, not 7"),
+            ("control:", "control_rule: {part: A}\ncontrol:", "28: 'control_rule' lacks the key 'quantities'"),
             ("place: 2", "place: 2\nplace: 3", "4: key 'place' stands twice"),
-            ("    toys: 8", "    toys: 8\n    toys: 9", "26: key 'toys' stands twice"),
+            ("    toys: 8", "    toys: 8\n    toys: 9", "32: key 'toys' stands twice"),
             ("title: A toy", "title: A: toy", "4: this is no YAML: mapping values are not allowed"),
         ],
     )
@@ -145,8 +193,10 @@ class TestSchema:
             load("toy", tmp_path)
 
     def test_the_line_of_what_a_merge_brings_is_its_own(self, refused):
-        new = "  - &one {quantity: one, label: l, below: 1, reason: r}\n  - {<<: *one, label: 7}\n  - quantity: fallen"
-        assert refused("  - quantity: fallen", new) == ["toy.yml:19: 'label' takes text, not 7"]
+        more = "null value: 0, exchange: none, effect: 2, from: ours"
+        one = f"  - &one {{quantity: one, label: l, below: 1, reason: r, {more}}}\n"
+        new = f"{one}  - {{<<: *one, label: 7}}\n  - quantity: fallen"
+        assert refused("  - quantity: fallen", new) == ["toy.yml:21: 'label' takes text, not 7"]
 
     def test_a_claim_without_a_file_is_named_with_those_that_there_are(self):
         with pytest.raises(
@@ -238,9 +288,112 @@ class TestProfiles:
             profile("one", "laptop", tmp_path)
 
 
+def condition(bound, quantity="fallen", **others):
+    entries = {"quantity": quantity, "label": "the share of toys", "above": bound, "reason": "most of them"}
+    entries |= {"null value": 0.2, "exchange": "none", "effect": 0.95, "from": "ours"} | others
+    return {name: value for name, value in entries.items() if value is not None}
+
+
 def part(bound, quantity="fallen", **others):
-    condition = {"quantity": quantity, "label": "the share of toys", "above": bound, "reason": "most of them"}
-    return {"title": "a part", "supported": [condition], **others}
+    return {"title": "a part", "supported": [condition(bound, quantity)], **others}
+
+
+class TestParts:
+    def test_say_that_they_are_and_have_from_the_whole_what_they_do_not_say(self, tmp_path, write_claim):
+        parts = {"A": part(0.5), "B": part(0.7, "broken", title="others", observable=[condition(3, "dropped")])}
+        write_claim(tmp_path, unit="parent", supported=None, parts=parts)
+        whole = load("toy", tmp_path)
+        assert [(each.unit, each.scope, each.is_part) for each in whole.parts] == [("parent", whole.scope, True)] * 2
+        assert [each.heading for each in (whole, *whole.parts)] == ["", "A: a part", "B: others"]
+        assert [each.quantities for each in (whole, *whole.parts)] == [set(), {"fallen"}, {"dropped", "broken"}]
+
+
+class TestRule:
+    """The fingerprint of what is judged."""
+
+    OBSERVABLE, SUPPORTED = [condition(3, "dropped")], [condition(0.5), condition(0.1, "broken")]
+
+    def rule(self, write_claim, folder, **changes):
+        write_claim(folder, **({"observable": self.OBSERVABLE, "supported": self.SUPPORTED} | changes))
+        return load("toy", folder).rule
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"supported": [condition(0.6), SUPPORTED[1]]},
+            {"supported": [condition(0.5, "risen"), SUPPORTED[1]]},
+            {"supported": [condition(None, below=0.5), SUPPORTED[1]]},
+            {"observable": [condition(4, "dropped")]},
+            {"observable": [condition(None, "dropped", below=3)]},
+            # The same conditions in the same order, but another of them is a precondition.
+            {"observable": [*OBSERVABLE, SUPPORTED[0]], "supported": SUPPORTED[1:]},
+            {"observable": None, "supported": OBSERVABLE + SUPPORTED},
+            {"supported": SUPPORTED[:1]},
+        ],
+    )
+    def test_changes_with_what_is_judged(self, tmp_path, write_claim, changes):
+        assert self.rule(write_claim, tmp_path, **changes) != self.rule(write_claim, tmp_path)
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"reason": "a good one"},
+            {"null value": 0.3},
+            {"effect": 2},
+            {"exchange": "sign"},
+            {"from": "figure"},
+        ],
+    )
+    def test_stays_where_words_and_expectations_change(self, tmp_path, write_claim, changes):
+        observable, supported = ([each | changes for each in some] for some in (self.OBSERVABLE, self.SUPPORTED))
+        expected = self.rule(write_claim, tmp_path)
+        assert self.rule(write_claim, tmp_path, observable=observable, supported=supported) == expected
+        others = {"title": "Another", "criterion": "Count again.", "unit": "seed", "confirmed": {"paper": "abc"}}
+        assert self.rule(write_claim, tmp_path, **others) == expected
+
+    def test_that_was_written_into_a_file_stays(self, tmp_path):
+        # What a file says was there before the numbers has its fingerprint from here.
+        (tmp_path / "toy.yml").write_text(TEXT)
+        assert load("toy", tmp_path).rule == "695a23cd8d4f"
+
+
+class TestStatus:
+    SCALES = ("quick", "laptop", "paper")
+
+    def statuses(self, write_claim, folder, **entries):
+        write_claim(folder, **entries)
+        claim = load("toy", folder)
+        return [claim.status(scale) for scale in self.SCALES]
+
+    def rule(self, write_claim, folder):
+        write_claim(folder)
+        return load("toy", folder).rule
+
+    def test_is_exploratory_unless_the_file_says_otherwise(self, tmp_path, write_claim):
+        assert self.statuses(write_claim, tmp_path) == ["exploratory"] * 3
+
+    def test_is_of_each_scale(self, tmp_path, write_claim):
+        rule = self.rule(write_claim, tmp_path)
+        entries = {"preregistered": {"laptop": rule, "paper": rule}, "confirmed": {"paper": rule}}
+        assert self.statuses(write_claim, tmp_path, **entries) == ["exploratory", "preregistered", "confirmed"]
+
+    def test_is_lost_with_another_rule(self, tmp_path, write_claim):
+        rule = self.rule(write_claim, tmp_path)
+        entries = {"preregistered": {"quick": rule, "laptop": rule}, "confirmed": {"laptop": rule, "paper": rule}}
+        assert self.statuses(write_claim, tmp_path, **entries) == ["preregistered", "confirmed", "confirmed"]
+        assert self.statuses(write_claim, tmp_path, supported=[condition(0.4)], **entries) == ["exploratory"] * 3
+
+    def test_of_a_rule_that_was_confirmed_before_it_changed_is_what_is_left(self, tmp_path, write_claim):
+        rule = self.rule(write_claim, tmp_path)
+        entries = {"preregistered": {"laptop": rule}, "confirmed": {"laptop": "0" * 12}}
+        assert self.statuses(write_claim, tmp_path, **entries)[1] == "preregistered"
+
+    def test_of_a_part_is_its_own(self, tmp_path, write_claim):
+        write_claim(tmp_path, supported=None, parts={"A": part(0.5), "B": part(0.7)})
+        rule = load("toy", tmp_path).part("A").rule
+        parts = {name: part(bound, preregistered={"laptop": rule}) for name, bound in (("A", 0.5), ("B", 0.7))}
+        write_claim(tmp_path, supported=None, parts=parts)
+        assert [each.status("laptop") for each in load("toy", tmp_path).parts] == ["preregistered", "exploratory"]
 
 
 class TestBounds:
@@ -274,6 +427,36 @@ class TestControlRule:
         assert claim.control_rule.supported == claim.part("B").supported
         assert claim.part("B").observable
 
+    def test_of_a_claim_without_parts_is_the_claim_itself(self, tmp_path, write_claim):
+        entries = {
+            "observable": [condition(3, "dropped"), condition(2, "counted")],
+            "supported": [condition(0.5), condition(0.9, "broken")],
+        }
+        write_claim(tmp_path, control_rule={"quantities": ["broken", "counted"]}, **entries)
+        claim = load("toy", tmp_path)
+        assert (claim.control_rule.id, claim.control_rule.heading) == ("toy", "")
+        assert claim.control_rule.observable == claim.observable[1:]
+        assert claim.control_rule.supported == claim.supported[1:]
+        assert claim.control_rule.quantities == {"counted", "broken"}
+        assert len(claim.observable) == len(claim.supported) == 2
+
+    @pytest.mark.parametrize(
+        ("rule", "message"),
+        [
+            ({"part": "A", "quantities": ["fallen"]}, "no part 'A'; there are toy"),
+            ({"quantities": ["risen"]}, "toy has no quantity 'risen'; there are dropped, fallen"),
+            ({"quantities": ["dropped"]}, "names no condition of the verdict on toy, but preconditions alone"),
+        ],
+    )
+    def test_without_parts_speaks_of_what_there_is(self, tmp_path, write_claim, rule, message):
+        with pytest.raises(DefinitionError, match=rf"/toy\.yml:\d+: {message}$"):
+            write_claim(tmp_path, observable=[condition(3, "dropped")], control_rule=rule)
+            load("toy", tmp_path)
+
+    def test_of_a_claim_with_parts_names_one(self, tmp_path, write_claim):
+        with pytest.raises(DefinitionError, match=r"/toy\.yml:\d+: no part 'toy'; there are A, B$"):
+            self.load(write_claim, tmp_path, quantities=["fallen"])
+
     def test_is_none_where_the_control_is_judged_like_the_claim(self, tmp_path, write_claim):
         write_claim(tmp_path)
         assert load("toy", tmp_path).control_rule is None
@@ -293,11 +476,12 @@ class TestControlRule:
         with pytest.raises(DefinitionError, match=rf"/toy\.yml:\d+: {message}"):
             self.load(write_claim, tmp_path, **rule)
 
-    def test_of_the_page_on_text_asks_for_its_ratio_alone(self):
-        claim = load("butterfly-text")
-        assert [each.quantity for each in claim.control_rule.supported] == ["gain"]
-        assert claim.control_rule.observable == ()
-        assert claim.part("B15, text, start").observable
+    def test_of_the_page_on_triples_does_not_ask_for_the_fall_with_width(self):
+        # The control has a single width. (On text, where a rule was narrower once, exchanges are judged as the part.)
+        claim = load("strong-connectivity")
+        assert [each.quantity for each in claim.control_rule.supported] == ["smallest"]
+        assert claim.control_rule.observable == claim.observable
+        assert [each.quantity for each in claim.supported] == ["slope", "smallest"]
 
 
 class TestFiles:

@@ -354,7 +354,6 @@ class TestFound:
     @pytest.mark.parametrize(("bound", "count"), [(0.0, 1), (0.124, 1), (0.125, 2), (0.25, 3), (-0.1, 0)])
     def test_connected_counts_pairs_at_or_below_the_bound(self, found, bound, count):
         assert pair.count_connected(found, bound, "test", "error") == f"{count} of 3"
-        assert pair.evidence(found, bound, seed=0)["connected"].value == pytest.approx(count / 3)
 
     def test_what_stands_at_a_path_is_one_row_a_pair(self, found):
         curves = found.of("curves", "none", "test", "error")
@@ -365,11 +364,10 @@ class TestFound:
             found.of("curves", "best")
 
     def test_evidence_holds_the_statistics_of_the_criterion(self, found):
-        evidence = pair.evidence(found, 0.125, seed=0)
+        evidence = pair.evidence(found)
         assert {name: each.value for name, each in evidence.items()} == {
             "raw": statistics.median([0.5, 0.75, 1.0]),
             "aligned": statistics.median([0.25, 0.125, 0.0]),
-            "connected": pytest.approx(2 / 3),
         }
         assert {(each.pairs, each.replicas) for each in evidence.values()} == {(3, 4)}
 

@@ -5,8 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from scipy.stats import spearmanr
 
 from lmc_lib import experiments, models, rng, state, sweeps
+from lmc_lib.claims.simulation import exchanged
 from lmc_lib.data import Dataset, DataSpec, Split
 from lmc_lib.experiments.networks import runs
 from lmc_lib.experiments.networks.children import ChildSpec
@@ -195,7 +197,7 @@ def as_claimed(way, length):
 
 
 def test_made_up_barriers_give_their_ratios():
-    found = experiments.finetuning.evidence(made_up(as_claimed, lambda each: each), CELLS, lengths=LENGTHS, seed=0)
+    found = experiments.finetuning.evidence(made_up(as_claimed, lambda each: each), CELLS, lengths=LENGTHS)
     values = {name: each.value for name, each in found.items()}
     expected = {
         "direction": 0.8 / 0.05,
@@ -216,22 +218,35 @@ def test_made_up_barriers_give_their_ratios():
     assert values["many to few, within"] == values["few to many, within"] == pytest.approx(1.0)
 
 
-def test_reversed_lengths_turn_the_ratios_of_lengths_and_nothing_else():
+def test_networks_under_the_other_end_of_lengths_turn_the_ratios_of_the_ends():
     found = made_up(as_claimed, lambda each: each)
-    plain, turned = (
-        experiments.finetuning.evidence(found, CELLS, lengths=LENGTHS, reversed_lengths=each, seed=0)
-        for each in (False, True)
-    )
-    for name in plain:
-        lengths = name.endswith((", gain", ", longer"))
-        assert turned[name].value == pytest.approx(1 / plain[name].value if lengths else plain[name].value), name
+    other = {0: 100, 10: 10, 100: 0}
+    swapped = {(way, length): found[way, other[length]] for way, length in found}
+    plain, turned = (experiments.finetuning.evidence(each, CELLS, lengths=LENGTHS) for each in (found, swapped))
+    for way in ("many to few", "few to many"):
+        assert turned[f"{way}, gain"].value == pytest.approx(1 / plain[f"{way}, gain"].value)
+        assert turned[f"{way}, none"].value == plain[f"{way}, longest"].value
+        # The shortest over none, where it was the shortest over the longest.
+        expected = plain[f"{way}, longer"].value / plain[f"{way}, gain"].value
+        assert turned[f"{way}, longer"].value == pytest.approx(expected)
+    assert (turned["direction"].value, turned["task"].value) == (plain["task"].value, plain["direction"].value)
+    assert turned["beyond the task"].value == pytest.approx(1 / plain["beyond the task"].value)
+
+
+@pytest.mark.parametrize("name", ["direction", "task", "many to few, gain", "few to many, gain", "few to many, longer"])
+def test_exchanged_settings_differ_by_chance_alone(name):
+    """The control: what is compared changes places in every other parent, once its ratio is divided out."""
+    found = experiments.finetuning.evidence(made_up(as_claimed, lambda each: each), CELLS, lengths=LENGTHS)[name]
+    assert found.low > 1.05
+    control = exchanged(found.study, "swap", 1.0).estimate()
+    assert control.low < 1.0 < control.high < 1.3
 
 
 def test_what_direction_and_length_bring_together_is_not_related_within_cells():
     """Barriers differ between cells by far more than within them, and distances follow the cell alone."""
     generator = rng.numpy_stream(0, "unrelated")
     unrelated = made_up(as_claimed, lambda each: 10 ** round(np.log10(each)) + generator.random())
-    found = experiments.finetuning.evidence(unrelated, CELLS, lengths=LENGTHS, seed=0)
+    found = experiments.finetuning.evidence(unrelated, CELLS, lengths=LENGTHS)
     assert found["many to few, within"].low < 0.2 < 0.9 > found["many to few, within"].high
 
 
@@ -239,13 +254,14 @@ def test_one_pretrained_network_beside_random_weights():
     """The ratio of the judged push, distances over all pushes of the pre-trained, and the reverse for a control."""
     twins = made_up(as_claimed, lambda each: each)
     random, pretrained = twins["many to few", 0], twins["many to few", 100]
-    found = experiments.finetuning.pretrained_evidence(random, pretrained, CELLS, seed=0)
+    found = experiments.finetuning.pretrained_evidence(random, pretrained, CELLS)
+    assert found.keys() == {"random", "pre-trained", "gain", "within"}
     assert found["random"].value == np.median(random.barriers(CELLS[0]))
     assert found["pre-trained"].value == np.median(pretrained.barriers(CELLS[0]))
     assert found["gain"].value == pytest.approx(found["random"].value / found["pre-trained"].value)
     assert found["gain"].low > 5.0
-    assert found["correlation"].value == found["within"].value == pytest.approx(1.0)
-    turned = experiments.finetuning.pretrained_evidence(pretrained, random, CELLS, seed=0)
+    assert found["within"].value == pytest.approx(1.0)
+    turned = experiments.finetuning.pretrained_evidence(pretrained, random, CELLS)
     assert turned["gain"].value == pytest.approx(1 / found["gain"].value)
 
 
@@ -253,7 +269,9 @@ def test_pushes_of_other_sizes_make_a_correlation_but_none_within():
     """Barrier and distance are both larger for one of the pushes; among its twins they have nothing in common."""
     generator = rng.numpy_stream(0, "unrelated")
     twins = made_up(as_claimed, lambda each: 10 ** round(np.log10(each)) * (1.0 + 0.1 * generator.random()))
-    found = experiments.finetuning.pretrained_evidence(
-        twins["many to few", 0], twins["many to few", 100], CELLS, seed=0
+    pretrained = twins["many to few", 100]
+    over_all = spearmanr(
+        *(np.ravel([get(each) for each in CELLS]) for get in (pretrained.distance, pretrained.barriers))
     )
-    assert found["correlation"].value > 0.5 > found["within"].value
+    found = experiments.finetuning.pretrained_evidence(twins["many to few", 0], pretrained, CELLS)
+    assert over_all.statistic > 0.5 > found["within"].value

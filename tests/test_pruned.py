@@ -256,7 +256,7 @@ class TestPairs:
 
     def test_estimates_are_of_each_level(self, found):
         barriers = under(found, "dense", "test", "error")
-        of_levels = estimates(found, barriers, seed=0)
+        of_levels = estimates(found, barriers)
         assert [each.value for each in of_levels] == pytest.approx(np.median(barriers, axis=0))
 
     def test_pairs_that_diverged_are_left_out(self, store):
@@ -276,7 +276,7 @@ def made(dense, renumbered, none=0.5):
     values = {}
     for row, pair in enumerate(itertools.combinations(range(4), 2)):
         lines = {f"{m}, {name}": dense[row] for m in MATCHINGS for name in FOUND}
-        lines |= {"none": [none] * 3, "renumbered": renumbered[row]}
+        lines |= {"none": np.broadcast_to(none, 3), "renumbered": renumbered[row]}
         quantities = ("train loss", "test error")
         values[pair] = {"barriers": {line: {key: list(each) for key in quantities} for line, each in lines.items()}}
     return Found(4, values)
@@ -286,7 +286,7 @@ class TestEvidence:
     CLAIM = claims.load("simultaneous-pruning")
 
     def judged(self, found, **options):
-        evidence = experiments.pruned_pairs.evidence(found, 0.1, seed=0, **options)
+        evidence = experiments.pruned_pairs.evidence(found, **options)
         return claims.judge(self.CLAIM, "made", evidence).verdict
 
     def test_a_permutation_that_serves_all_levels_is_supported_and_the_control_is_not(self):
@@ -303,10 +303,13 @@ class TestEvidence:
 
     def test_evidence_is_of_the_worst_and_the_lowest_level(self):
         barriers = np.linspace(0.01, 0.18, 18).reshape(6, 3)
-        evidence = experiments.pruned_pairs.evidence(made(barriers, barriers), 0.1, seed=0)
+        renumbered = barriers[:, ::-1] ** 2 + 0.1
+        found = made(barriers, renumbered, none=(0.5, 0.3, 0.7))
+        evidence, control = (experiments.pruned_pairs.evidence(found, renumbered=each) for each in (False, True))
+        assert evidence.keys() == control.keys() == {"raw", "aligned"}
         assert evidence["aligned"].value == pytest.approx(np.median(barriers.max(1)))
-        assert evidence["connected"].value == pytest.approx((barriers.max(1) <= 0.1).mean())
-        assert evidence["raw"].value == 0.5
+        assert control["aligned"].value == pytest.approx(np.median(renumbered.max(1)))
+        assert evidence["raw"].value == control["raw"].value == 0.3
 
     def test_a_matrix_is_symmetric_and_empty_elsewhere(self):
         matrix = symmetric(3, [(0, 1), (1, 2)], np.array([1.0, 2.0]))

@@ -37,10 +37,15 @@ def classes(samples):
     return {f"{sample}/predictions": torch.arange(np.shape(each)[-1]) % 2 for sample, each in samples.items()}
 
 
-def plant(store, scored, *, noise, seed=0, names=PUBLISHED):
-    """Puts scores into the store that are one truth and noise of their own, the same truth for all scores."""
+def plant(store, scored, *, noise, seed=0, names=PUBLISHED, truth=None):
+    """Puts scores into the store that are one truth and noise of their own, the same truth for all scores.
+
+    ``noise`` is one number, or one a score.
+    """
     generator = np.random.default_rng(seed)
-    truth = {sample: generator.normal(size=size) for sample, size in (("train", 300), ("test", 200))}
+    noise = np.broadcast_to(noise, len(names))[:, None]
+    if truth is None:
+        truth = {sample: generator.normal(size=size) for sample, size in (("train", 300), ("test", 200))}
     for spec in scored:
         tensors = {
             sample: torch.from_numpy(each + noise * generator.normal(size=(len(names), len(each))))
@@ -70,7 +75,7 @@ class TestReliability:
         # Of normal values with correlation 1/2, the rank correlation is 6/pi asin(1/4).
         expected = 6.0 / np.pi * np.arcsin(0.25)
         for name in PUBLISHED:
-            assert found.single("test", name, seed=0).value == pytest.approx(expected, abs=0.08), name
+            assert found.single("test", name).value == pytest.approx(expected, abs=0.08), name
 
     def test_normal_noise_obeys_the_law(self, store):
         plant(store, specs(), noise=1.0)
@@ -94,7 +99,7 @@ class TestReliability:
         for i, j in itertools.combinations(range(NETWORKS), 2):
             expected = spearmanr(stack[i], stack[j]).statistic
             assert found.matrix("train", "mean loss")[i, j] == pytest.approx(expected, abs=1e-8)
-        own = found.single("train", "mean loss", seed=0)
+        own = found.single("train", "mean loss")
         assert own.value == pytest.approx(np.nanmean(found.matrix("train", "mean loss")))
         assert own.low < own.value < own.high
         np.testing.assert_allclose(found.of("samples", "train", "mean loss", "halves")[0], own.value, atol=0.1)
@@ -108,11 +113,35 @@ class TestReliability:
             assert 0.0 < np.nanmean(classes.matrix("test", name)) < 0.7 * np.nanmean(whole.matrix("test", name))
 
     def test_evidence_names_what_the_claim_asks_for(self, trained):
-        evidence = reliability.evidence(Reliability.read(trained, ReliabilitySpec(specs(), orders=4)), "test", seed=0)
+        evidence = reliability.evidence(Reliability.read(trained, ReliabilitySpec(specs(), orders=4)), "test")
         for part in claims.load("difficulty-noise").parts:
-            assert {each.quantity for each in part.supported} <= evidence.keys()
-        above = evidence["mean confidence"].value - evidence["mean accuracy"].value
-        assert evidence["first"].value == pytest.approx(above)
+            assert part.quantities <= evidence.keys()
+
+    def test_steps_are_differences_of_the_same_pairs(self, trained):
+        found = Reliability.read(trained, ReliabilitySpec(specs(), orders=4))
+        evidence = reliability.evidence(found, "test")
+        for step, above, below in (
+            ("first", "mean confidence", "final confidence"),
+            ("second", "final confidence", "final accuracy"),
+        ):
+            assert evidence[step].value == pytest.approx(evidence[above].value - evidence[below].value)
+            differences = found.matrix("test", above) - found.matrix("test", below)
+            assert evidence[step].triple == pytest.approx(claims.estimate(differences, statistic="mean").triple)
+            assert evidence[step].count() == "9 networks (36 pairs)"
+        assert evidence["first"].value != pytest.approx(evidence["second"].value, abs=0.02)
+
+    def test_planted_noise_gives_the_steps_of_the_law(self, store):
+        """Mean accuracy is the noisiest, so that a step to it would be another one; each step has its own length."""
+        noises = {"mean confidence": 0.2, "final confidence": 0.6, "final accuracy": 1.5, "mean accuracy": 4.0}
+        plant(store, specs(), noise=[noises.get(name, 1.0) for name in PUBLISHED])
+        evidence = reliability.evidence(Reliability.read(store, ReliabilitySpec(specs())), "test")
+        law = {name: 6.0 / np.pi * np.arcsin(0.5 / (1.0 + noise**2)) for name, noise in noises.items()}
+        first = law["mean confidence"] - law["final confidence"]
+        second = law["final confidence"] - law["final accuracy"]
+        assert second > first + 0.15
+        for name, expected in {**law, "first": first, "second": second}.items():
+            assert evidence[name].value == pytest.approx(expected, abs=0.08), name
+        assert evidence["first"].low > 0.0 < evidence["second"].low
 
     def test_scores_without_an_order_are_missing_and_not_zero(self, store):
         plant(store, specs(), noise=1.0)
@@ -131,14 +160,34 @@ class TestReliability:
 class TestAgreement:
     def test_one_truth_is_one_direction(self, store):
         plant(store, specs(), noise=0.3)
-        found = Agreement.read(store, AgreementSpec(specs()))
-        evidence = agreement.evidence(found, "test")
-        assert evidence["correlation"].low > 0.95
-        assert evidence["dominance"].low > 3.0
+        found, alone = (Agreement.read(store, AgreementSpec(specs(), shuffled=how)) for how in ("", "within classes"))
+        evidence = agreement.evidence(found, alone, "test")
+        whole = found.values["samples"]["test"]["whole"]
+        assert whole["correlation"] > 0.97
+        # The truth knows nothing of classes, so that within them hardly any agreement is left by the shuffle.
+        assert evidence["correlation"].low > 0.8
+        assert whole["dominance"] > evidence["dominance"].low > 3.0
         assert evidence["loading"].low > 0.3  # eight equal loadings are 0.354 each
         # Without noise the scores are the same; a single network's are not.
         assert np.nanmedian(found.between("test", "disattenuated", PUBLISHED)) == pytest.approx(1.0, abs=0.03)
         assert np.nanmedian(found.between("test", "other run", PUBLISHED)) < 0.95
+
+    def test_what_classes_alone_bring_is_no_agreement(self, store):
+        """Scores that are hard classes and noise agree as much as classes alone do; a truth within them is beyond."""
+        hard = {sample: 2.0 * getattr(data.load(DIGITS), sample).labels.numpy() for sample in ("train", "test")}
+        generator = np.random.default_rng(3)
+        own = {sample: each + 3.0 * generator.normal(size=len(each)) for sample, each in hard.items()}
+        found = {}
+        for name, truth in (("classes", hard), ("examples", own)):
+            here = Store(store.root.parent / name)
+            plant(here, specs(), noise=1.0, truth=truth)
+            pair = (Agreement.read(here, AgreementSpec(specs(), shuffled=how)) for how in ("", "within classes"))
+            found[name] = agreement.evidence(*pair, "test")
+        assert abs(found["classes"]["correlation"].value) < 0.02
+        # The second component is the largest of seven of noise alone, which scatters; other truths give tens.
+        assert 0.67 < found["classes"]["dominance"].value < 1.5
+        assert found["examples"]["correlation"].low > 0.1
+        assert found["examples"]["dominance"].low > 5.0
 
     def test_same_run_shares_noise_and_other_runs_do_not(self, store):
         """Scores of a run that are copies of each other have correlation 1 there, and their reliability elsewhere."""
@@ -155,7 +204,7 @@ class TestAgreement:
             store.get_or_compute(spec, lambda tensors=tensors: Result({"names": list(PUBLISHED)}, tensors))
         found = Agreement.read(store, AgreementSpec(specs()))
         np.testing.assert_allclose(found.between("test", "same run", PUBLISHED), 1.0, atol=1e-3)
-        single = Reliability.read(store, ReliabilitySpec(specs())).single("test", PUBLISHED[0], seed=0).value
+        single = Reliability.read(store, ReliabilitySpec(specs())).single("test", PUBLISHED[0]).value
         np.testing.assert_allclose(found.between("test", "other run", PUBLISHED), single, atol=1e-3)
         np.testing.assert_allclose(found.between("test", "disattenuated", PUBLISHED), 1.0, atol=1e-3)
 
@@ -178,8 +227,20 @@ class TestAgreement:
 
     def test_shuffled_examples_share_nothing(self, trained):
         found = Agreement.read(trained, AgreementSpec(specs(), shuffled="all"))
-        assert agreement.evidence(found, "test")["correlation"].value < 0.15
-        assert agreement.evidence(found, "test")["dominance"].value < 1.8
+        whole = found.values["samples"]["test"]["whole"]
+        assert whole["correlation"] < 0.15
+        assert whole["dominance"] < 1.8
+        classes = Agreement.read(trained, AgreementSpec(specs(), shuffled="within classes"))
+        nothing = agreement.evidence(found, classes, "test")
+        assert nothing["correlation"].value < 0.0
+        assert nothing["dominance"].value < 1.0
+
+    def test_scores_beside_themselves_are_beyond_nothing(self, trained):
+        found = Agreement.read(trained, AgreementSpec(specs()))
+        evidence = agreement.evidence(found, found, "test")
+        assert evidence["correlation"].triple == (0.0, 0.0, 0.0)
+        assert evidence["dominance"].triple == (1.0, 1.0, 1.0)
+        assert evidence["loading"].count() == "9 networks"
 
     def test_the_hardest_examples_are_those_of_the_highest_scores(self, store):
         truth = plant(store, specs(), noise=0.01)
@@ -190,6 +251,52 @@ class TestAgreement:
     def test_an_unknown_shuffle_says_which_there_are(self):
         with pytest.raises(ValueError, match=r"one of the ways .*'within classes', 'all'.*, not 'some'"):
             AgreementSpec(specs(), shuffled="some")
+
+
+def summaries(correlation, dominance, loading):
+    """What is stored of a sample: of all networks, which stands first, and without each."""
+    rows = zip(correlation, dominance, loading, strict=True)
+    whole, *without = (dict(zip(("correlation", "dominance", "loading"), row, strict=True)) for row in rows)
+    return {"whole": whole, "without": without}
+
+
+class TestAgreementEvidence:
+    """By hand, of numbers that no exchange leaves as they are."""
+
+    FOUND = (0.80, 0.70, 0.82, 0.90), (12.0, 9.0, 13.0, 10.0), (0.30, 0.28, 0.31, 0.29)
+    ALONE = (0.50, 0.45, 0.52, 0.65), (3.0, 2.0, 4.0, 2.5), (0.10, 0.05, 0.11, 0.20)
+
+    def evidence(self, first, second, sample="test"):
+        # The other sample has impossible numbers.
+        found, alone = (
+            Agreement({"samples": {"train": summaries(*[(-5.0, -6.0, -7.0, -9.0)] * 3), "test": summaries(*each)}})
+            for each in (first, second)
+        )
+        return agreement.evidence(found, alone, sample)
+
+    def test_is_the_excess_and_the_multiple_over_classes_alone(self):
+        found = self.evidence(self.FOUND, self.ALONE)
+        expected = {
+            "correlation": (0.3, [0.25, 0.3, 0.25]),
+            "dominance": (4.0, [4.5, 3.25, 4.0]),
+            # The smallest loading is that of the scores as they are.
+            "loading": (0.3, [0.28, 0.31, 0.29]),
+        }
+        assert found.keys() == expected.keys()
+        for name, (whole, without) in expected.items():
+            by_hand = claims.estimate_by_jackknife(whole, np.array(without))
+            assert found[name].triple == pytest.approx(by_hand.triple), name
+            assert found[name].count("network") == "3 networks"
+            np.testing.assert_allclose(found[name].study.arrays[0], whole)
+            np.testing.assert_allclose(found[name].study.arrays[1], without)
+
+    def test_the_other_way_round_is_less_and_a_fraction(self):
+        found = self.evidence(self.ALONE, self.FOUND)
+        values = {name: each.value for name, each in found.items()}
+        assert values == pytest.approx({"correlation": -0.3, "dominance": 0.25, "loading": 0.1})
+
+    def test_is_of_the_sample_that_is_asked_for(self):
+        assert self.evidence(self.FOUND, self.ALONE, "train")["loading"].value == -5.0
 
 
 class TestTable:
@@ -224,7 +331,8 @@ class TestJackknife:
         found = claims.estimate_by_jackknife(numbers.mean(), (numbers.sum() - numbers) / 11)
         low, high = t.interval(0.95, 11, numbers.mean(), sem(numbers))
         assert (found.low, found.high) == pytest.approx((low, high))
-        assert found.count == "12 networks"
+        assert found.count() == "12 networks"
+        assert found.count("replicate") == "12 replicates"
 
     @pytest.mark.parametrize(("value", "without", "message"), [
         (1.0, [1.0, 2.0], "at least three networks, got 2"),

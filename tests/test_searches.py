@@ -73,12 +73,14 @@ def test_chance_is_what_random_permutations_agree_on(store, found):
 
 
 def test_evidence_is_the_difference_of_the_same_pairs(found):
-    evidence = experiments.searches.evidence(found, "weights, cosine", "weights", seed=0)
+    evidence = experiments.searches.evidence(found, "weights, cosine", "weights")
     excess = found.of("barriers", "weights, cosine", "test error") - found.of("barriers", "weights", "test error")
     assert evidence["excess"].value == pytest.approx(np.median(excess))
     assert evidence["raw"].value == pytest.approx(np.median(found.of("barriers", "none", "test error")))
-    nothing = experiments.searches.evidence(found, "weights", "weights", seed=0)["excess"]
+    nothing = experiments.searches.evidence(found, "weights", "weights")["excess"]
     assert nothing.triple == (0.0, 0.0, 0.0)
+    turned = experiments.searches.evidence(found, "weights", "weights, cosine")["excess"]
+    assert turned.value == pytest.approx(np.median(-excess))
 
 
 def test_features_come_to_those_of_the_end(store):

@@ -94,9 +94,9 @@ def test_the_better_matching_at_home_is_used_everywhere():
     found = made_up(train_loss, test_error, [0.05, 0.7])
     assert along(found, "test", "error")[0].tolist() == [0.45, 0.15]
     assert along(found, "test", "error", at=0)[0].tolist() == [0.25, 0.85]
-    evidence = experiments.trajectories.evidence(found, seed=0)
+    evidence = experiments.trajectories.evidence(found)
     assert {name: each.value for name, each in evidence.items()} == {"raw": 0.7, "along": 0.45, "end": 0.15}
-    control = experiments.trajectories.evidence(found, at=0, seed=0)
+    control = experiments.trajectories.evidence(found, at=0)
     assert {name: each.value for name, each in control.items()} == {"raw": 0.7, "along": 0.85, "end": 0.85}
 
 

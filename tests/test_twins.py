@@ -164,6 +164,20 @@ def test_a_planted_permutation_is_undone_by_matching(found):
     assert found.barriers(Cell(4), alignment="undone").max() < 1e-9  # renumbering changes the order of sums
 
 
+def test_estimates_are_the_medians_of_each_cell(found):
+    cells = {"still": Cell(4), "pushed": Cell(0, NOISE)}
+    estimates = found.estimates(cells)
+    assert set(estimates) == {f"{split} {what}" for split in ("train", "test") for what in ("loss", "error")}
+    for split, what in (("train", "loss"), ("test", "error")):
+        assert list(estimates[f"{split} {what}"]) == list(cells)
+        for name, cell in cells.items():
+            assert estimates[f"{split} {what}"][name].value == np.median(found.barriers(cell, split, what))
+    assert estimates["train loss"]["pushed"].count("parent") == "2 parents (4 twins)"
+    assert estimates["train loss"]["still"].triple == (0.0, 0.0, 0.0)
+    planted = found.estimates({"still": Cell(4)}, alignment="planted")["train loss"]["still"]
+    assert planted.value == np.median(found.barriers(Cell(4), alignment="planted")) > 1e-4
+
+
 def test_equal_twins_agree_in_everything(found):
     cell = Cell(4)
     for split in ("train", "test"):

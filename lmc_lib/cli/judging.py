@@ -1,6 +1,6 @@
 """Verdicts from the records alone, and how often their rules err: no notebook is run and nothing is measured."""
 
-__all__ = ["AUDITS", "as_text", "audits", "changes", "kept_audits", "table"]
+__all__ = ["AUDITS", "as_text", "audits", "changes", "kept_audits", "key", "table"]
 
 import hashlib
 import json
@@ -75,9 +75,9 @@ def audits(
             rule = claim.part(setting["part"]) if setting["part"] else claim
             studies = {each["quantity"]: each["study"] for each in setting["conditions"]}
             for condition in rule.supported:
-                key = _key(condition, studies[condition.quantity], draws)
-                row = made.get(key) or _row(condition, studies[condition.quantity], draws) | {"key": key}
-                yield _named(claim, report, setting, condition) | row
+                asked = condition, studies[condition.quantity], draws
+                row = made.get(key(*asked)) or _row(*asked) | {"key": key(*asked)}
+                yield row | _named(claim, report, setting, condition)
 
 
 def _named(claim: Claim, report: Mapping[str, Any], setting: Mapping[str, Any], condition: Condition) -> dict[str, Any]:
@@ -89,6 +89,7 @@ def _named(claim: Claim, report: Mapping[str, Any], setting: Mapping[str, Any], 
         "condition": condition.text,
         "quantity": condition.quantity,
         "unit": claim.unit,
+        "effect_from": condition.effect_from,
     }
 
 
@@ -97,14 +98,14 @@ def _row(condition: Condition, study: Mapping[str, Any], draws: int) -> dict[str
     return asdict(found) | {
         "null": condition.null,
         "effect": condition.effect,
-        "effect_from": condition.effect_from,
         "false_positive": found.false_positive,
         "underpowered": found.underpowered,
         "draws": draws,
     }
 
 
-def _key(condition: Condition, study: Mapping[str, Any], draws: int) -> str:
+def key(condition: Condition, study: Mapping[str, Any], draws: int) -> str:
+    """The hash of what a row follows from."""
     asked = {name: value for name, value in asdict(condition).items() if name not in ("label", "reason", "effect_from")}
     return hashlib.sha256(json.dumps([asked, study, draws], sort_keys=True).encode()).hexdigest()[:16]
 

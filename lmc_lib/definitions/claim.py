@@ -84,7 +84,7 @@ class Claim:
 
     @property
     def rule(self) -> str:
-        """A fingerprint of the conditions: another one means that what is judged, or its bounds, changed."""
+        """A fingerprint of the conditions: another one means that what is judged, in words too, or a bound changed."""
         deciding = ("quantity", "label", "bound", "above")
         rows = [[asdict(each)[name] for name in deciding] for each in (*self.observable, *self.supported)]
         return hashlib.sha256(json.dumps([rows, len(self.observable)]).encode()).hexdigest()[:12]

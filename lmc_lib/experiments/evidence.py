@@ -2,7 +2,7 @@
 
 __all__ = ["Question", "over_networks", "over_sets", "over_twins"]
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,20 +16,14 @@ from lmc_lib.experiments.found import Found
 Question = tuple[Callable[..., Any], Sequence[ndarray]]
 
 
-def over_sets(
-    found: Found, values: Mapping[str, Float[ndarray, " sets"]], *, means: Collection[str] = ()
-) -> dict[str, Estimate]:
+def over_sets(found: Found, values: Mapping[str, Float[ndarray, " sets"]]) -> dict[str, Estimate]:
     """The median over sets of replicas of each quantity, with an interval that resamples replicas.
 
     Args:
         found: the measurements of one setting.
         values: by quantity one value a set.
-        means: the quantities of which the mean is taken instead.
     """
-    return {
-        name: estimate(found.symmetric(of_sets), statistic="mean" if name in means else "median")
-        for name, of_sets in values.items()
-    }
+    return {name: estimate(found.symmetric(of_sets)) for name, of_sets in values.items()}
 
 
 def over_networks(values: Float[ndarray, " networks"]) -> Estimate:

@@ -114,8 +114,8 @@ def pretrained_evidence(random: Twins, pretrained: Twins, cells: Sequence[Cell])
         cells: when and how children are perturbed; the first is the one that is judged, all count for distances.
 
     Returns:
-        ``"random"`` and ``"pre-trained"``: the median barriers; ``"gain"``: the ratio of the two; ``"correlation"``: of
-        the pre-trained the rank correlation of distance and barrier over all cells; ``"within"``: that within cells.
+        ``"random"`` and ``"pre-trained"``: the median barriers; ``"gain"``: the ratio of the two; ``"within"``: of the
+        pre-trained the rank correlation of distance and barrier within cells.
     """
     first, second = (each.barriers(cells[0]) for each in (random, pretrained))
     values: dict[str, Question] = {
