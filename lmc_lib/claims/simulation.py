@@ -212,7 +212,7 @@ def _centre(values: ndarray) -> ndarray:
 
 def _deviations(values: ndarray) -> ndarray:
     """Deviations from the means of the columns; what has no number deviates by nothing."""
-    return np.nan_to_num(values - _centre(values))
+    return np.asarray(np.nan_to_num(values - _centre(values)))
 
 
 def _standard(deviations: ndarray, weights: Any) -> ndarray:
