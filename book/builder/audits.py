@@ -16,10 +16,10 @@ _SECTION = """## How often the rule errs
 Each condition was tried on {draws} simulated studies of each kind, with as many {unit}s as here (n) and with their
 scatter. *False positives*: how often the condition is met where the truth lies exactly at the bound. *The same,
 exchanged*: how often it is met by the page's own numbers after what it found is taken out and what it compares is
-exchanged at random. *Power*: how often it is met where the truth is the effect, which was printed by the authors, read
-off their figures, or is ours. *Coverage*: how often the interval, which promises 95 %, holds the truth. A condition
-with a power below 0.8 is *underpowered*: what it does not show may be there. The last column says how many {unit}s
-would do. The [methods](../methods.md) say how studies are simulated.
+exchanged at random. *Power*: how often it is met, and its exchanged control says no, where the truth is the effect,
+which was printed by the authors, read off their figures, or is ours. *Coverage*: how often the interval, which promises
+95 %, holds the truth. A condition with a power below 0.8 is *underpowered*: what it does not show may be there. The
+last column says how many {unit}s would do. The [methods](../methods.md) say how studies are simulated.
 """
 _FROM = {"printed": "printed", "figure": "read off a figure", "summary": "by a summary", "ours": "ours"}
 

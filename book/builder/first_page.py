@@ -79,7 +79,7 @@ def multiplicity(reports: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[st
     """How many verdicts there are at each scale, and how many of them chance alone may have brought, as a list.
 
     A verdict has the highest p-value of its conditions, since it needs all. Benjamini and Hochberg's procedure is
-    applied to the verdicts of one scale, at 5 %.
+    applied to the verdicts of one scale, at 2.5 %, since p-values are of one side and intervals of two.
     """
     rates: dict[tuple[str, str, str, str], float] = {}
     for row in rows:
@@ -94,7 +94,7 @@ def multiplicity(reports: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[st
         ]
         conditions = sum(len(each["conditions"]) for each in settings)
         chance = sum(rates.get(_place(each), 0.025) for each in settings)
-        held = false_discovery_control([max(c.get("p", 1.0) for c in each["conditions"]) for each in settings]) <= 0.05
+        held = false_discovery_control([max(c["p"] for c in each["conditions"]) for each in settings]) <= 0.025
         supported = [
             (each, stays) for each, stays in zip(settings, held, strict=True) if each["verdict"] == "supported"
         ]
@@ -103,7 +103,7 @@ def multiplicity(reports: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[st
         lines.append(
             f"- At the {scale} scale, verdicts: {len(settings)}, from {conditions} conditions; "
             f"{len(supported)} of them say *supported*. If every claim were false, though only just, the rules would "
-            f"say so {chance:.1f} times. At a false discovery rate of 5 % (Benjamini and Hochberg) {after}"
+            f"say so at most {chance:.1f} times. At a false discovery rate of 2.5 % (Benjamini and Hochberg) {after}"
         )
     return lines
 

@@ -3,6 +3,7 @@
 __all__ = ["judge_again"]
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from lmc_lib.claims.interval import Estimate
@@ -37,7 +38,7 @@ def _judged(claim: Claim, setting: Mapping[str, Any]) -> Judgement:
             f"the report has no {', '.join(sorted(missing))} of {setting['title']!r}, since the rule of {claim.id} has "
             f"changed: lmc run {claim.id} --profile SCALE --records judges it anew"
         )
-    return judge(rule, setting["setting"], estimates)
+    return replace(judge(rule, setting["setting"], estimates), of=setting["of"])
 
 
 def _estimates(setting: Mapping[str, Any]) -> Iterator[tuple[str, Estimate]]:

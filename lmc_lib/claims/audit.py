@@ -3,18 +3,17 @@
 __all__ = ["Audit", "audit"]
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lmc_lib.claims.simulation import Population, exchanged
+from lmc_lib.claims.interval import Estimate
+from lmc_lib.claims.simulation import RESAMPLES, Population, exchanged
 from lmc_lib.claims.study import Study
 from lmc_lib.claims.verdict import outcome_of
 from lmc_lib.definitions import Condition
 
-_RESAMPLES = 2000
 _ENOUGH = 0.8
 # Multiples of the number of units that are tried, until enough studies with the effect are recognised.
 _MULTIPLES = (1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32)
@@ -28,7 +27,7 @@ class Audit:
         n: number of independent units.
         at_bound: how often it is met where the truth is exactly at the bound.
         exchanged: how often it is met by the study's own numbers, made exchangeable; None where that says nothing.
-        power: how often it is met where the truth is the effect.
+        power: how often it is met where the truth is the effect, and its exchanged control, if it has one, says no.
         coverage: how often the interval holds the truth, at the bound or at the effect, whichever is less.
         needed: the least number tried of units with which it is met by four fifths of studies with the effect; ``n``
             itself if that is enough, None if none of those tried is.
@@ -63,41 +62,49 @@ def audit(condition: Condition, study: Study, *, draws: int = 500, seed: int = 0
     """
     generator = np.random.default_rng(seed)
     population = Population.like(study)
-    at_bound, held = _rates(condition, population, condition.bound, study.units, draws, generator)
-    power, held_there = _rates(condition, population, condition.effect, study.units, draws, generator)
+    bound, effect = population.moved(condition.bound), population.moved(condition.effect)
+    of_bound = [bound.estimate(study.units, generator) for _ in range(draws)]
+    of_effect = [effect.estimate(study.units, generator) for _ in range(draws)]
+    power = _share(of_effect, lambda each: _shown(condition, each, population.logarithmic))
     others = None
     if condition.exchange != "none":
-        others = _met(condition, partial(exchanged, study, condition.exchange, condition.null, generator), draws)
+        drawn = (exchanged(study, condition.exchange, condition.null, generator) for _ in range(draws))
+        others = _share([each.estimate(resamples=RESAMPLES) for each in drawn], lambda each: _met(condition, each))
     return Audit(
-        study.units, at_bound, others, power, min(held, held_there),
-        _needed(condition, population, study.units, power, draws, generator),
-    )  # fmt: skip
+        n=study.units,
+        at_bound=_share(of_bound, lambda each: _met(condition, each)),
+        exchanged=others,
+        power=power,
+        coverage=min(_share(of_bound, bound.is_held), _share(of_effect, effect.is_held)),
+        needed=study.units if power >= _ENOUGH else _needed(condition, effect, study.units, draws, generator),
+    )
 
 
-def _rates(
-    condition: Condition, population: Population, truth: float, units: int, draws: int, generator: np.random.Generator
-) -> tuple[float, float]:
-    """How often the condition is met where a truth holds, and how often the interval holds that truth."""
-    moved = population.moved(truth)
-    estimates = [moved.draw(units, generator).estimate(resamples=_RESAMPLES) for _ in range(draws)]
-    met = sum(outcome_of(condition, each) == "met" for each in estimates) / draws
-    slack = 1e-9 * max(1.0, abs(moved.truth))  # equal but for the order of a sum
-    held = sum(each.low - slack <= moved.truth <= each.high + slack for each in estimates) / draws
-    return met, held
+def _share(estimates: Sequence[Estimate], holds: Callable[[Estimate], bool]) -> float:
+    return sum(map(holds, estimates)) / len(estimates)
 
 
-def _met(condition: Condition, draw: Callable[[], Study], draws: int) -> float:
-    return sum(outcome_of(condition, draw().estimate(resamples=_RESAMPLES)) == "met" for _ in range(draws)) / draws
+def _met(condition: Condition, estimate: Estimate) -> bool:
+    return outcome_of(condition, estimate) == "met"
+
+
+def _shown(condition: Condition, estimate: Estimate, logarithmic: bool) -> bool:
+    """Whether a condition is met, and would fail if the interval lay about the null: what a typical exchange says."""
+    if condition.exchange == "none" or not _met(condition, estimate):
+        return _met(condition, estimate)
+    low, high = (
+        condition.null * end / estimate.value if logarithmic else condition.null + end - estimate.value
+        for end in (estimate.low, estimate.high)
+    )
+    return outcome_of(condition, replace(estimate, low=low, high=high)) == "failed"
 
 
 def _needed(
-    condition: Condition, population: Population, units: int, power: float, draws: int, generator: np.random.Generator
+    condition: Condition, effect: Population, units: int, draws: int, generator: np.random.Generator
 ) -> int | None:
-    if power >= _ENOUGH:
-        return units
-    moved = population.moved(condition.effect)
     for multiple in _MULTIPLES:
         many = math.ceil(multiple * units)
-        if _met(condition, partial(moved.draw, many, generator), max(draws // 5, 20)) >= _ENOUGH:
+        found = [effect.estimate(many, generator) for _ in range(max(draws // 5, 20))]
+        if _share(found, lambda each: _shown(condition, each, effect.logarithmic)) >= _ENOUGH:
             return many
     return None

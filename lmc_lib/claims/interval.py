@@ -83,21 +83,24 @@ def bootstrap_interval(units: int, statistic: Callable[..., Any], *, resamples: 
 
 
 def bootstrap_p(units: int, statistic: Callable[..., Any], bound: float, *, above: bool, resamples: int) -> float:
-    """The least level, of one side, at which an interval like :func:`bootstrap_interval` clears a bound.
+    r"""The least level, of one side, at which an interval like :func:`bootstrap_interval` clears a bound.
+
+    It is never below :math:`2^{-n}`: with that probability all of :math:`n` units lie on one side of their median, and
+    no resample tells.
 
     Args:
         units: how many independent units are drawn from.
         statistic: as for the interval.
         bound: the bound.
         above: whether the interval is to lie above it.
-        resamples: number of draws; with few, no level is small.
+        resamples: number of draws.
     """
     from scipy.stats import norm, t  # noqa: PLC0415
 
     found = _bootstrap(units, statistic, resamples, 0.95).bootstrap_distribution
     missed = int((found <= bound).sum() if above else (found >= bound).sum())
     level = -norm.ppf((missed + 1) / (resamples + 2))
-    return float(t.sf(level / math.sqrt(units / (units - 1)), units - 1))
+    return max(float(t.sf(level / math.sqrt(units / (units - 1)), units - 1)), 0.5**units)
 
 
 def _bootstrap(units: int, statistic: Callable[..., Any], resamples: int, level: float) -> Any:

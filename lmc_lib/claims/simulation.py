@@ -1,22 +1,27 @@
 """Populations that scatter like a recorded study, moved to where its statistic has a given truth."""
 
-__all__ = ["Population", "exchanged"]
+__all__ = ["RESAMPLES", "Population", "exchanged", "jackknifed", "pseudo_values", "variance_components"]
 
 from dataclasses import dataclass, replace
 from itertools import combinations, permutations
-from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from numpy import ndarray
 
-from lmc_lib.claims.statistics import CORRELATIONS, RATIOS
+from lmc_lib.claims import statistics
+from lmc_lib.claims.interval import Estimate
+from lmc_lib.claims.statistics import CORRELATIONS, FLOOR, RATIOS
 from lmc_lib.claims.study import Study
+
+# Of a simulated study; a recorded one has four times as many.
+RESAMPLES = 1000
 
 _MANY = 4096
 _STEPS = 60
-# Below what pages print; a barrier of 0 has no logarithm.
-_SMALL = 1e-6
+_SLACK = 1e-3
+# In place of the floor of a ratio, where no scatter is to be lost; a barrier of 0 has no ratio.
+_TINY = 1e-9
 
 
 @dataclass(frozen=True)
@@ -30,12 +35,14 @@ class Population:
 
     Attributes:
         study: the recorded study.
+        rows: its arrays; of a jackknife, its pseudo-values.
         logarithmic: whether it scatters on the logarithmic scale.
         shift: by how much the first array is moved, on that scale; for correlations, the correlation itself.
         truth: the statistic of the population.
     """
 
     study: Study
+    rows: tuple[ndarray, ...]
     logarithmic: bool
     shift: float = 0.0
     truth: float = float("nan")
@@ -43,11 +50,13 @@ class Population:
     @classmethod
     def like(cls, study: Study) -> "Population":
         """The population of a study, at its own place."""
-        study = _single_numbers(study)
-        known = [each[np.isfinite(each)] for each in study.arrays]
+        if study.statistic in CORRELATIONS:
+            study = _with_scatter(study)
+        rows = (pseudo_values(study)[:, None],) if study.kind == "jackknife" else study.arrays
+        known = [each[np.isfinite(each)] for each in rows]
         positive = all((each >= 0.0).all() for each in known)
         logarithmic = study.statistic in RATIOS or (positive and study.statistic == "median")
-        return cls(study, logarithmic)
+        return cls(study, rows, logarithmic)
 
     def moved(self, truth: float) -> "Population":
         """The population in which the statistic has another value.
@@ -55,16 +64,18 @@ class Population:
         Raises:
             ValueError: if there is none.
         """
+        if self.study.kind == "sets":  # symmetric about its centre, so that mean and median are there
+            place = np.log(truth) if self.logarithmic else truth
+            return replace(self, shift=float(place - self._components()[0]), truth=truth)
         many = np.random.default_rng(1)
         state = many.bit_generator.state
 
         def at(shift: float) -> float:
             many.bit_generator.state = state
-            count = _MANY if self.study.kind == "twins" else 48
-            return replace(self, shift=shift).draw(count, many).of_all()
+            return replace(self, shift=shift).draw(_MANY, many).of_all()
 
         low, high = self._range(truth)
-        if not at(low) - 1e-3 <= truth <= at(high) + 1e-3:
+        if not at(low) - _SLACK <= truth <= at(high) + _SLACK:
             raise ValueError(f"no population like this has the statistic {truth}: {at(low)} to {at(high)}")
         for _ in range(_STEPS):
             middle = (low + high) / 2
@@ -76,8 +87,8 @@ class Population:
             return -0.999, 0.999
         if self.logarithmic:
             return -20.0, 20.0
-        spread = max(float(np.ptp(each[np.isfinite(each)])) for each in self.study.arrays)
-        reach = 10.0 * (spread + abs(truth) + abs(self.study.of_all()) + _SMALL)
+        spread = max(float(np.ptp(each[np.isfinite(each)])) for each in self.rows)
+        reach = 10.0 * (spread + abs(truth) + abs(self.study.of_all()) + _TINY)
         return -reach, reach
 
     def draw(self, units: int, generator: np.random.Generator) -> Study:
@@ -90,7 +101,18 @@ class Population:
         else:
             first, *others = self._rows(units, generator)
             arrays = (self._scaled(first), *(self._unscaled(each) for each in others))
+        if self.study.kind == "jackknife":
+            return jackknifed(arrays[0][:, 0])
         return replace(self.study, arrays=arrays)
+
+    def estimate(self, units: int, generator: np.random.Generator) -> Estimate:
+        """What such a study says."""
+        return self.draw(units, generator).estimate(resamples=RESAMPLES)
+
+    def is_held(self, estimate: Estimate) -> bool:
+        """Whether the interval of an estimate holds the truth."""
+        slack = 1e-9 * max(1.0, abs(self.truth))  # equal but for the order of a sum
+        return estimate.low - slack <= self.truth <= estimate.high + slack
 
     def _scaled(self, values: ndarray) -> ndarray:
         return self._unscaled(values + self.shift)
@@ -99,81 +121,87 @@ class Population:
         return np.asarray(np.exp(values)) if self.logarithmic else values
 
     def _own(self, values: ndarray) -> ndarray:
-        return np.asarray(np.log(np.maximum(values, _SMALL))) if self.logarithmic else values
+        return np.asarray(np.log(np.maximum(values, FLOOR))) if self.logarithmic else values
 
     def _rows(self, units: int, generator: np.random.Generator) -> list[ndarray]:
         """Rows of all arrays; a normal combination of the recorded deviations has their covariance."""
-        arrays = [self._own(each) for each in self.study.arrays]
+        arrays = [self._own(each) for each in self.rows]
         weights = generator.standard_normal((units, len(arrays[0]))) / np.sqrt(len(arrays[0]) - 1)
         return [_centre(each) + weights @ _deviations(each) for each in arrays]
 
     def _correlated(self, units: int, generator: np.random.Generator) -> tuple[ndarray, ndarray]:
         """Columns with one correlation within each cell; rows keep what the cells of one network have in common."""
-        first, second = (_deviations(each) for each in self.study.arrays)
+        first, second = (_deviations(each) for each in self.rows)
         count = len(first)
         drawn, own = generator.standard_normal((2, units, count)) / np.sqrt(count - 1)
         x = _standard(first, drawn)
         y = self.shift * x + np.sqrt(1.0 - self.shift**2) * _standard(second, own)
         return x, y
 
+    def _components(self) -> tuple[float, float, float]:
+        return variance_components(self._own(self.study.arrays[0]))
+
     def _sets(self, units: int, generator: np.random.Generator) -> ndarray:
-        values = self._own(self.study.arrays[0])
-        centre, of_members, of_sets = variance_components(values)
-        size = values.ndim
+        centre, of_members, of_sets = self._components()
         effects = of_members * generator.standard_normal(units)
-        array = np.full((units,) * size, np.nan)
-        members = np.array(list(combinations(range(units), size)))
+        members = np.array(list(combinations(range(units), self.study.arrays[0].ndim)))
         numbers = centre + effects[members].sum(1) + of_sets * generator.standard_normal(len(members))
-        for order in permutations(range(size)):
-            array[tuple(members[:, order].T)] = numbers
-        return array
+        return _symmetric(units, members, numbers)
 
 
-def exchanged(study: Study, how: str, null: float, generator: np.random.Generator | None = None) -> Study:
+def _with_scatter(study: Study) -> Study:
+    """Without the columns in which an array has one value for all units: there nothing is correlated."""
+    scatter = np.all([np.square(_deviations(each)).sum(0) > 0.0 for each in study.arrays], axis=0)
+    if not scatter.any():
+        raise ValueError("no column has different numbers in both arrays, so that nothing can be correlated")
+    return replace(study, arrays=tuple(each[:, scatter] for each in study.arrays))
+
+
+def exchanged(study: Study, how: str, null: float, generator: np.random.Generator) -> Study:
     """The study's own numbers, made exchangeable: what it might hold, were the claim false, and all else alike.
 
     What the study found is taken out first, so that what is left is its scatter; then what the claim tells apart is
-    exchanged, so that no difference but that of chance can be left.
+    exchanged in units drawn at random, so that no difference but that of chance can be left.
 
     Args:
         study: the study.
-        how: ``"swap"``: the ratio becomes the null, and in half of the units the first half of the arrays changes
-            places with the second; ``"sign"``: differences from the null, which becomes their centre, change sign in
-            half of the units, or of the sets of them; ``"shuffle"``: within each column the first array's numbers are
-            given to units in a random order.
+        how: ``"swap"``: the smaller side of the ratio is raised until the ratio is the null, and in half of the units
+            the first half of the arrays changes places with the second; ``"sign"``: differences from the null, which
+            becomes their centre, change sign in half of the units (of sets: the effects of members, and what is left of
+            each set); ``"shuffle"``: within each column the first array's numbers are given to units in a random order.
         null: the value that the statistic has where the claim is false.
-        generator: draws which units, or the orders; without it every other unit is taken, and the orders are drawn from
-            a fixed stream.
+        generator: draws.
     """
-    study = _single_numbers(study)
-    first, *others = study.arrays
     if how == "shuffle":
-        moved = (generator or np.random.default_rng(0)).permuted(first, axis=0)
-        return replace(study, arrays=(moved, *others))
+        first, *others = study.arrays
+        return replace(study, arrays=(generator.permuted(first, axis=0), *others))
     if how == "sign":
-        return replace(study, arrays=(null + _signs(study, generator) * (first - study.of_all()), *others))
-    chosen = _half(len(first), generator)[:, None]
+        return _turned(study, null, generator)
     width = min(each.shape[1] for each in study.arrays)
-    kept = [each[:, :width] for each in (first * null / study.of_all(), *others)]
+    kept = [each[:, :width] for each in study.arrays]
+    ratio = float(getattr(statistics, study.statistic)(*kept, floor=_TINY)) / null
+    # To lower the larger side would push what is small below the floor of the statistic, and its scatter with it.
+    raised = len(kept) // 2 if ratio > 1.0 else 0
+    kept[raised] = kept[raised] * (ratio if ratio > 1.0 else 1.0 / ratio)
     turned = kept[len(kept) // 2 :] + kept[: len(kept) // 2]
+    chosen = generator.integers(2, size=(len(kept[0]), 1)) == 1
     return replace(study, arrays=tuple(np.where(chosen, b, a) for a, b in zip(kept, turned, strict=True)))
 
 
-def _half(count: int, generator: np.random.Generator | None) -> Bool[ndarray, " count"]:
-    """Every other one, or each with even chances."""
-    return np.asarray(np.arange(count) % 2 == 1 if generator is None else generator.integers(2, size=count) == 1)
-
-
-def _signs(study: Study, generator: np.random.Generator | None) -> ndarray:
-    """A sign a unit, or a set of units."""
+def _turned(study: Study, null: float, generator: np.random.Generator) -> Study:
+    """Deviations from the centre, turned at random about the null."""
+    if study.kind == "jackknife":
+        numbers = pseudo_values(study)
+        return jackknifed(null + generator.choice([-1.0, 1.0], size=len(numbers)) * (numbers - numbers.mean()))
     values = study.arrays[0]
     if study.kind == "twins":
-        return np.where(_half(len(values), generator), -1.0, 1.0)[:, None]
-    signs, sets = np.ones_like(values), list(combinations(range(len(values)), values.ndim))
-    for members, turned in zip(sets, _half(len(sets), generator), strict=True):
-        for order in permutations(members):
-            signs[order] = -1.0 if turned else 1.0
-    return signs
+        signs = generator.choice([-1.0, 1.0], size=(len(values), 1))
+        return replace(study, arrays=(null + signs * (values - study.of_all()),))
+    members, numbers, design = _of_sets(values)
+    effects, rest = _fitted(design, numbers - study.of_all())
+    signs = generator.choice([-1.0, 1.0], size=len(values))
+    found = null + design @ (signs * effects) + generator.choice([-1.0, 1.0], size=len(rest)) * rest
+    return replace(study, arrays=(_symmetric(len(values), members, found),))
 
 
 def variance_components(values: Float[ndarray, "replicas *others"]) -> tuple[float, float, float]:
@@ -181,29 +209,49 @@ def variance_components(values: Float[ndarray, "replicas *others"]) -> tuple[flo
 
     Least squares with one effect a replica; the variance of the effects is that of the estimates less their own error.
     """
-    size = values.ndim
-    members = np.array([each for each in combinations(range(len(values)), size) if np.isfinite(values[each])])
-    numbers = np.array([values[tuple(each)] for each in members])
-    design = np.zeros((len(members), len(values)))
-    for place in range(size):
-        design[np.arange(len(members)), members[:, place]] += 1.0
+    _, numbers, design = _of_sets(values)
     centre = float(numbers.mean())
-    inverse = np.linalg.pinv(design.T @ design)
-    effects = inverse @ design.T @ (numbers - centre)
-    freedom = max(len(numbers) - len(values), 1)
-    of_sets = float(np.square(numbers - centre - design @ effects).sum()) / freedom
-    own_error = of_sets * float(np.trace(inverse)) / len(values)
+    effects, rest = _fitted(design, numbers - centre)
+    of_sets = float(np.square(rest).sum()) / max(len(numbers) - len(values), 1)
+    own_error = of_sets * float(np.trace(np.linalg.pinv(design.T @ design))) / len(values)
     of_members = float(np.square(effects).sum()) / (len(values) - 1) - own_error
     return centre, float(np.sqrt(max(of_members, 0.0))), float(np.sqrt(of_sets))
 
 
-def _single_numbers(study: Study) -> Study:
-    """A jackknife as a mean of pseudo-values, of which it has the interval; other studies as they are."""
-    if study.kind != "jackknife":
-        return study
-    whole, without = study.arrays
-    numbers = len(without) * float(whole) - (len(without) - 1) * without
-    return Study("twins", "mean", (numbers[:, None],))
+def pseudo_values(study: Study) -> Float[ndarray, " units"]:
+    """The numbers of which a jackknife is the mean: they have its value, and its standard error."""
+    whole, without = float(study.arrays[0]), study.arrays[1]
+    numbers = len(without) * whole - (len(without) - 1) * without
+    return np.asarray(numbers + whole - numbers.mean())
+
+
+def jackknifed(numbers: Float[ndarray, " units"]) -> Study:
+    """The jackknife of a mean."""
+    return Study("jackknife", "", (np.array(numbers.mean()), (numbers.sum() - numbers) / (len(numbers) - 1)))
+
+
+def _of_sets(values: ndarray) -> tuple[ndarray, ndarray, ndarray]:
+    """The members of each set, its number, and a matrix with a row a set and a column a replica: 1 for its members."""
+    every = combinations(range(len(values)), values.ndim)
+    members = np.array([each for each in every if np.isfinite(values[each])])
+    design = np.zeros((len(members), len(values)))
+    for column in members.T:
+        design[np.arange(len(members)), column] = 1.0
+    return members, values[tuple(members.T)], design
+
+
+def _fitted(design: ndarray, numbers: ndarray) -> tuple[ndarray, ndarray]:
+    """The effects of replicas by least squares, and what they leave of each set."""
+    effects = np.linalg.pinv(design) @ numbers
+    return effects, numbers - design @ effects
+
+
+def _symmetric(count: int, members: ndarray, numbers: ndarray) -> ndarray:
+    """One number a set as a symmetric array, one axis a member."""
+    array = np.full((count,) * members.shape[1], np.nan)
+    for order in permutations(range(members.shape[1])):
+        array[tuple(members[:, order].T)] = numbers
+    return array
 
 
 def _centre(values: ndarray) -> ndarray:
@@ -215,7 +263,6 @@ def _deviations(values: ndarray) -> ndarray:
     return np.asarray(np.nan_to_num(values - _centre(values)))
 
 
-def _standard(deviations: ndarray, weights: Any) -> ndarray:
+def _standard(deviations: ndarray, weights: ndarray) -> ndarray:
     """Normal combinations of deviations, each column with variance 1."""
-    lengths = np.sqrt(np.square(deviations).sum(0) / (len(deviations) - 1))
-    return np.asarray(weights @ deviations / np.where(lengths > 0.0, lengths, 1.0))
+    return np.asarray(weights @ deviations / np.sqrt(np.square(deviations).sum(0) / (len(deviations) - 1)))

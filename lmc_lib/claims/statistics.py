@@ -52,9 +52,11 @@ def ratio_of_ratios(
     below: Float[ndarray, "*draws parents children"],
     base_above: Float[ndarray, "*draws parents children"],
     base_below: Float[ndarray, "*draws parents children"],
+    *,
+    floor: float = FLOOR,
 ) -> Float[ndarray, "*draws"]:
     """One :func:`median_ratio` over another."""
-    return np.asarray(median_ratio(above, below) / median_ratio(base_above, base_below))
+    return np.asarray(median_ratio(above, below, floor=floor) / median_ratio(base_above, base_below, floor=floor))
 
 
 def within_correlation(

@@ -8,8 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from lmc_lib.claims.interval import Estimate
 from lmc_lib.claims.simulation import exchanged
+from lmc_lib.claims.study import Study
 from lmc_lib.definitions import Claim, Condition
 
 SUPPORTED = "supported"
@@ -20,6 +23,7 @@ NOT_OBSERVABLE = "not observable at this scale"
 MIXED = "mixed"
 VERDICTS = (SUPPORTED, NOT_SUPPORTED, NOT_SEEN, INCONCLUSIVE, NOT_OBSERVABLE, MIXED)
 
+_EXCHANGES = 199
 _MIME = "application/vnd.lmc.report+json"
 
 
@@ -34,6 +38,7 @@ class Judgement:
         conditions: the conditions, in the order of the claim, each with its estimate and outcome: ``"met"`` (the whole
             interval clears the bound), ``"failed"`` (the whole interval misses it) or ``"open"``.
         held: whether it was supported, but for a control that could not say no.
+        of: of a control made of a judgement's own numbers, the setting of that judgement.
     """
 
     claim: Claim
@@ -41,6 +46,7 @@ class Judgement:
     verdict: str
     conditions: tuple[tuple[Condition, Estimate, str], ...]
     held: bool = False
+    of: str = ""
 
     @property
     def title(self) -> str:
@@ -92,6 +98,7 @@ class Report:
             "title": judgement.title,
             "verdict": judgement.verdict,
             "held": judgement.held,
+            "of": judgement.of,
             "rule": judgement.claim.rule,
             "conditions": [
                 {
@@ -147,9 +154,10 @@ def judge_parts(claim: Claim, estimates: Mapping[str, Estimate], setting: str = 
 def exchange(judgements: Iterable[Judgement]) -> list[Judgement]:
     """Negative controls: each judgement again, of its own numbers made exchangeable, where its conditions say how.
 
-    What is compared changes places in every other unit, say (see :func:`~lmc_lib.claims.simulation.exchanged`), so the
-    claim is false and all else is alike. Conditions that no exchange concerns keep their estimates. Judgements without
-    any that is exchanged have no control here.
+    What is compared changes places (see :func:`~lmc_lib.claims.simulation.exchanged`), so the claim is false and all
+    else is alike. Of many exchanges, drawn from a fixed stream, the typical one is taken, whose statistic is in the
+    middle of all, so that it does not matter in which order the units stand. Conditions that no exchange concerns keep
+    their estimates. Judgements without any that is exchanged have no control here.
     """
     return [_exchanged(each) for each in judgements if any(c.exchange != "none" for c in each.claim.supported)]
 
@@ -158,12 +166,17 @@ def _exchanged(judgement: Judgement) -> Judgement:
     estimates = {}
     for condition, estimate, _ in judgement.conditions:
         if condition.exchange != "none" and estimate.study is not None:
-            study = exchanged(estimate.study, condition.exchange, condition.null)
-            estimates[condition.quantity] = study.estimate()
+            estimates[condition.quantity] = _typical(estimate.study, condition).estimate()
         else:
             estimates.setdefault(condition.quantity, estimate)
     setting = ", ".join(each for each in (judgement.setting, "exchanged") if each)
-    return judge(judgement.claim, setting, estimates)
+    return replace(judge(judgement.claim, setting, estimates), of=judgement.setting)
+
+
+def _typical(study: Study, condition: Condition) -> Study:
+    generator = np.random.default_rng(0)
+    drawn = [exchanged(study, condition.exchange, condition.null, generator) for _ in range(_EXCHANGES)]
+    return sorted(drawn, key=Study.of_all)[_EXCHANGES // 2]
 
 
 def conclude(
@@ -181,13 +194,18 @@ def conclude(
     false, are not: where one of them comes out otherwise the study cannot say no, and what it supports is inconclusive.
     Only a study at the scale of the paper says "not supported"; a smaller one says "not seen at this scale".
     """
-    unable = {each.claim.id for each in controls if each.verdict != NOT_SUPPORTED}
+    unable = [each for each in controls if each.verdict != NOT_SUPPORTED]
     scope = claim.scope.get(scale, "proxy")
-    judged = tuple(_worded(each, scope, held=bool(unable & {each.claim.id, claim.id})) for each in judgements)
+    judged = tuple(_worded(each, scope, held=any(_concerns(c, each) for c in unable)) for each in judgements)
     verdicts = {each.verdict for each in judged}
     differing = MIXED if claim.parts else INCONCLUSIVE
     verdict = verdicts.pop() if len(verdicts) == 1 else differing
     return Report(claim, scale, verdict, judged, tuple(controls), dict(numbers))
+
+
+def _concerns(control: Judgement, judgement: Judgement) -> bool:
+    """Whether a control is one of a judgement: of its numbers, or a setting in which its part is false."""
+    return control.claim.id == judgement.claim.id and control.of in ("", judgement.setting)
 
 
 def _worded(judgement: Judgement, scope: str, *, held: bool) -> Judgement:

@@ -18,6 +18,7 @@ from lmc_lib.claims import (
     within_correlation,
 )
 from lmc_lib.experiments.evidence import Question, over_twins
+from lmc_lib.experiments.setting import MATCHERS
 from lmc_lib.experiments.stability.twins import Cell, Twins
 from lmc_lib.perturbation import Perturbation, growth_exponents
 
@@ -114,15 +115,17 @@ def alignment_evidence(
 
     Returns:
         For each optimiser ``"OPTIMISER, raw"``, the median barrier, and ``"OPTIMISER, kept"``, the ratio of the median
-        barrier after weight matching to it; ``"stay"``, if there are twins with a barrier below 0.1: the mean share of
-        their units that weight matching leaves in place from a random start, under SGD.
+        barrier after weight or activation matching, whichever is lower, to it; ``"stay"``, if there are twins with a
+        barrier below 0.1: the mean share of their units that weight matching leaves in place from a random start, under
+        SGD.
     """
     values: dict[str, Question] = {}
     for optimiser, each in found.items():
-        cell, raw, matched = (cells[-1], "planted", "undone") if planted else (cells[0], "none", "weights")
+        cell, raw, matched = (cells[-1], "planted", ["undone"]) if planted else (cells[0], "none", MATCHERS)
         barriers = each.barriers(cell, alignment=raw)
+        lowest = np.min([each.barriers(cell, alignment=way) for way in matched], axis=0)
         values[f"{optimiser}, raw"] = median, (barriers,)
-        values[f"{optimiser}, kept"] = median_ratio, (each.barriers(cell, alignment=matched), barriers)
+        values[f"{optimiser}, kept"] = median_ratio, (lowest, barriers)
     stay = [found["sgd"].of(cell, "fixed_points", "weights, random start") for cell in cells]
     calm = [found["sgd"].barriers(cell) < CALM for cell in cells]
     near = np.where(np.concatenate(calm, axis=1), np.concatenate(stay, axis=1), np.nan)
