@@ -598,6 +598,8 @@ class TestJudging:
         path.write_text(path.read_text().replace('"study"', '"studied"'))
         assert main(["judge", "toy"]) == 1
         assert "toy-quick.json cannot be judged by the rule as it stands: " in capsys.readouterr().err
+        assert main(["audit", "toy", "--draws", "20"]) == 1
+        assert "toy-quick.json cannot be audited: it holds no study of fall" in capsys.readouterr().err
 
     def test_audits_once_and_keeps_the_rows(self, recorded, toy, capsys, monkeypatch):
         recorded(1.5)

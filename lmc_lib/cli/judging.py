@@ -66,6 +66,9 @@ def audits(
         paths: the files.
         draws: number of simulated studies of each kind.
         known: rows made before; those whose condition, study and draws are the same are not made again.
+
+    Raises:
+        Refused: if a file is damaged, or does not hold the study of a condition.
     """
     made = {row["key"]: dict(row) for row in known}
     for path in paths:
@@ -73,7 +76,9 @@ def audits(
         claim = load(report["claim"])
         for setting in report["settings"]:
             rule = claim.part(setting["part"]) if setting["part"] else claim
-            studies = {each["quantity"]: each["study"] for each in setting["conditions"]}
+            studies = {each["quantity"]: each["study"] for each in setting["conditions"] if "study" in each}
+            if missing := rule.quantities - studies.keys():
+                raise Refused(f"{path.name} cannot be audited: it holds no study of {', '.join(sorted(missing))}")
             for condition in rule.supported:
                 asked = condition, studies[condition.quantity], draws
                 row = made.get(key(*asked)) or _row(*asked) | {"key": key(*asked)}
