@@ -367,7 +367,7 @@ class TestReport:
         judged = judge(CLAIM, "three", evidence("met", "met", "met") | {"raw": triples})
         bundle = conclude(CLAIM, [judged], [judged], scale="quick", numbers={})._repr_mimebundle_()
         (kind,) = (name for name in bundle if name.endswith("report+json"))
-        of_triples, of_pairs, _ = (each["estimate"] for each in bundle[kind]["settings"][0]["conditions"])
+        of_triples, of_pairs, _ = (each["estimate"] for each in json.loads(bundle[kind])["settings"][0]["conditions"])
         assert (of_triples["pairs"], of_triples["replicas"], of_triples["size"]) == (10, 5, 3)
         assert of_pairs.keys() == {"value", "low", "high", "pairs", "replicas", "count"}
         for words in (bundle["text/plain"], bundle["text/html"]):
@@ -376,7 +376,7 @@ class TestReport:
     def test_json_round_trip(self, report):
         assert json.loads(json.dumps(report.as_json(), allow_nan=False)) == report.as_json()
 
-    @pytest.mark.parametrize("pack", [dict, json.dumps], ids=["data", "text"])
+    @pytest.mark.parametrize("pack", [json.loads, str], ids=["data", "text"])
     def test_is_found_among_the_outputs_of_a_notebook(self, report, pack):
         bundle = report._repr_mimebundle_()
         (kind,) = (name for name in bundle if name.endswith("report+json"))

@@ -121,7 +121,8 @@ class Report:
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         del include, exclude
-        return {"text/plain": str(self), "text/html": _box(self), _MIME: self.as_json()}
+        # As one text: a stored notebook would have a line for each number of each study.
+        return {"text/plain": str(self), "text/html": _box(self), _MIME: json.dumps(self.as_json(), sort_keys=True)}
 
 
 def judge(claim: Claim, setting: str, estimates: Mapping[str, Estimate]) -> Judgement:
