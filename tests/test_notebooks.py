@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from lmc_lib import claims, definitions
+from lmc_lib.claims.verdict import extract
 
 PATHS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 LINES = 15
@@ -186,9 +187,9 @@ class TestOutputs:
         assert [n for n, output in outputs if any(kind.startswith("image/") for kind in output.get("data", {}))] == []
 
     def test_the_verdict_is_stored(self, path, outputs):
-        reports = [json.dumps(output["data"]) for _, output in outputs if "lmc.report" in json.dumps(output)]
-        assert len(reports) == 1
-        assert f'"claim": "{path.stem}"' in reports[0]
+        (report,) = [found for _, output in outputs if (found := extract([output])) is not None]
+        assert report["claim"] == path.stem
+        assert report["verdict"] in claims.VERDICTS
 
     def test_nothing_tells_of_the_machine_it_ran_on(self, path, notebook):
         assert notebook["metadata"].keys() <= {"kernelspec", "language_info"}
