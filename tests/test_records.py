@@ -529,9 +529,9 @@ def test_every_criterion_is_audited_as_it_is(path):
     count = 0
     for setting in report["settings"]:
         rule = claim.part(setting["part"]) if setting["part"] else claim
-        studies = {each["quantity"]: each["study"] for each in setting["conditions"]}
+        found = {each["quantity"]: each for each in setting["conditions"]}
         for condition in rule.supported:
-            assert judging.key(condition, studies[condition.quantity], 500) in keys, (
+            assert judging.key(condition, found[condition.quantity], 500) in keys, (
                 f"{setting['title']}: {condition.text}"
             )
             count += 1

@@ -5,7 +5,7 @@ __all__ = ["Study", "estimate", "estimate_by_jackknife", "estimate_of_twins"]
 import math
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any, Literal
 
@@ -61,6 +61,12 @@ class Study:
             return Estimate(value, value - reach, value + reach, count, count, 0, self)
         drawn = self._drawn()
         low, high = bootstrap_interval(drawn.units, drawn.statistic, resamples=resamples)
+        if self.kind == "sets" and (left_out := self._left_out()) is not None:
+            other = left_out.estimate()
+            low, high = (
+                min(low, drawn.value + other.low - other.value),
+                max(high, drawn.value + other.high - other.value),
+            )
         return Estimate(drawn.value, low, high, drawn.count, drawn.units, drawn.size, self)
 
     def p(self, bound: float, *, above: bool, resamples: int = _FINE) -> float:
@@ -81,7 +87,19 @@ class Study:
             distance = value - bound if above else bound - value
             return float(t.sf(distance / error, count - 1)) if error > 0.0 else float(distance <= 0.0)
         drawn = self._drawn()
-        return bootstrap_p(drawn.units, drawn.statistic, bound, above=above, resamples=resamples)
+        p = bootstrap_p(drawn.units, drawn.statistic, bound, above=above, resamples=resamples)
+        left_out = self._left_out() if self.kind == "sets" else None
+        return p if left_out is None else max(p, left_out.p(bound, above=above))
+
+    def _left_out(self) -> "Study | None":
+        """Of sets the jackknife over replicas; None where too few are left for a set without each."""
+        used = np.flatnonzero(_used(self.arrays[0]))
+        size = self.arrays[0].ndim
+        if len(used) < size + 1:
+            return None
+        kept = [np.ix_(*[used[used != gone]] * size) for gone in used]
+        without = np.array([replace(self, arrays=(self.arrays[0][each],)).of_all() for each in kept])
+        return Study("jackknife", "", (np.array(self.of_all()), without)) if np.isfinite(without).all() else None
 
     def _drawn(self) -> "_Drawn":
         return _of_sets(self) if self.kind == "sets" else _of_twins(self)
@@ -114,7 +132,10 @@ def estimate(values: Float[ndarray, "replicas *others"], *, statistic: str = "me
     Pairs that share a replica are not independent, so pairs must not be resampled: an interval from ten pairs of five
     networks would be too short. Replicas are drawn with replacement, and the statistic is taken over all pairs of
     different replicas among the drawn ones (:func:`~lmc_lib.claims.interval.bootstrap_interval`); likewise over
-    triples. A draw with too few different replicas counts with the statistic of all.
+    triples. A draw with too few different replicas counts with the statistic of all. A replica that is drawn twice is
+    in no set with itself, so that draws differ by less than they should, the more so the larger sets are and the fewer
+    replicas; so each end is that of the jackknife over replicas (:func:`estimate_by_jackknife`) where that one is
+    farther out.
 
     Args:
         values: a symmetric array with one axis a member of a set: a matrix for pairs, three axes for triples; NaN where

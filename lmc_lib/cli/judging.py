@@ -76,12 +76,12 @@ def audits(
         claim = load(report["claim"])
         for setting in report["settings"]:
             rule = claim.part(setting["part"]) if setting["part"] else claim
-            studies = {each["quantity"]: each["study"] for each in setting["conditions"] if "study" in each}
-            if missing := rule.quantities - studies.keys():
+            found = {each["quantity"]: each for each in setting["conditions"] if "study" in each}
+            if missing := rule.quantities - found.keys():
                 raise Refused(f"{path.name} cannot be audited: it holds no study of {', '.join(sorted(missing))}")
             for condition in rule.supported:
-                asked = condition, studies[condition.quantity], draws
-                row = made.get(key(*asked)) or _row(*asked) | {"key": key(*asked)}
+                its_key = key(condition, found[condition.quantity], draws)
+                row = made.get(its_key) or _row(condition, found[condition.quantity]["study"], draws) | {"key": its_key}
                 yield row | _named(claim, report, setting, condition)
 
 
@@ -109,10 +109,15 @@ def _row(condition: Condition, study: Mapping[str, Any], draws: int) -> dict[str
     }
 
 
-def key(condition: Condition, study: Mapping[str, Any], draws: int) -> str:
-    """The hash of what a row follows from."""
+def key(condition: Condition, found: Mapping[str, Any], draws: int) -> str:
+    """The hash of what a row follows from: the condition, and what a report says of it.
+
+    The estimate is part of it, since other intervals of the same study have other error rates.
+    """
     asked = {name: value for name, value in asdict(condition).items() if name not in ("label", "reason", "effect_from")}
-    return hashlib.sha256(json.dumps([asked, study, draws], sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(
+        json.dumps([asked, found["study"], found["estimate"], draws], sort_keys=True).encode()
+    ).hexdigest()[:16]
 
 
 def kept_audits(path: Path = AUDITS) -> list[dict[str, Any]]:
