@@ -583,7 +583,7 @@ def test_many_verdicts_are_counted_and_corrected():
 ROW = {
     "claim": "toy", "scale": "quick", "part": "B1", "setting": "wide", "condition": "it is above 2", "unit": "parent",
     "n": 8, "at_bound": 0.0123, "exchanged": None, "false_positive": 0.0123, "effect": 4.0, "effect_from": "figure",
-    "power": 0.5, "coverage": 0.944, "needed": 24, "underpowered": True, "draws": 500,
+    "power": 0.5, "coverage": 0.944, "needed": 24, "most": 256, "underpowered": True, "draws": 500,
 }  # fmt: skip
 
 

@@ -197,6 +197,29 @@ def array_of(sets, replicas):
     return array
 
 
+# Student's t at 2.5 %, from tables, by the number of replicas.
+T = {3: 4.303, 4: 3.182, 5: 2.776}
+
+
+def jackknife_of_sets(sets, replicas, function):
+    """Both ends of the interval by leaving out each replica in turn."""
+    without = [function([value for each, value in sets.items() if gone not in each]) for gone in range(replicas)]
+    mean = sum(without) / replicas
+    error = math.sqrt((replicas - 1) / replicas * sum((each - mean) ** 2 for each in without))
+    overall = function(list(sets.values()))
+    return overall - T[replicas] * error, overall + T[replicas] * error
+
+
+def check_ends(found, everything, levels, jackknife):
+    """Each end is that of all resamples, counted out, or that of the jackknife where this is farther out."""
+    # The slack of 1e-12 is for values that equal a quantile but for the order of a sum, that of t for three digits.
+    low, high = np.percentile(everything, [0, levels], method="nearest")
+    slack = 1e-12 + 2e-4 * (jackknife[1] - jackknife[0])
+    assert min(low, jackknife[0]) - slack <= found.low <= min(high, jackknife[0]) + slack
+    low, high = np.percentile(everything, [100 - levels, 100], method="nearest")
+    assert max(low, jackknife[1]) - slack <= found.high <= max(high, jackknife[1]) + slack
+
+
 def exchangeable(generator, replicas):
     """Values of pairs around 1 that share the effects of their networks; the mean of all such values is 1."""
     networks = generator.standard_normal(replicas)
@@ -227,11 +250,9 @@ class TestEstimate:
             different = [values[pair] for pair in itertools.permutations(drawn, 2) if pair[0] != pair[1]]
             everything.append(function(different) if different else overall)
         found = estimate(values, statistic=statistic)
-        # The level for four replicas is 0.01 %: about the lowest and the highest of all 256. The slack of 1e-12 is for
-        # values that equal a quantile but for the order of a sum.
-        for end, levels in ((found.low, [0, 0.4]), (found.high, [99.6, 100])):
-            low, high = np.percentile(everything, levels, method="nearest")
-            assert low - 1e-12 <= end <= high + 1e-12
+        sets = {pair: values[pair] for pair in itertools.combinations(range(4), 2)}
+        # The level for four replicas is 0.01 %: about the lowest and the highest of all 256.
+        check_ends(found, everything, 0.4, jackknife_of_sets(sets, 4, function))
 
     @pytest.mark.parametrize("statistic", ["median", "mean"])
     @pytest.mark.parametrize("replicas", [3, 5, 10])
@@ -250,6 +271,17 @@ class TestEstimate:
         found = [each.estimate(resamples=400) for each in studies]
         assert sum(each.low <= 1 <= each.high for each in found) / 400 >= 0.92
 
+    def test_intervals_of_triples_cover_the_truth_although_networks_decide(self):
+        """Where the effects of networks are all there is the bootstrap of five alone covers 83 %."""
+        generator = rng.numpy_stream(0, "triples")
+        found = []
+        for _ in range(200):
+            networks = generator.standard_normal(5)
+            sets = {each: networks[list(each)].sum() for each in itertools.combinations(range(5), 3)}
+            found.append(Study("sets", "median", (array_of(sets, 5),)).estimate(resamples=200))
+        # 95 %, less three standard errors of 200 draws.
+        assert sum(each.low <= 0 <= each.high for each in found) / 200 >= 0.9
+
     def test_equal_values_have_an_interval_of_length_zero(self):
         matrix = matrix_of(dict.fromkeys(itertools.combinations(range(5), 2), 0.25), 5)
         assert estimate(matrix).triple == (0.25, 0.25, 0.25)
@@ -257,9 +289,10 @@ class TestEstimate:
     @pytest.mark.parametrize("statistic", ["median", "mean"])
     def test_a_draw_of_a_single_replica_counts_with_the_statistic_of_all(self, statistic):
         # Of the 27 draws of three replicas 3 hold a single one, and no pair: too many to fall out of the interval.
-        values = matrix_of({(0, 1): 4.0, (0, 2): 5.0, (1, 2): 9.0}, 3)
-        found = estimate(values, statistic=statistic)
-        assert (found.low, found.high) == (4.0, 9.0)
+        pairs = {(0, 1): 4.0, (0, 2): 5.0, (1, 2): 9.0}
+        found = estimate(matrix_of(pairs, 3), statistic=statistic)
+        low, high = jackknife_of_sets(pairs, 3, getattr(statistics, statistic))
+        assert (found.low, found.high) == pytest.approx((min(low, 4.0), max(high, 9.0)), rel=1e-3)
 
     def test_an_interval_is_a_function_of_its_data(self):
         values = exchangeable(rng.numpy_stream(0, "test"), 5)
@@ -297,9 +330,8 @@ class TestEstimate:
             everything.append(function(different) if different else overall)
         values = array_of(sets, 5)
         found = estimate(values, statistic=statistic)
-        for end, levels in ((found.low, [0, 0.3]), (found.high, [99.7, 100])):  # the level for five replicas is 0.1 %
-            low, high = np.percentile(everything, levels, method="nearest")
-            assert low - 1e-12 <= end <= high + 1e-12
+        # The level for five replicas is 0.1 %.
+        check_ends(found, everything, 0.3, jackknife_of_sets(sets, 5, lambda values: function(list(values))))
         assert found.value == pytest.approx(overall, abs=1e-14)
         assert (found.pairs, found.replicas, found.size) == (len(sets), 5, size)
 
@@ -880,7 +912,14 @@ class TestAudit:
 
     def test_an_effect_on_the_wrong_side_is_never_recognised(self):
         found = audit(condition(0.5, above=False, null=1.0, effect=0.9), self.STUDY, draws=40)
-        assert (found.power, found.needed) == (0.0, None)
+        assert (found.power, found.needed, found.most) == (0.0, None, 320)
+
+    def test_not_more_sets_are_tried_than_can_be_counted(self):
+        networks = np.random.default_rng(1).normal(size=5)
+        values = array_of({each: 1 + networks[list(each)].sum() for each in itertools.combinations(range(5), 3)}, 5)
+        asked = condition(0.0, above=False, null=1.0, effect=0.5)
+        found = audit(asked, Study("sets", "mean", (values,)), draws=20)
+        assert (found.needed, found.most) == (None, 20)
 
     def test_a_bound_at_the_null_is_met_by_exchanged_numbers_as_often_as_at_the_bound(self):
         found = audit(condition(1.0, above=True, null=1.0, effect=2.0, exchange="swap"), self.STUDY, draws=100)

@@ -61,7 +61,7 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> str:
 def _row(row: Mapping[str, Any]) -> str:
     where = ", ".join(each for each in (row["part"], row["setting"]) if each)
     others = "–" if row["exchanged"] is None else f"{row['exchanged']:.3f}"
-    needed = row["needed"] if row["needed"] else f"over {32 * row['n']}"
+    needed = row["needed"] if row["needed"] else f"over {row['most']}"
     power = f"{row['power']:.2f}" + (" (underpowered)" if row["underpowered"] else "")
     effect = f"{row['effect']:g}, {_FROM[row['effect_from']]}"
     condition = f"{where}: {row['condition']}" if where else row["condition"]

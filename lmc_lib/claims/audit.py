@@ -17,6 +17,7 @@ from lmc_lib.definitions import Condition
 _ENOUGH = 0.8
 # Multiples of the number of units that are tried, until enough studies with the effect are recognised.
 _MULTIPLES = (1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32)
+_SETS = 8000
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Audit:
         coverage: how often the interval holds the truth, at the bound or at the effect, whichever is less.
         needed: the least number tried of units with which it is met by four fifths of studies with the effect; ``n``
             itself if that is enough, None if none of those tried is.
+        most: the largest number tried.
     """
 
     n: int
@@ -39,6 +41,7 @@ class Audit:
     power: float
     coverage: float
     needed: int | None
+    most: int
 
     @property
     def false_positive(self) -> float:
@@ -70,13 +73,15 @@ def audit(condition: Condition, study: Study, *, draws: int = 500, seed: int = 0
     if condition.exchange != "none":
         drawn = (exchanged(study, condition.exchange, condition.null, generator) for _ in range(draws))
         others = _share([each.estimate(resamples=RESAMPLES) for each in drawn], lambda each: _met(condition, each))
+    tried = [study.units] if power >= _ENOUGH else _numbers(study)
     return Audit(
         n=study.units,
         at_bound=_share(of_bound, lambda each: _met(condition, each)),
         exchanged=others,
         power=power,
         coverage=min(_share(of_bound, bound.is_held), _share(of_effect, effect.is_held)),
-        needed=study.units if power >= _ENOUGH else _needed(condition, effect, study.units, draws, generator),
+        needed=study.units if power >= _ENOUGH else _needed(condition, effect, tried, draws, generator),
+        most=max(tried),
     )
 
 
@@ -99,11 +104,17 @@ def _shown(condition: Condition, estimate: Estimate, logarithmic: bool) -> bool:
     return outcome_of(condition, replace(estimate, low=low, high=high)) == "failed"
 
 
+def _numbers(study: Study) -> list[int]:
+    """Numbers of units to try; of sets not so many that there would be too many of these."""
+    size = study.arrays[0].ndim if study.kind == "sets" else 1
+    numbers = [math.ceil(multiple * study.units) for multiple in _MULTIPLES]
+    return [many for many in numbers if size == 1 or many**size <= _SETS] or [study.units]
+
+
 def _needed(
-    condition: Condition, effect: Population, units: int, draws: int, generator: np.random.Generator
+    condition: Condition, effect: Population, tried: Sequence[int], draws: int, generator: np.random.Generator
 ) -> int | None:
-    for multiple in _MULTIPLES:
-        many = math.ceil(multiple * units)
+    for many in tried:
         found = [effect.estimate(many, generator) for _ in range(max(draws // 5, 20))]
         if _share(found, lambda each: _shown(condition, each, effect.logarithmic)) >= _ENOUGH:
             return many

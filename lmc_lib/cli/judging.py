@@ -144,4 +144,4 @@ def table(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _needed(row: Mapping[str, Any]) -> str:
-    return f"about {row['needed']} would do" if row["needed"] else f"{32 * row['n']} are not enough"
+    return f"about {row['needed']} would do" if row["needed"] else f"{row['most']} are not enough"
