@@ -186,7 +186,7 @@ PLAIN = {"batch_size": 128, "optimiser": "sgd", "weight_decay": 0.0, "norm": "no
 def twins(records, name):
     """The measurements of the twins that a name speaks of."""
     setting = next((each for each in sorted(SETTINGS, key=len, reverse=True) if f", {each}," in f", {name},"), "base")
-    wanted = PLAIN | {"family": "mlp", "depth": 6, "warmup": 20} | SETTINGS[setting]
+    wanted = PLAIN | {"family": "mlp", "depth": 6} | SETTINGS[setting]
     pushes = {
         "step": re.search(r"step (\d+)", name),
         "size": re.search(r"size ([\d.e-]+)", name),
@@ -198,9 +198,12 @@ def twins(records, name):
         child = record["spec"]["child"]
         push, parent = child["perturbation"], child["parent"]
         facts = PLAIN | parent["model"] | parent["train"]  # a description leaves out what is at its default
-        same = all(facts[what] == value for what, value in wanted.items())
+        # Two percent of training, unless the setting says otherwise.
+        expected = {"warmup": round(0.02 * facts["steps"])} | wanted
+        same = all(facts[what] == value for what, value in expected.items())
         pushed = {"step": child["step"], "size": push["size"], "weights": push.get("weights")}
-        seeds = parent.get("init_seed", 0) >= 8 if "other seeds" in name else parent.get("init_seed", 0) < 8
+        # Of the eight parents of most pages; that with the long training has more, and no other seeds.
+        seeds = facts["steps"] > 1024 or (parent.get("init_seed", 0) >= 8) == ("other seeds" in name)
         asked = {"weights": None} | numbers
         aimed = push.get("direction", "gaussian") == direction
         if same and seeds and aimed and all(pushed[what] == value for what, value in asked.items()):
