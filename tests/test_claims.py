@@ -919,7 +919,7 @@ class TestAudit:
         values = array_of({each: 1 + networks[list(each)].sum() for each in itertools.combinations(range(5), 3)}, 5)
         asked = condition(0.0, above=False, null=1.0, effect=0.5)
         found = audit(asked, Study("sets", "mean", (values,)), draws=20)
-        assert (found.needed, found.most) == (None, 20)
+        assert (found.needed, found.most) == (None, 10)
 
     def test_a_bound_at_the_null_is_met_by_exchanged_numbers_as_often_as_at_the_bound(self):
         found = audit(condition(1.0, above=True, null=1.0, effect=2.0, exchange="swap"), self.STUDY, draws=100)

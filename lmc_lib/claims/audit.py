@@ -17,7 +17,7 @@ from lmc_lib.definitions import Condition
 _ENOUGH = 0.8
 # Multiples of the number of units that are tried, until enough studies with the effect are recognised.
 _MULTIPLES = (1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32)
-_SETS = 8000
+_SETS = 2500
 
 
 @dataclass(frozen=True)
