@@ -13,7 +13,7 @@ from lmc_lib.definitions import Claim
 
 
 def judge_again(claim: Claim, report: Mapping[str, Any]) -> Report:
-    """Judges the studies of a report, as :meth:`Report.as_json` wrote it.
+    """Judges the studies of a report, as :meth:`~lmc_lib.claims.verdict.Report.as_json` wrote it.
 
     Args:
         claim: the claim whose report it is.
