@@ -572,11 +572,11 @@ def test_many_verdicts_are_counted_and_corrected():
     other = report_of(whole, judged(parts[0], "supported", p=0.9))
     laptop, quick = first_page.multiplicity([report_of(whole, *rows, scale="laptop"), other], rates)
     conditions = sum(len(part.supported) for part in parts[:4])
-    assert f"At the laptop scale, verdicts: 4, from {conditions} conditions; 3 of them say *supported*." in laptop
+    assert f"The laptop scale has 4 verdicts from {conditions} conditions; 3 of the verdicts say *supported*." in laptop
     # The highest rate of the first, and 0.025 for each of the three others.
     assert f"the rules would say so at most {0.04 + 3 * 0.025:.1f} times" in laptop
     assert f"1 of them fall: butterfly-onset ({parts[0].heading})." in laptop
-    assert quick.startswith("- At the quick scale, verdicts: 1, from 1 conditions")
+    assert quick.startswith("- The quick scale has 1 verdicts from 1 conditions")
     assert "1 of them fall" in quick
 
 

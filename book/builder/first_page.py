@@ -101,8 +101,8 @@ def multiplicity(reports: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[st
         lost = [f"{each['claim']} ({each['title']})" for each, stays in supported if not stays]
         after = f"{len(lost)} of them fall: {'; '.join(lost)}." if lost else "all of them stay."
         lines.append(
-            f"- At the {scale} scale, verdicts: {len(settings)}, from {conditions} conditions; "
-            f"{len(supported)} of them say *supported*. If every claim were false, though only just, the rules would "
+            f"- The {scale} scale has {len(settings)} verdicts from {conditions} conditions; "
+            f"{len(supported)} of the verdicts say *supported*. If every claim were false, though only just, the rules would "
             f"say so at most {chance:.1f} times. At a false discovery rate of 2.5 % (Benjamini and Hochberg) {after}"
         )
     return lines
