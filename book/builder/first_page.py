@@ -102,8 +102,9 @@ def multiplicity(reports: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[st
         after = f"{len(lost)} of them fall: {'; '.join(lost)}." if lost else "all of them stay."
         lines.append(
             f"- The {scale} scale has {len(settings)} verdicts from {conditions} conditions; "
-            f"{len(supported)} of the verdicts say *supported*. If every claim were false, though only just, the rules would "
-            f"say so at most {chance:.1f} times. At a false discovery rate of 2.5 % (Benjamini and Hochberg) {after}"
+            f"{len(supported)} of the verdicts say *supported*. If every claim were false, though only just, the rules "
+            f"would say so at most {chance:.1f} times. At a false discovery rate of 2.5 % (Benjamini and Hochberg) "
+            f"{after}"
         )
     return lines
 
