@@ -574,10 +574,10 @@ def test_many_verdicts_are_counted_and_corrected():
     conditions = sum(len(part.supported) for part in parts[:4])
     assert f"The laptop scale has 4 verdicts from {conditions} conditions; 3 of the verdicts say *supported*." in laptop
     # The highest rate of the first, and 0.025 for each of the three others.
-    assert f"the rules would say so at most {0.04 + 3 * 0.025:.1f} times" in laptop
-    assert f"1 of them fall: butterfly-onset ({parts[0].heading})." in laptop
+    assert f"at most {0.04 + 3 * 0.025:.1f} would still say so" in laptop
+    assert f"1 of them would not stay: butterfly-onset ({parts[0].heading})." in laptop
     assert quick.startswith("- The quick scale has 1 verdicts from 1 conditions")
-    assert "1 of them fall" in quick
+    assert "1 of them would not stay" in quick
 
 
 ROW = {
@@ -594,14 +594,14 @@ def test_a_page_says_how_often_its_rule_errs():
         "| B1, wide: it is above 2 | 8 | 0.012 | – | 4, read off a figure | 0.50 (underpowered) | 0.944 | 24 |"
     )
     assert "| 0.030 | 4, read off a figure | 0.90 | 0.944 | 8 |" in second
-    assert "with as many parents as here" in text
+    assert "with as many parents as\nhere (n)" in text
     assert "on 500 simulated studies" in text
 
 
 def test_the_rates_of_all_pages_are_summed_up():
     rows = [ROW, ROW | {"false_positive": 0.06, "underpowered": False, "coverage": 0.9, "needed": None}]
     text = audits.table(rows)
-    assert "Of 2 conditions on all pages, 1 are met in at most 5 %" in text
+    assert "Of 2 conditions on all pages, those of observability left out, 1 are met in at most 5 %" in text
     assert "the highest rate is 6.0 %), 1 have a power of at least 80 %, and 1 have an interval" in text
     assert "toy at the quick scale (parents)" in text
     assert "over 256 |" in text

@@ -13,13 +13,13 @@ _HEAD = (
 )
 _SECTION = """## How often the rule errs
 
-Each condition was tried on {draws} simulated studies of each kind, with as many {unit}s as here (n) and with their
-scatter. *False positives*: how often the condition is met where the truth lies exactly at the bound. *The same,
-exchanged*: how often it is met by the page's own numbers after what it found is taken out and what it compares is
-exchanged at random. *Power*: how often it is met, and its exchanged control says no, where the truth is the effect,
-which was printed by the authors, read off their figures, or is ours. *Coverage*: how often the interval, which promises
-95 %, holds the truth. A condition with a power below 0.8 is *underpowered*: what it does not show may be there. The
-last column says how many {unit}s would do. The [methods](../methods.md) say how studies are simulated.
+Each condition but those of observability was tried on {draws} simulated studies of each kind, with as many {unit}s as
+here (n) and with their scatter. *False positives*: how often the condition is met where the truth lies exactly at the
+bound. *The same, exchanged*: how often it is met by the page's own numbers after what it found is taken out and what it
+compares is exchanged at random. *Power*: how often it is met, and its exchanged control says no, where the truth is the
+effect, which was printed by the authors, read off their figures, or is ours. *Coverage*: how often the interval, which
+promises 95 %, holds the truth. A condition with a power below 0.8 is *underpowered*: what it does not show may be
+there. The last column says how many {unit}s would do. The [methods](../methods.md) say how studies are simulated.
 """
 _FROM = {"printed": "printed", "figure": "read off a figure", "summary": "by a summary", "ours": "ours"}
 
@@ -52,9 +52,9 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> str:
     enough = sum(not row["underpowered"] for row in rows)
     held = sum(row["coverage"] >= 0.92 for row in rows)
     return (
-        f"Of {len(rows)} conditions on all pages, {rare} are met in at most 5 % of the studies in which they should "
-        f"not be (the highest rate is {100 * max(rates, default=0.0):.1f} %), {enough} have a power of at least 80 %, "
-        f"and {held} have an interval that holds the truth in at least 92 %."
+        f"Of {len(rows)} conditions on all pages, those of observability left out, {rare} are met in at most 5 % of "
+        f"the studies in which they should not be (the highest rate is {100 * max(rates, default=0.0):.1f} %), "
+        f"{enough} have a power of at least 80 %, and {held} have an interval that holds the truth in at least 92 %."
     )
 
 

@@ -99,12 +99,12 @@ def multiplicity(reports: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[st
             (each, stays) for each, stays in zip(settings, held, strict=True) if each["verdict"] == "supported"
         ]
         lost = [f"{each['claim']} ({each['title']})" for each, stays in supported if not stays]
-        after = f"{len(lost)} of them fall: {'; '.join(lost)}." if lost else "all of them stay."
+        after = f"{len(lost)} of them would not stay: {'; '.join(lost)}" if lost else "all of them would stay"
         lines.append(
             f"- The {scale} scale has {len(settings)} verdicts from {conditions} conditions; "
-            f"{len(supported)} of the verdicts say *supported*. If every claim were false, though only just, the rules "
-            f"would say so at most {chance:.1f} times. At a false discovery rate of 2.5 % (Benjamini and Hochberg) "
-            f"{after}"
+            f"{len(supported)} of the verdicts say *supported*. If every claim were false, though only just, and "
+            f"scatter normal, at most {chance:.1f} would still say so. Corrected for their number (Benjamini and "
+            f"Hochberg, 2.5 %) {after}. A verdict from five units never stays: its p-value is not below 0.03."
         )
     return lines
 
