@@ -89,10 +89,10 @@ def test_text_is_fine_tuned_from_published_weights_and_nothing_is_planned_before
     assert sum(row["noun"] == "networks" for row in rows) == 2 * resolve("butterfly-text", profile)["parents"]
 
 
-@pytest.mark.parametrize("profile", ["laptop", "paper"])
-def test_further_networks_are_trained_once_for_both_pages(profile):
+def test_further_networks_are_trained_once_for_both_pages():
+    # At the laptop scale the page on the onset has longer trainings, and no further networks.
     onset, alignment = (
-        parameters_of(f"butterfly-{page}") | resolve(f"butterfly-{page}", profile) for page in ("onset", "alignment")
+        parameters_of(f"butterfly-{page}") | resolve(f"butterfly-{page}", "paper") for page in ("onset", "alignment")
     )
     assert onset["others"]
     trained = ("data", "train_examples", "parents", "training", "precision", "steps", "watch", "others")

@@ -15,7 +15,7 @@ from lmc_lib.cli import judging
 _BADGES = {
     "supported": "success",
     "not supported": "danger",
-    "not seen at this scale": "secondary",
+    "not seen at this scale": "info",
     "inconclusive": "warning",
     "not observable at this scale": "muted",
     "mixed": "info",

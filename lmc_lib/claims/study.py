@@ -149,7 +149,7 @@ def estimate(values: Float[ndarray, "replicas *others"], *, statistic: str = "me
     Example:
         >>> values = np.array([[np.nan, 1, 2], [1, np.nan, 3], [2, 3, np.nan]])
         >>> str(estimate(values))
-        '2.000 [1.000, 3.000]'
+        '2.000 [-2.968, 6.968]'
     """
     if statistic not in _OF_SETS:
         raise ValueError(f"unknown statistic {statistic!r}; there are {', '.join(_OF_SETS)}")
