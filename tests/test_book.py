@@ -540,7 +540,7 @@ def test_a_card_says_scope_status_and_what_a_verdict_lacks():
     assert [line for line in card.splitlines() if line[:2] == "- "] == [
         f"- {first.heading}: {open_} exploratory, a control could not say no, n = 5 parents",
         f"- {second.heading}: {supported} preregistered, n = 5 parents; in resnet-8: {unseen} exploratory, "
-        "underpowered",
+        "underpowered, n = 5 parents",
     ]
     assert "Scope: toy, synthetic data or digits of 8 × 8 pixels." in card
 
@@ -555,7 +555,7 @@ def test_parts_whose_names_begin_alike_keep_their_lines_and_their_networks(name)
     assert [line.split(": {bdg")[0] for line in own] == [f"- {part.heading}" for part in claim.parts]
     inconclusive = first_page.badge("inconclusive")
     assert first_page._verdicts(claim, report_of(claim, *settings, *further), ()) == [
-        f"{line}; in resnet-8-layer: {inconclusive} exploratory" for line in own
+        f"{line}; in resnet-8-layer: {inconclusive} exploratory, n = 5 parents" for line in own
     ]
 
 

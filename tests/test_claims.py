@@ -25,6 +25,7 @@ from lmc_lib.claims import (
     estimate,
     estimate_of_twins,
     exchange,
+    jackknife_of_mean,
     judge,
     judge_again,
     judge_parts,
@@ -34,7 +35,7 @@ from lmc_lib.claims import (
     ratio_of_ratios,
     within_correlation,
 )
-from lmc_lib.claims.simulation import Population, exchanged, jackknifed, pseudo_values, variance_components
+from lmc_lib.claims.simulation import Population, exchanged, pseudo_values, variance_components
 from lmc_lib.claims.verdict import extract
 from lmc_lib.cli import tree
 from lmc_lib.cli.parameters import resolve
@@ -877,7 +878,7 @@ class TestExchanged:
 
     def test_pseudo_values_have_the_value_and_the_error_of_a_biased_jackknife(self):
         study = Study("jackknife", "", (np.array(2.0), np.array([1.0, 1.2, 0.9, 1.5])))
-        again = jackknifed(pseudo_values(study))
+        again = jackknife_of_mean(pseudo_values(study))
         assert again.estimate().triple == pytest.approx(study.estimate().triple)
 
 

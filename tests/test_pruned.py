@@ -21,11 +21,12 @@ from lmc_lib import (
     symmetry,
     training,
 )
+from lmc_lib.claims import symmetric
 from lmc_lib.data import DataSpec
 from lmc_lib.experiments.connectivity import mask_transfer
 from lmc_lib.experiments.connectivity.mask_transfer import MASKS, TransferSpec
 from lmc_lib.experiments.connectivity.pruned_pairs import FOUND, PrunedPairSpec, ends, estimates, under
-from lmc_lib.experiments.found import Found, symmetric
+from lmc_lib.experiments.found import Found
 from lmc_lib.experiments.loaded import dataset, groups
 from lmc_lib.experiments.networks.pruned import PrunedSpec, obtain_level, obtain_sequence, sequence
 from lmc_lib.experiments.networks.runs import RunSpec

@@ -123,10 +123,9 @@ def _table(
         if result is None:
             rows.append(f"| {page} | failed | | | |")
             continue
-        for each in [*result["settings"], *result["controls"]]:
-            control = each in result["controls"]
-            title = f"negative control: {each['title']}" if control else each["title"]
-            said = badge(each["verdict"]) if control else _said(claim, result, each, weak)
+        judged = [(each, each["title"], _said(claim, result, each, weak)) for each in result["settings"]]
+        controls = [(each, f"negative control: {each['title']}", badge(each["verdict"])) for each in result["controls"]]
+        for each, title, said in [*judged, *controls]:
             evidence = "; ".join(_evidence(condition) for condition in each["conditions"])
             rows.append(f"| {page}, {result['scope']} | {title} | {said} | {evidence} | {_count(each)} |")
     return "\n".join([f"### {claim.title}", "", ":::{div} verdicts", *rows, ":::", "", _published(claim), ""])
@@ -184,7 +183,7 @@ def _verdicts(claim: claims.Claim, result: Mapping[str, Any], weak: Container[tu
     for each in result["settings"]:
         said = _said(claim, result, each, weak)
         if each["part"] in lines:
-            lines[each["part"]] += f"; in {each['setting']}: {said}"
+            lines[each["part"]] += f"; in {each['setting']}: {said}, n = {_count(each)}"
         else:
             lines[each["part"] or each["setting"]] = f"- {each['title']}: {said}, n = {_count(each)}"
     return list(lines.values())

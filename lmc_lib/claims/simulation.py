@@ -1,9 +1,9 @@
 """Populations that scatter like a recorded study, moved to where its statistic has a given truth."""
 
-__all__ = ["RESAMPLES", "Population", "exchanged", "jackknifed", "pseudo_values", "variance_components"]
+__all__ = ["RESAMPLES", "Population", "exchanged", "pseudo_values", "variance_components"]
 
 from dataclasses import dataclass, replace
-from itertools import combinations, permutations
+from itertools import combinations
 
 import numpy as np
 from jaxtyping import Float
@@ -12,7 +12,7 @@ from numpy import ndarray
 from lmc_lib.claims import statistics
 from lmc_lib.claims.interval import Estimate
 from lmc_lib.claims.statistics import CORRELATIONS, FLOOR, RATIOS
-from lmc_lib.claims.study import Study
+from lmc_lib.claims.study import Study, jackknife_of_mean, symmetric
 
 # Of a simulated study; a recorded one has four times as many.
 RESAMPLES = 1000
@@ -102,7 +102,7 @@ class Population:
             first, *others = self._rows(units, generator)
             arrays = (self._scaled(first), *(self._unscaled(each) for each in others))
         if self.study.kind == "jackknife":
-            return jackknifed(arrays[0][:, 0])
+            return jackknife_of_mean(arrays[0][:, 0])
         return replace(self.study, arrays=arrays)
 
     def estimate(self, units: int, generator: np.random.Generator) -> Estimate:
@@ -146,7 +146,7 @@ class Population:
         effects = of_members * generator.standard_normal(units)
         members = np.array(list(combinations(range(units), self.study.arrays[0].ndim)))
         numbers = centre + effects[members].sum(1) + of_sets * generator.standard_normal(len(members))
-        return _symmetric(units, members, numbers)
+        return symmetric(units, members.tolist(), numbers)
 
 
 def _with_scatter(study: Study) -> Study:
@@ -192,7 +192,7 @@ def _turned(study: Study, null: float, generator: np.random.Generator) -> Study:
     """Deviations from the centre, turned at random about the null."""
     if study.kind == "jackknife":
         numbers = pseudo_values(study)
-        return jackknifed(null + generator.choice([-1.0, 1.0], size=len(numbers)) * (numbers - numbers.mean()))
+        return jackknife_of_mean(null + generator.choice([-1.0, 1.0], size=len(numbers)) * (numbers - numbers.mean()))
     values = study.arrays[0]
     if study.kind == "twins":
         signs = generator.choice([-1.0, 1.0], size=(len(values), 1))
@@ -201,7 +201,7 @@ def _turned(study: Study, null: float, generator: np.random.Generator) -> Study:
     effects, rest = _fitted(design, numbers - study.of_all())
     signs = generator.choice([-1.0, 1.0], size=len(values))
     found = null + design @ (signs * effects) + generator.choice([-1.0, 1.0], size=len(rest)) * rest
-    return replace(study, arrays=(_symmetric(len(values), members, found),))
+    return replace(study, arrays=(symmetric(len(values), members.tolist(), found),))
 
 
 def variance_components(values: Float[ndarray, "replicas *others"]) -> tuple[float, float, float]:
@@ -225,11 +225,6 @@ def pseudo_values(study: Study) -> Float[ndarray, " units"]:
     return np.asarray(numbers + whole - numbers.mean())
 
 
-def jackknifed(numbers: Float[ndarray, " units"]) -> Study:
-    """The jackknife of a mean."""
-    return Study("jackknife", "", (np.array(numbers.mean()), (numbers.sum() - numbers) / (len(numbers) - 1)))
-
-
 def _of_sets(values: ndarray) -> tuple[ndarray, ndarray, ndarray]:
     """The members of each set, its number, and a matrix with a row a set and a column a replica: 1 for its members."""
     every = combinations(range(len(values)), values.ndim)
@@ -244,14 +239,6 @@ def _fitted(design: ndarray, numbers: ndarray) -> tuple[ndarray, ndarray]:
     """The effects of replicas by least squares, and what they leave of each set."""
     effects = np.linalg.pinv(design) @ numbers
     return effects, numbers - design @ effects
-
-
-def _symmetric(count: int, members: ndarray, numbers: ndarray) -> ndarray:
-    """One number a set as a symmetric array, one axis a member."""
-    array = np.full((count,) * members.shape[1], np.nan)
-    for order in permutations(range(members.shape[1])):
-        array[tuple(members[:, order].T)] = numbers
-    return array
 
 
 def _centre(values: ndarray) -> ndarray:

@@ -1,12 +1,12 @@
 """The numbers that an estimate is made of, by independent units; the estimate is a function of them alone."""
 
-__all__ = ["Study", "estimate", "estimate_by_jackknife", "estimate_of_twins"]
+__all__ = ["Study", "estimate", "estimate_by_jackknife", "estimate_of_twins", "jackknife_of_mean", "symmetric"]
 
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from itertools import combinations
+from itertools import combinations, permutations
 from typing import Any, Literal
 
 import numpy as np
@@ -204,6 +204,22 @@ def estimate_by_jackknife(value: float, without: Float[ndarray, " replicas"]) ->
         '3.000 [-0.437, 6.437]'
     """
     return Study("jackknife", "", (np.array(value), without)).estimate()
+
+
+def jackknife_of_mean(numbers: Float[ndarray, " units"]) -> Study:
+    """The study of a mean, whose interval is that of Student's t."""
+    return Study("jackknife", "", (np.array(numbers.mean()), (numbers.sum() - numbers) / (len(numbers) - 1)))
+
+
+def symmetric(
+    count: int, sets: Iterable[Iterable[int]], of_sets: Float[ndarray, " sets"]
+) -> Float[ndarray, "count count *more"]:
+    """One value a set of indices below ``count`` as a symmetric array, one axis a member; NaN where there is no set."""
+    members = np.array([tuple(each) for each in sets])
+    array = np.full((count,) * members.shape[1], np.nan)
+    for order in permutations(range(members.shape[1])):
+        array[tuple(members[:, order].T)] = of_sets
+    return array
 
 
 @dataclass(frozen=True)

@@ -248,15 +248,13 @@ def _study_json(condition: Condition, estimate: Estimate) -> dict[str, Any]:
 def _box(report: Report) -> str:
     """The verdict box of a page; the words carry the meaning, the colour only repeats it."""
     rows = []
-    for judgement in (*report.judgements, *report.controls):
-        control = judgement in report.controls
+    judged = [(each, "", f", {each.claim.status(report.scale)}") for each in report.judgements]
+    for judgement, role, status in [*judged, *((each, "Negative control: ", "") for each in report.controls)]:
         facts = "".join(
             f"<li>{html.escape(condition.text)}: {value} ({outcome})</li>"
             for condition, value, outcome in judgement.conditions
         )
         facts += "<li>a negative control did not come out as not supported</li>" if judgement.held else ""
-        role = "Negative control: " if control else ""
-        status = "" if control else f", {judgement.claim.status(report.scale)}"
         rows.append(
             f"<p><strong>{role}{html.escape(judgement.title)}: {judgement.verdict}</strong>, "
             f"{judgement.count}{status}</p><ul>{facts}</ul>"

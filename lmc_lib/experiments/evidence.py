@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from lmc_lib.claims import Estimate, estimate, estimate_by_jackknife, estimate_of_twins
+from lmc_lib.claims import Estimate, estimate, estimate_of_twins, jackknife_of_mean
 from lmc_lib.experiments.found import Found
 
 # A statistic and what it takes, one row a parent each.
@@ -34,7 +34,7 @@ def over_networks(values: Float[ndarray, " networks"]) -> Estimate:
     known = values[np.isfinite(values)]
     if len(known) < 3:
         raise ValueError(f"an interval over networks needs at least three with a value, got {len(known)}")
-    return estimate_by_jackknife(float(known.mean()), (known.sum() - known) / (len(known) - 1))
+    return jackknife_of_mean(known).estimate()
 
 
 def over_twins(questions: Mapping[str, Question]) -> dict[str, Estimate]:

@@ -1,16 +1,16 @@
 """What was measured, read from the store: of sets of replicas, or of one thing."""
 
-__all__ = ["Found", "Record", "measure", "symmetric"]
+__all__ = ["Found", "Record", "measure"]
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import permutations
 from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
+from lmc_lib.claims import symmetric
 from lmc_lib.experiments.divergence import divergence, sound
 from lmc_lib.experiments.setting import MATCHERS
 from lmc_lib.store import Store
@@ -104,15 +104,3 @@ def at(values: Any, *path: str | int) -> Any:
     for name in path:
         values = values[name]
     return values
-
-
-def symmetric(
-    count: int, sets: Iterable[tuple[int, ...]], of_sets: Float[ndarray, " sets"]
-) -> Float[ndarray, "count count *more"]:
-    """One value a set of indices below ``count`` as a symmetric array, one axis a member; NaN where there is no set."""
-    members = list(sets)
-    array = np.full((count,) * len(members[0]), np.nan)
-    for each, value in zip(members, of_sets, strict=True):
-        for order in permutations(each):
-            array[order] = value
-    return array

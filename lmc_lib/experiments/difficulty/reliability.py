@@ -12,10 +12,10 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 
 from lmc_lib import difficulty, rng
-from lmc_lib.claims import Estimate, estimate, estimate_by_jackknife
+from lmc_lib.claims import Estimate, estimate, estimate_by_jackknife, symmetric
 from lmc_lib.experiments.difficulty import scores as scoring
 from lmc_lib.experiments.difficulty.scores import SAMPLES, ScoredNetworks
-from lmc_lib.experiments.found import Record, symmetric
+from lmc_lib.experiments.found import Record
 from lmc_lib.experiments.values import or_none, rounded
 from lmc_lib.store import Result, Store
 
