@@ -286,15 +286,17 @@ def build(spec: ModelSpec, input_shape: Sequence[int], num_classes: int) -> nn.M
     raise ValueError(f"unknown family of models {spec.family!r}; there are 'mlp', 'vgg', 'resnet' and 'transformer'")
 
 
-def initialise(model: nn.Module, *, generator: Generator) -> State:
+def initialise(model: nn.Module, *, generator: Generator, scale: float = 1.0) -> State:
     r"""Draws weights in float64: Kaiming-normal matrices, zero biases, unit scales, fresh normalisation statistics.
 
-    A weight with fan-in :math:`n` is drawn from :math:`N(0, 2/n)`. Draws are rounded to multiples of
-    :math:`2^{-30}`, which hides the last bits in which normal draws differ between instruction sets.
+    A weight with fan-in :math:`n` is drawn from :math:`N(0, 2 s^2 / n)`, with scale :math:`s`. Draws are rounded to
+    multiples of :math:`2^{-30}`, which hides the last bits in which normal draws differ between instruction sets.
 
     Args:
         model: the architecture, unchanged.
         generator: source of the draws.
+        scale: 1 for Kaiming's variance; :math:`6^{-1/2}`, 0.41, gives that of torch's own linear and convolutional
+            layers, from which networks move farther, relative to their start.
     """
     state = {name: value.detach().clone() for name, value in model.state_dict().items()}
     for name, value in state.items():
@@ -302,7 +304,7 @@ def initialise(model: nn.Module, *, generator: Generator) -> State:
             continue
         draw = value.double()
         if draw.dim() > 1:
-            deviation = math.sqrt(2.0 / draw[0].numel())
+            deviation = scale * math.sqrt(2.0 / draw[0].numel())
             draw = torch.randn(draw.shape, generator=generator, dtype=torch.float64).mul_(deviation)
             draw = draw.mul_(2.0**30).round_().mul_(2.0**-30)
         elif name.endswith("bias") or name.endswith("running_mean"):

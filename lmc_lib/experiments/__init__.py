@@ -6,9 +6,9 @@ asks for the evidence of its claim.
 
 __all__ = [
     "Found", "agreement", "butterfly", "chains", "children", "contrasts", "data_pruning", "evidence", "features",
-    "finetuning", "fingerprints", "label_errors", "lines", "mask_transfer", "measure", "pair", "pictures", "pruned",
-    "pruned_pairs", "reliability", "runs", "score_table", "scores", "searches", "simplices", "trajectories",
-    "twins",
+    "finetuning", "fingerprints", "label_errors", "lines", "mask_transfer", "measure", "movement", "pair",
+    "pictures", "pruned", "pruned_pairs", "reliability", "runs", "score_table", "scores", "searches", "simplices",
+    "trajectories", "twins",
 ]  # fmt: skip
 
 from lmc_lib.experiments import evidence
@@ -34,5 +34,5 @@ from lmc_lib.experiments.difficulty import (
     scores,
 )
 from lmc_lib.experiments.found import Found, measure
-from lmc_lib.experiments.networks import children, features, pruned, runs
+from lmc_lib.experiments.networks import children, features, movement, pruned, runs
 from lmc_lib.experiments.stability import butterfly, finetuning, twins

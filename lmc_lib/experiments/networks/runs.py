@@ -1,9 +1,11 @@
 """Training runs as values: what defines a replica, and how to obtain its trajectory."""
 
 __all__ = [
-    "CheckpointSpec", "RunSpec", "architecture", "obtain_run", "replicas", "train_run", "trained", "trajectory_of",
+    "CheckpointSpec", "RunSpec", "architecture", "drawn_start", "obtain_run", "replicas", "train_run", "trained",
+    "trajectory_of",
 ]  # fmt: skip
 
+import math
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -63,6 +65,7 @@ class RunSpec(Spec):
             there.
         pretrained: the checkpoint whose weights it begins with, all but those of the last layer, or ``"minilm"`` for
             the layers of that sentence encoder; random weights if None.
+        initial_scale: factor on the initial matrices, 1 being Kaiming's (see :func:`lmc_lib.models.initialise`).
     """
 
     VERSION: ClassVar[int] = 1
@@ -77,8 +80,11 @@ class RunSpec(Spec):
     save_at: tuple[int, ...] = ()
     spawn_at: tuple[int, ...] = ()
     pretrained: CheckpointSpec | str | None = None
+    initial_scale: float = 1.0
 
     def __post_init__(self) -> None:
+        if not 0 < self.initial_scale < math.inf:
+            raise ValueError(f"initial weights are scaled by a positive number, not {self.initial_scale}")
         if isinstance(self.pretrained, str) and self.pretrained != "minilm":
             raise ValueError(f"published weights are those of 'minilm', not {self.pretrained!r}")
         if self.train.augment and self.data.name == "movie_snippets":
@@ -90,8 +96,9 @@ class RunSpec(Spec):
 
     @property
     def label(self) -> str:
-        """The architecture."""
-        return self.model.label
+        """The architecture, and the scale of its initial weights where that is not Kaiming's."""
+        start = "" if self.initial_scale == 1 else f", initial weights × {self.initial_scale:g}"
+        return self.model.label + start
 
     @property
     def examples(self) -> str:
@@ -117,9 +124,15 @@ class RunSpec(Spec):
         return trained(lambda: Trajectory.of(found), remember=self.spawn_at)
 
 
+def drawn_start(spec: RunSpec, model: nn.Module) -> State:
+    """The random weights of a run, at which it begins if nothing is pre-trained, in float64."""
+    generator = rng.stream(spec.init_seed, "initial weights")
+    return models.initialise(model, generator=generator, scale=spec.initial_scale)
+
+
 def _start(spec: RunSpec, model: nn.Module, store: Store) -> State:
     """The weights at which a training begins."""
-    drawn = models.initialise(model, generator=rng.stream(spec.init_seed, "initial weights"))
+    drawn = drawn_start(spec, model)
     if spec.pretrained is None:
         return drawn
     if isinstance(spec.pretrained, str):
@@ -140,16 +153,33 @@ def _start(spec: RunSpec, model: nn.Module, store: Store) -> State:
 
 
 def replicas(
-    model: ModelSpec, data: DataSpec, train: TrainConfig, count: int, *, save_at: tuple[int, ...] = ()
+    model: ModelSpec,
+    data: DataSpec,
+    train: TrainConfig,
+    count: int,
+    *,
+    save_at: tuple[int, ...] = (),
+    first_seed: int = 0,
+    initial_scale: float = 1.0,
 ) -> list[RunSpec]:
     """Lists ``count`` independent replicas: other initial weights and another batch order each.
+
+    Args:
+        model: the architecture.
+        data: the data set.
+        train: the hyperparameters.
+        count: how many.
+        save_at: steps after which checkpoints are kept, besides the last.
+        first_seed: the stream of the first; the others follow it. Another one gives replicas that no one has seen.
+        initial_scale: factor on the initial matrices, 1 being Kaiming's.
 
     Raises:
         ValueError: if there are fewer than two.
     """
     if count < 2:
         raise ValueError(f"a pair needs two replicas, got {count}")
-    return [RunSpec(model, data, train, seed, seed, save_at) for seed in range(count)]
+    seeds = range(first_seed, first_seed + count)
+    return [RunSpec(model, data, train, seed, seed, save_at, initial_scale=initial_scale) for seed in seeds]
 
 
 def obtain_run(store: Store, spec: RunSpec) -> Trajectory:
