@@ -21,13 +21,13 @@ import pytest
 from conftest import copy_of_repository
 
 from builder import audits, benchmarks, downloads, first_page, kept, layout, making, notebook, site
-from lmc_lib import claims
+from lmc_lib import claims, records
 from lmc_lib.cli import Refused, running, tree
 from lmc_lib.store import Entry
 
 ROOT = Path(__file__).parents[1]
-RECORDS = sorted((ROOT / "records").glob("*-laptop.json"))
-CURVES = [path for path in RECORDS if path.stem.startswith("weak-")]
+RECORDS = sorted((ROOT / "records").glob("*-laptop.json.gz"))
+CURVES = [path for path in RECORDS if path.name.startswith("weak-")]
 
 
 def load(path):
@@ -70,7 +70,7 @@ def test_the_dashboard_equals_the_results_behind_it(book):
     dashboard = (book / "book" / "generated" / "dashboard.md").read_text()
     html = (book / "_build" / "html" / "book" / "index.html").read_text()
     for path in RECORDS:
-        record = json.loads(path.read_text())["report"]
+        record = records.head(path)
         made = json.loads((book / "book" / "claims" / f"{record['claim']}-laptop.json").read_text())
         assert {name: made[name] for name in ("verdict", "settings", "controls", "numbers")} == {
             name: record[name] for name in ("verdict", "settings", "controls", "numbers")
@@ -239,7 +239,7 @@ class TestKept:
     @pytest.fixture
     def copy(self, tmp_path, monkeypatch):
         """A small tree with one of everything that makes a page."""
-        files = ["lmc_lib/a.py", "lmc_lib/deep/b.py", "lmc_lib/e.yml", "book/builder/c.py", "records/d.json"]
+        files = ["lmc_lib/a.py", "lmc_lib/deep/b.py", "lmc_lib/e.yml", "book/builder/c.py", "records/d.json.gz"]
         for name in [*files, "notebooks/toy.ipynb", "notebooks/toy.yml", "README.md"]:
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name).write_text(name)
@@ -261,7 +261,7 @@ class TestKept:
     @pytest.mark.parametrize(
         "changed",
         ["lmc_lib/a.py", "lmc_lib/deep/b.py", "lmc_lib/e.yml", "lmc_lib/new.py", "book/builder/c.py",
-         "records/d.json", "book/audit.json", "records/new.json", "notebooks/toy.ipynb", "notebooks/toy.yml"],
+         "records/d.json.gz", "book/audit.json", "records/new.json.gz", "notebooks/toy.ipynb", "notebooks/toy.yml"],
     )  # fmt: skip
     def test_whatever_makes_a_page_changes_its_key(self, copy, changed):
         before = self.key(copy)
@@ -347,8 +347,8 @@ def test_records_whose_report_says_otherwise_are_refused(tmp_path):
         "verdict": "mixed",
         "settings": [{"title": "wide", "verdict": "mixed"}],
     }
-    path = tmp_path / "toy-quick.json"
-    path.write_text(json.dumps({"report": report, "records": {}}).replace(', "records"', ',\n"records"'))
+    path = tmp_path / "toy-quick.json.gz"
+    records.write(path, report, {})
     making._compare(report, path)
     other = report | {"settings": [{"title": "wide", "verdict": "supported"}]}
     with pytest.raises(Refused, match="'mixed' of wide, but its measurements give 'supported'"):
@@ -394,14 +394,14 @@ def test_notebooks_are_offered_without_their_figures():
 def entries_of(path):
     return [
         Entry(key, record["spec"], record["values"], {}, record["provenance"])
-        for key, record in json.loads(path.read_text())["records"].items()
+        for key, record in records.read(path)["records"].items()
     ]
 
 
-@pytest.mark.parametrize("path", CURVES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", CURVES, ids=records.stem)
 def test_the_table_of_curves_holds_the_numbers_of_the_records(path):
     entries = entries_of(path)
-    numbers = json.loads(path.read_text())["report"]["numbers"]
+    numbers = records.head(path)["numbers"]
     head, *rows = downloads.curves_table(entries)
     assert len(rows) == sum(2 * len(entry.values["curves"]) * len(entry.values["alphas"]) for entry in entries)
     check_numbers([dict(zip(head, row, strict=True)) for row in rows], numbers)

@@ -1,5 +1,6 @@
 """The command line: parameters refused before anything runs, results as files, errors as one paragraph."""
 
+import gzip
 import json
 import os
 import re
@@ -12,7 +13,7 @@ import nbformat
 import numpy as np
 import pytest
 
-from lmc_lib import claims
+from lmc_lib import claims, records
 from lmc_lib.cli import Refused, commands, judging, main, running, tree
 from lmc_lib.cli.parameters import parameters_of, resolve
 from lmc_lib.store import Result, Store
@@ -231,17 +232,15 @@ class TestRun:
         assert executed.get(name) == value
 
     def test_shipped_records_reach_the_notebook(self, executed, toy):
-        (toy / "records").mkdir()
-        (toy / "records" / "toy-laptop.json").write_text('{"records": {}}')
+        records.write(toy / "records" / "toy-laptop.json.gz", {}, {})
         running.run("toy", out=toy / "out")
-        assert executed["LMC_RECORDS"] == str(toy / "records" / "toy-laptop.json")
+        assert executed["LMC_RECORDS"] == str(toy / "records" / "toy-laptop.json.gz")
 
     def test_the_claims_own_records_are_looked_at_first(self, executed, toy):
-        (toy / "records").mkdir()
         for name in ("other-laptop", "toy-laptop", "toy-paper", "zoo-laptop"):
-            (toy / "records" / f"{name}.json").write_text('{"records": {}}')
+            records.write(toy / "records" / f"{name}.json.gz", {}, {})
         running.run("toy", profile="laptop", out=toy / "out")
-        found = [Path(each).stem for each in executed["LMC_RECORDS"].split(os.pathsep)]
+        found = [records.stem(Path(each)) for each in executed["LMC_RECORDS"].split(os.pathsep)]
         assert found == ["toy-laptop", "other-laptop", "toy-paper", "zoo-laptop"]
 
     def test_a_notebook_without_a_report_is_refused(self, executed, toy, monkeypatch):
@@ -294,8 +293,8 @@ class TestRecords:
 
             monkeypatch.setattr(running, "run", run)
             code = main(["run", "toy", "--profile", "laptop", "--records", *options])
-            path = toy / "records" / "toy-laptop.json"
-            return code, json.loads(path.read_text()) if path.exists() else None
+            path = toy / "records" / "toy-laptop.json.gz"
+            return code, records.read(path) if path.exists() else None
 
         return keep
 
@@ -310,13 +309,12 @@ class TestRecords:
 
     def test_keeps_measurements_that_came_from_records(self, keep, toy):
         record = {"spec": {"type": "PairSpec"}, "values": {"barrier": 0.5}, "provenance": {"commit": "def"}}
-        (toy / "records").mkdir()
-        (toy / "records" / "toy-laptop.json").write_text(json.dumps({"report": {}, "records": {"abc": record}}))
+        records.write(toy / "records" / "toy-laptop.json.gz", {}, {"abc": record})
         assert keep("abc")[1]["records"] == {"abc": record}
 
     def test_the_report_is_read_without_the_measurements(self, keep, toy):
         keep(Store(toy / "store").get_or_compute(SPEC, lambda: Result({"barrier": 0.5})).fingerprint)
-        assert tree.report_of(toy / "records" / "toy-laptop.json")["verdict"] == "supported"
+        assert tree.report_of(toy / "records" / "toy-laptop.json.gz")["verdict"] == "supported"
 
     def test_a_profile_is_kept_as_it_is_defined(self, keep, capsys):
         assert keep("0123", options=["-p", "width=3"]) == (1, None)
@@ -358,10 +356,11 @@ class TestMain:
             assert any(line.split() == [claim.id, *claim.title.split()] for line in lines)
 
     def test_list_shows_the_verdicts_of_shipped_records(self, toy, monkeypatch, capsys):
-        record = toy / "records" / f"{CLAIM}-laptop.json"
+        record = toy / "records" / f"{CLAIM}-laptop.json.gz"
         record.parent.mkdir()
         report = {"claim": CLAIM, "scale": "laptop", "verdict": "mixed"}
-        record.write_text(f'{{"report": {json.dumps(report)},\n"records": {{\n"ab": {{"not": "read\n')
+        text = f'{{"report": {json.dumps(report)},\n"records": {{\n"ab": {{"not": "read\n'
+        record.write_bytes(gzip.compress(text.encode()))
         main(["list"])
         lines = capsys.readouterr().out.splitlines()
         assert [line.split() for line in lines if "laptop" in line] == [["laptop:", "mixed"]]
@@ -369,24 +368,26 @@ class TestMain:
     @pytest.mark.parametrize(
         ("content", "told"),
         [
-            ("", "is no file of records"),
-            ('{"records": {}}', "is no file of records"),
+            (b"", "is no file of records"),
+            (b'{"records": {}}', "is no file of records"),
+            (gzip.compress(b'{"report": {}}')[:-12], "is no file of records"),
+            (gzip.compress(b'{"records": {}}'), "is no file of records"),
             (
-                '{"report": {"claim": "butterfly-onset", "scale": "laptop", "verdict": "mixed"},\n',
+                gzip.compress(b'{"report": {"claim": "butterfly-onset", "scale": "laptop", "verdict": "mixed"},\n'),
                 "butterfly-onset-laptop",
             ),
             (
-                '{"report": {"claim": "weak-connectivity", "scale": "quick", "verdict": "mixed"},\n',
+                gzip.compress(b'{"report": {"claim": "weak-connectivity", "scale": "quick", "verdict": "mixed"},\n'),
                 "connectivity-quick",
             ),
         ],
     )
     def test_a_damaged_or_misplaced_file_of_records_is_told(self, toy, content, told, capsys):
         (toy / "records").mkdir()
-        (toy / "records" / f"{CLAIM}-laptop.json").write_text(content)
+        (toy / "records" / f"{CLAIM}-laptop.json.gz").write_bytes(content)
         assert main(["list"]) == 1
         err = capsys.readouterr().err
-        assert f"{CLAIM}-laptop.json" in err
+        assert f"{CLAIM}-laptop.json.gz" in err
         assert told in err
         assert "take it from git again" in err
 
@@ -424,6 +425,7 @@ class TestMain:
 TINY = [
     "width=16", "widths=[8]", "seeds=3", "training.steps=30", "residual_training.steps=5",
     "residual_training.warmup=2", "residual_width=4", "residual_widths=[2]", "points=3", "examples=[60,60]",
+    "residual_seeds=3", "test_examples=[60,60]",
 ]  # fmt: skip
 
 
@@ -472,7 +474,7 @@ class TestWeakConnectivity:
         assert report.keys() == names | {"parameters", "provenance"}
         assert (report["claim"], report["scale"]) == (CLAIM, "quick")
         assert report["verdict"] in claims.VERDICTS
-        assert len(report["settings"]) == 2
+        assert len(report["settings"]) == 3
         assert report["parameters"]["width"] == 16
         assert report["parameters"]["training"]["steps"] == 30
         said = (tiny / "stdout").read_text()
@@ -505,10 +507,11 @@ class TestWeakConnectivity:
         *lines, total = stdout.splitlines()
         assert total == "to compute: 0.0 core-minutes"
         counts = [
-            re.search(r" +(\d+) (networks|pairs) +(\d+) stored +(\d+) to compute, [\d.]+ s each$", x) for x in lines
+            re.search(r" +(\d+) (networks|pairs|movements) +(\d+) stored +(\d+) to compute, [\d.]+ s each$", x)
+            for x in lines
         ]
-        # Four architectures with three networks each, and their three pairs.
-        expected = [("3", "networks", "3", "0")] * 4 + [("3", "pairs", "3", "0")] * 4
+        # Two plain kinds, one of them from two scales of initial weights, and two residual ones.
+        expected = [("3", noun, "3", "0") for noun in ["networks", "pairs"] * 5 + ["movements"] * 3]
         assert sorted(each.groups() for each in counts) == sorted(expected)
 
     def test_status_of_the_paper_profile_is_known_without_its_data(self, lmc, monkeypatch, tmp_path):
@@ -522,7 +525,11 @@ class TestWeakConnectivity:
         assert all(" 0 stored" in line for line in lines)
         # Trainings by the time of their updates on random images; what measurements cost is not known.
         for line in lines:
-            cost = r"time unknown" if " pairs " in line else r"about [\d.]+ (h|min) each, by the time of a few updates"
+            cost = (
+                r"time unknown"
+                if re.search(" pairs | movements ", line)
+                else r"about [\d.]+ (h|min) each, by the time of a few updates"
+            )
             assert re.search(rf"{cost}$", line), line
         hours = r"about [\d.]+ hours of training on one device like this"
         assert re.fullmatch(rf"to compute: 0\.0 core-minutes, {hours} and \d+ of unknown cost", total)
@@ -544,6 +551,11 @@ def test_results_that_several_claims_need_are_listed_with_their_claims(monkeypat
     assert last == "2 of 4 results serve several claims; the store computes them once"
 
 
+def edited(report, old, new):
+    """A report with some of its text replaced."""
+    return json.loads(json.dumps(report).replace(old, new))
+
+
 class TestJudging:
     """``lmc judge`` and ``lmc audit``: from the records alone."""
 
@@ -557,9 +569,8 @@ class TestJudging:
             numbers = centre + 0.1 * np.random.default_rng(3).normal(size=(7, 2))
             found = claims.judge(claim, "wide", {"fall": claims.estimate_of_twins(claims.median, numbers)})
             report = claims.conclude(claim, [found], [], scale="quick", numbers={}).as_json()
-            path = toy / "records" / "toy-quick.json"
-            path.parent.mkdir(exist_ok=True)
-            path.write_text(json.dumps({"report": report, "records": {}}).replace(', "records"', ',\n"records"'))
+            path = toy / "records" / "toy-quick.json.gz"
+            records.write(path, report, {})
             for module in (commands, judging):
                 monkeypatch.setattr(module, "load", lambda _: claim)
             monkeypatch.setattr(commands, "load_all", lambda: {"toy": claim})
@@ -574,9 +585,9 @@ class TestJudging:
 
     def test_a_changed_rule_is_told_condition_by_condition(self, recorded, capsys, monkeypatch):
         path = recorded(1.5)
-        content = path.read_text()
+        content = path.read_bytes()
         recorded(1.5, bound=4.0)
-        path.write_text(content)
+        path.write_bytes(content)
         assert main(["judge", "toy"]) == 1
         said = capsys.readouterr()
         assert "  verdict: supported -> not seen at this scale" in said.out
@@ -586,20 +597,19 @@ class TestJudging:
 
     def test_a_changed_number_is_told(self, recorded, capsys):
         path = recorded(1.5)
-        low = json.loads(path.read_text().splitlines()[0][:-1] + "}")["report"]["settings"][0]["conditions"][0][
-            "estimate"
-        ]
-        path.write_text(path.read_text().replace(f'"low": {low["low"]}', f'"low": {low["low"] - 0.01}'))
+        report = records.head(path)
+        low = report["settings"][0]["conditions"][0]["estimate"]
+        records.write(path, edited(report, f'"low": {low["low"]}', f'"low": {low["low"] - 0.01}'), {})
         assert main(["judge", "toy"]) == 1
         assert f"wide: fall {low['value']} [{low['low'] - 0.01}, {low['high']}] -> " in capsys.readouterr().out
 
     def test_a_report_without_studies_cannot_be_judged(self, recorded, capsys):
         path = recorded(1.5)
-        path.write_text(path.read_text().replace('"study"', '"studied"'))
+        records.write(path, edited(records.head(path), '"study"', '"studied"'), {})
         assert main(["judge", "toy"]) == 1
-        assert "toy-quick.json cannot be judged by the rule as it stands: " in capsys.readouterr().err
+        assert "toy-quick.json.gz cannot be judged by the rule as it stands: " in capsys.readouterr().err
         assert main(["audit", "toy", "--draws", "20"]) == 1
-        assert "toy-quick.json cannot be audited: it holds no study of fall" in capsys.readouterr().err
+        assert "toy-quick.json.gz cannot be audited: it holds no study of fall" in capsys.readouterr().err
 
     def test_audits_once_and_keeps_the_rows(self, recorded, toy, capsys, monkeypatch):
         recorded(1.5)

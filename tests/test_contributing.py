@@ -1,6 +1,5 @@
 """A claim is added by its two files and their records, as CONTRIBUTING.md says: all that lists claims follows."""
 
-import json
 import os
 import re
 import shutil
@@ -10,6 +9,8 @@ from pathlib import Path
 
 import nbformat
 import pytest
+
+from lmc_lib import records
 
 ROOT = Path(__file__).parents[1]
 
@@ -98,7 +99,7 @@ def copy(tmp_path_factory, write_claim):
 class TestAddedClaim:
     @pytest.mark.parametrize(("scale", "width"), [("laptop", 3), ("quick", 2)])
     def test_is_run_with_the_parameters_of_the_scale_and_recorded(self, copy, scale, width):
-        content = json.loads((copy / "records" / f"toy-{scale}.json").read_text())
+        content = records.read(copy / "records" / f"toy-{scale}.json.gz")
         report = content["report"]
         (setting,), (control,) = report["settings"], report["controls"]
         assert report["verdict"] == setting["verdict"] == "supported"

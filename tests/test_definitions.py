@@ -166,7 +166,11 @@ class TestSchema:
                 "preregistered: {desk: abc}\ncontrol:",
                 "28: unknown key 'desk'; known are quick, laptop, paper",
             ),
-            ("control:", "confirmed: {laptop: 7}\ncontrol:", "28: 'laptop' takes text, not 7"),
+            (
+                "control:",
+                "confirmed: {laptop: 7}\ncontrol:",
+                "28: 'laptop' takes the fingerprint of a rule, or one for each setting",
+            ),
             ("control:", "control_rule: {part: A}\ncontrol:", "28: 'control_rule' lacks the key 'quantities'"),
             ("place: 2", "place: 2\nplace: 3", "4: key 'place' stands twice"),
             ("    toys: 8", "    toys: 8\n    toys: 9", "32: key 'toys' stands twice"),
@@ -363,7 +367,7 @@ class TestStatus:
     def statuses(self, write_claim, folder, **entries):
         write_claim(folder, **entries)
         claim = load("toy", folder)
-        return [claim.status(scale) for scale in self.SCALES]
+        return [claim.status(scale, "wide") for scale in self.SCALES]
 
     def rule(self, write_claim, folder):
         write_claim(folder)
@@ -388,12 +392,24 @@ class TestStatus:
         entries = {"preregistered": {"laptop": rule}, "confirmed": {"laptop": "0" * 12}}
         assert self.statuses(write_claim, tmp_path, **entries)[1] == "preregistered"
 
+    def test_can_be_that_of_some_settings(self, tmp_path, write_claim):
+        rule = self.rule(write_claim, tmp_path)
+        rules = {"preregistered": {"laptop": rule}, "confirmed": {"laptop": {"wide": rule, "deep": "0" * 12}}}
+        write_claim(tmp_path, **rules)
+        claim = load("toy", tmp_path)
+        settings = ("wide", "deep", "narrow")
+        assert [claim.status("laptop", each) for each in settings] == ["confirmed", "preregistered", "preregistered"]
+        assert claim.status("quick", "wide") == "exploratory"
+
     def test_of_a_part_is_its_own(self, tmp_path, write_claim):
         write_claim(tmp_path, supported=None, parts={"A": part(0.5), "B": part(0.7)})
         rule = load("toy", tmp_path).part("A").rule
         parts = {name: part(bound, preregistered={"laptop": rule}) for name, bound in (("A", 0.5), ("B", 0.7))}
         write_claim(tmp_path, supported=None, parts=parts)
-        assert [each.status("laptop") for each in load("toy", tmp_path).parts] == ["preregistered", "exploratory"]
+        assert [each.status("laptop", "wide") for each in load("toy", tmp_path).parts] == [
+            "preregistered",
+            "exploratory",
+        ]
 
 
 class TestBounds:

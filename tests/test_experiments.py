@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from lmc_lib import experiments, models, rng, state, sweeps, training
+from lmc_lib import experiments, models, records, rng, state, sweeps, training
 from lmc_lib.data import DataSpec
 from lmc_lib.experiments import pair
 from lmc_lib.experiments.connectivity.pair import PairSpec
@@ -171,9 +171,9 @@ class TestFill:
         pairs = listed(tiny(2), **OPTIONS)
         sweeps.fill(store, pairs, workers=1)
         entry = store.get(pairs[0])
-        records = tmp_path / "records.json"
-        records.write_text(json.dumps({"records": {entry.fingerprint: entry.as_record()}}))
-        shipping = Store(tmp_path / "empty", shipped=(records,))
+        path = tmp_path / "records.json.gz"
+        records.write(path, {}, {entry.fingerprint: entry.as_record()})
+        shipping = Store(tmp_path / "empty", shipped=(path,))
         no_training()
         sweeps.fill(shipping, pairs, workers=1)
         assert experiments.measure(shipping, PairSpec.of_pairs(tiny(2), **OPTIONS)).count == 2

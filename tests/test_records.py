@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from lmc_lib import connectivity, data, definitions, experiments, models, sweeps
+from lmc_lib import connectivity, data, definitions, experiments, models, records, sweeps
 from lmc_lib.claims.verdict import extract
 from lmc_lib.cli import judging, tree
 from lmc_lib.cli.parameters import parameters_of, resolve
@@ -24,12 +24,12 @@ from lmc_lib.store.address import canonical
 from lmc_lib.training import TrainConfig
 
 FILES = tree.shipped()
-QUICK = [path for path in FILES if path.stem.endswith("-quick")]
+QUICK = [path for path in FILES if records.stem(path).endswith("-quick")]
 
 
-@pytest.fixture(params=FILES, ids=lambda path: path.stem)
+@pytest.fixture(params=FILES, ids=records.stem)
 def content(request):
-    return json.loads(request.param.read_text())
+    return records.read(request.param)
 
 
 def test_there_are_records():
@@ -38,10 +38,10 @@ def test_there_are_records():
 
 def test_each_file_belongs_to_a_claim_and_a_scale():
     named = {f"{claim}-{scale}" for claim in definitions.load_all() for scale in tree.PROFILES}
-    assert {path.stem for path in FILES} <= named
+    assert {records.stem(path) for path in FILES} <= named
     for path in FILES:
-        report = json.loads(path.read_text())["report"]
-        assert f"{report['claim']}-{report['scale']}" == path.stem
+        report = records.head(path)
+        assert f"{report['claim']}-{report['scale']}" == records.stem(path)
 
 
 def test_each_record_stands_under_the_hash_of_its_spec(content):
@@ -380,10 +380,10 @@ def recomputing(claim):
     return found
 
 
-@pytest.mark.parametrize("path", [path for path in FILES if path not in QUICK], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [path for path in FILES if path not in QUICK], ids=records.stem)
 def test_headline_numbers_follow_from_the_records(path):
     """By the definitions alone. At the quick scale the notebooks themselves are run again, see below."""
-    content = json.loads(path.read_text())
+    content = records.read(path)
     of_claim = recomputing(content["report"]["claim"])
     numbers = content["report"]["numbers"]
     assert numbers
@@ -399,9 +399,9 @@ def test_pictures_are_those_of_the_examples_and_keep_their_budget():
     """All together take at most 400 kB, as records/README.md says."""
     total, names = 0, []
     for path in FILES:
-        for record in json.loads(path.read_text())["records"].values():
+        for record in records.read(path)["records"].values():
             if record["spec"]["type"] == "PicturesSpec":
-                names.append(path.stem)
+                names.append(records.stem(path))
                 total += len(json.dumps(record))
                 values = record["values"]
                 sizes = {len(base64.b64decode(each)) for each in values["images"].values()}
@@ -450,20 +450,20 @@ def test_records_are_compared_at_every_depth():
     assert list(differences({"a": record["a"]}, record)) == [()]
 
 
-@pytest.mark.parametrize("path", QUICK, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", QUICK, ids=records.stem)
 def test_quick_records_are_what_the_notebooks_compute(path):
     """`make test` runs the notebooks on an empty store first and names it, so that no replay can hide a change."""
     if "LMC_QUICK_STORE" not in os.environ:
         pytest.skip("needs the store in which `make test` has run the notebooks")
     computed = Store(Path(os.environ["LMC_QUICK_STORE"]))
-    for key, record in json.loads(path.read_text())["records"].items():
+    for key, record in records.read(path)["records"].items():
         entry = computed.find(key)
         assert entry is not None, f"{record['spec']['type']} {key} was not computed: run `make notebooks`"
         changed = list(differences(entry.values, record["values"]))
         assert not changed, f"{record['spec']['type']} {key} has changed: {changed[:3]}: run `make notebooks`"
 
 
-@pytest.mark.parametrize("path", QUICK, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", QUICK, ids=records.stem)
 def test_quick_records_say_what_the_notebooks_show(path):
     report = tree.report_of(path)
     cells = json.loads((tree.NOTEBOOKS / f"{report['claim']}.ipynb").read_text())["cells"]
@@ -472,7 +472,7 @@ def test_quick_records_say_what_the_notebooks_show(path):
 
 
 def test_every_claim_has_quick_records():
-    assert [path.stem for path in QUICK] == sorted(f"{claim}-quick" for claim in definitions.load_all())
+    assert [records.stem(path) for path in QUICK] == sorted(f"{claim}-quick" for claim in definitions.load_all())
 
 
 @pytest.mark.slow
@@ -495,8 +495,8 @@ def test_a_remade_measurement_is_like_the_recorded_ones(tmp_path):
         ["train_examples", "test_examples", "reset_examples"], count
     )
     every = list(experiments.pair.PairSpec.of_pairs(runs, **options).values())
-    records = json.loads((tree.RECORDS / "weak-connectivity-laptop.json").read_text())["records"]
-    recorded = [records[fingerprint(pair)]["values"]["curves"] for pair in every]
+    kept = records.read(tree.record_of("weak-connectivity", "laptop"))["records"]
+    recorded = [kept[fingerprint(pair)]["values"]["curves"] for pair in every]
     remade = sweeps.obtain(Store(tmp_path), every[0]).values["curves"]
     for method in experiments.pair.METHODS:
         for split in ("train", "test"):
@@ -509,7 +509,7 @@ def barrier(values):
     return connectivity.barrier(torch.tensor(values, dtype=torch.float64))
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", FILES, ids=records.stem)
 def test_reports_say_what_their_studies_say_by_the_rules_as_they_are(path):
     """``lmc judge --all``: verdicts, rules, statuses and intervals, without a notebook."""
     report, told = judging.changes(path)
@@ -522,7 +522,7 @@ def test_reports_say_what_their_studies_say_by_the_rules_as_they_are(path):
 MOST_FALSE, LEAST_HELD = 0.066, 0.90
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", FILES, ids=records.stem)
 def test_every_criterion_is_audited_as_it_is(path):
     """A change of a rule or of a study needs ``lmc audit CLAIM --json book/audit.json``."""
     rows = judging.kept_audits()

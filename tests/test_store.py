@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from lmc_lib import records
 from lmc_lib import store as store_module
 from lmc_lib.data import DataSpec
 from lmc_lib.experiments.connectivity.pair import PairSpec
@@ -354,8 +355,8 @@ class TestShipped:
     def shipping(self, store, tmp_path):
         """A store on an empty folder that consults records shipped from a full one."""
         entry = stored(store, Spec(1))
-        path = tmp_path / "records.json"
-        path.write_text(json.dumps({"records": {entry.fingerprint: entry.as_record()}}))
+        path = tmp_path / "records.json.gz"
+        records.write(path, {}, {entry.fingerprint: entry.as_record()})
         return Store(tmp_path / "empty", shipped=(path,))
 
     def test_records_are_served_without_tensors_and_without_a_folder(self, shipping, store):

@@ -86,7 +86,9 @@ class Report:
             "scope": self.scope,
             "unit": self.claim.unit,
             "verdict": self.verdict,
-            "settings": [self._judged(each) | {"status": each.claim.status(self.scale)} for each in self.judgements],
+            "settings": [
+                self._judged(each) | {"status": each.claim.status(self.scale, each.setting)} for each in self.judgements
+            ],
             "controls": [self._judged(each) for each in self.controls],
             "numbers": {name: round(float(value), 6) for name, value in self.numbers.items()},
         }
@@ -115,7 +117,7 @@ class Report:
     def __str__(self) -> str:
         """The verdict as text, one line a setting."""
         rows = [f"{self.claim.id} ({self.scale}, {self.scope}): {self.verdict}"]
-        rows += [f"{_sentence(each)}; {each.claim.status(self.scale)}" for each in self.judgements]
+        rows += [f"{_sentence(each)}; {each.claim.status(self.scale, each.setting)}" for each in self.judgements]
         rows += [f"negative control, {_sentence(each)}" for each in self.controls]
         return "\n".join(rows)
 
@@ -248,7 +250,7 @@ def _study_json(condition: Condition, estimate: Estimate) -> dict[str, Any]:
 def _box(report: Report) -> str:
     """The verdict box of a page; the words carry the meaning, the colour only repeats it."""
     rows = []
-    judged = [(each, "", f", {each.claim.status(report.scale)}") for each in report.judgements]
+    judged = [(each, "", f", {each.claim.status(report.scale, each.setting)}") for each in report.judgements]
     for judgement, role, status in [*judged, *((each, "Negative control: ", "") for each in report.controls)]:
         facts = "".join(
             f"<li>{html.escape(condition.text)}: {value} ({outcome})</li>"

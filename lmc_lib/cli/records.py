@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lmc_lib import sweeps
+from lmc_lib import records, sweeps
 from lmc_lib.cli import tree
 from lmc_lib.cli.refused import Refused
 from lmc_lib.store import DIRTY, Entry, Store, provenance
@@ -67,10 +67,8 @@ def keep(notebook: Path, result: Mapping[str, Any], *, allow_dirty: bool = False
     if not allow_dirty:
         _refuse_dirty(entries)
     report = {name: value for name, value in result.items() if name != "provenance"}
-    lines = [f'"{entry.fingerprint}": {json.dumps(entry.as_record(), separators=(",", ":"))}' for entry in entries]
     path = tree.record_of(result["claim"], result["scale"])
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(f'{{"report": {json.dumps(report)},\n"records": {{\n' + ",\n".join(lines) + "\n}}\n")
+    records.write(path, report, {entry.fingerprint: entry.as_record() for entry in entries})
     return path
 
 

@@ -2,10 +2,10 @@
 
 __all__ = ["NOTEBOOKS", "PROFILES", "RECORDS", "ROOT", "record_of", "report_of", "shipped"]
 
-import json
 from pathlib import Path
 from typing import Any
 
+from lmc_lib import records
 from lmc_lib.cli.refused import Refused
 
 ROOT = Path(__file__).parents[2]
@@ -18,7 +18,7 @@ _WAYS_OUT = "so take it from git again, or measure with lmc run CLAIM --profile 
 
 def record_of(claim: str, profile: str) -> Path:
     """The file of the measurements that ship for a claim at a scale, whether it exists or not."""
-    return RECORDS / f"{claim}-{profile}.json"
+    return RECORDS / f"{claim}-{profile}{records.SUFFIX}"
 
 
 def report_of(path: Path) -> dict[str, Any]:
@@ -28,16 +28,15 @@ def report_of(path: Path) -> dict[str, Any]:
         Refused: if the file is damaged, or that of another claim or scale.
     """
     try:
-        with path.open() as file:
-            found: dict[str, Any] = json.loads(file.readline().rstrip(",\n") + "}")["report"]
+        found = records.head(path)
         whose = f"{found['claim']}-{found['scale']}"
-    except (ValueError, KeyError, TypeError) as error:
+    except (records.Damaged, KeyError) as error:
         raise Refused(f"{path} is no file of records, {_WAYS_OUT}") from error
-    if whose != path.stem:
+    if whose != records.stem(path):
         raise Refused(f"{path} holds the report of {whose}, {_WAYS_OUT}")
     return found
 
 
 def shipped() -> tuple[Path, ...]:
     """All files of records."""
-    return tuple(sorted(RECORDS.glob("*.json")))
+    return tuple(sorted(RECORDS.glob(f"*{records.SUFFIX}")))

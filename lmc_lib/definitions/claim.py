@@ -50,8 +50,8 @@ class Claim:
 
     A claim has conditions, or parts that are claims themselves and are judged one by one. Its control is judged by
     ``control_rule`` where that is given, else by the claim or a part of it. ``unit`` is what is replicated; ``scope``
-    says by scale how near the paper a study is; ``preregistered`` and ``confirmed`` hold by scale the rule that was
-    committed before any number of that scale was known.
+    says by scale how near the paper a study is; ``preregistered`` and ``confirmed`` hold by scale, or by scale and
+    setting, the rule that was committed before any number of it was known.
     """
 
     id: str
@@ -66,8 +66,8 @@ class Claim:
     control: str
     unit: str = "network"
     scope: Mapping[str, str] = field(default_factory=dict)
-    preregistered: Mapping[str, str] = field(default_factory=dict)
-    confirmed: Mapping[str, str] = field(default_factory=dict)
+    preregistered: Mapping[str, str | Mapping[str, str]] = field(default_factory=dict)
+    confirmed: Mapping[str, str | Mapping[str, str]] = field(default_factory=dict)
     parts: tuple["Claim", ...] = field(default=(), repr=False)
     control_rule: "Claim | None" = field(default=None, repr=False)
     is_part: bool = False
@@ -89,10 +89,16 @@ class Claim:
         rows = [[asdict(each)[name] for name in deciding] for each in (*self.observable, *self.supported)]
         return hashlib.sha256(json.dumps([rows, len(self.observable)]).encode()).hexdigest()[:12]
 
-    def status(self, scale: str) -> str:
-        """Whether the rule was there before the numbers: ``"preregistered"``, ``"confirmed"`` or ``"exploratory"``."""
+    def status(self, scale: str, setting: str) -> str:
+        """Whether the rule was there before the numbers: ``"preregistered"``, ``"confirmed"`` or ``"exploratory"``.
+
+        Args:
+            scale: the scale of the study.
+            setting: the setting that is judged; what is said of a scale is said of all of its settings.
+        """
         for status, rules in (("confirmed", self.confirmed), ("preregistered", self.preregistered)):
-            if rules.get(scale) == self.rule:
+            rule = rules.get(scale)
+            if (rule.get(setting) if isinstance(rule, Mapping) else rule) == self.rule:
                 return status
         return EXPLORATORY
 

@@ -19,6 +19,7 @@ import safetensors.torch
 from filelock import FileLock
 from torch import Tensor
 
+from lmc_lib import records
 from lmc_lib.store.address import canonical, describe, fingerprint
 from lmc_lib.store.origin import provenance
 
@@ -230,10 +231,10 @@ def _read(folder: Path, key: str) -> Entry:
 @functools.cache
 def _records(path: Path) -> dict[str, Any]:
     try:
-        records: dict[str, Any] = json.loads(path.read_text())["records"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{path} is no file of records ({error}): take it from git again") from error
-    return records
+        found: dict[str, Any] = records.read(path)["records"]
+    except records.Damaged as error:
+        raise StoreError(f"{error}: take it from git again") from error
+    return found
 
 
 def _digest(content: bytes) -> str:
