@@ -462,11 +462,16 @@ def fields_of(pid):
 
 
 def workers_of(parent):
-    """The processes that a pool has started; multiprocessing's resource tracker is none of them."""
+    """The processes that a pool has started, which are children of multiprocessing's fork server."""
+    (server,) = (pid for pid in children_of(parent) if b"forkserver" in Path(f"/proc/{pid}/cmdline").read_bytes())
+    return children_of(server)
+
+
+def children_of(parent):
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            if int(fields_of(folder.name)[1]) == parent and b"spawn_main" in (folder / "cmdline").read_bytes():
+            if fields_of(folder.name)[1] == str(parent):
                 found.append(folder.name)
         except OSError:
             continue  # it has ended meanwhile

@@ -8,9 +8,11 @@ __all__ = ["fill"]
 
 import multiprocessing
 import os
+import sys
 from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.context import BaseContext
 from pathlib import Path
 
 from lmc_lib.processes import end_with_parent
@@ -52,9 +54,8 @@ def fill(store: Store, specs: Sequence[Spec], *, workers: int | None = None) -> 
 
 
 def _fill_with_processes(store: Store, stages: Sequence[Sequence[Spec]], workers: int, progress: "_Progress") -> None:
-    # Forking a process that has run torch's thread pool can hang, so workers are spawned.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=end_with_parent)
+    context = _context([spec for stage in stages for spec in stage])
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(dict(os.environ),))
     try:
         for stage in stages:
             futures: list[Future[None]] = [pool.submit(_obtain, store, spec) for spec in stage]
@@ -68,6 +69,25 @@ def _fill_with_processes(store: Store, stages: Sequence[Sequence[Spec]], workers
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _context(specs: Sequence[Spec]) -> BaseContext:
+    """How workers start: on Linux forked from a server that has loaded, once for all, what the specs need.
+
+    Forking this process could hang, since it may have run torch's thread pool; the server has run none.
+    """
+    if sys.platform != "linux":
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(sorted({type(spec).__module__ for spec in specs}))
+    return context
+
+
+def _begin(environment: dict[str, str]) -> None:
+    """Begins a worker; its server may have started when the environment was another one."""
+    end_with_parent()
+    os.environ.clear()
+    os.environ.update(environment)
 
 
 def _obtain(store: Store, spec: Spec) -> None:
