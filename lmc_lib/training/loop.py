@@ -265,10 +265,11 @@ class _Optimiser:
             average.copy_(memory[name])
 
     def _averages(self) -> Iterator[tuple[str, str, Tensor]]:
+        portable = {} if self.portable is None else self.portable.averages
         for place, (name, parameter) in enumerate(self.parameters.items()):
             for kind in self.kinds:
-                if self.portable is not None:
-                    yield kind, name, self.portable.averages[kind][place]
+                if portable:
+                    yield kind, name, portable[kind][place]
                 elif (average := self.optimiser.state[parameter].get(kind)) is not None:
                     yield kind, name, average
 

@@ -32,12 +32,42 @@ def round_statistics(model: nn.Module) -> None:
             round_to_grid(buffer, _STATISTICS_BITS)
 
 
+class _Joined:
+    """Parameters as stretches of one vector, so that an update takes a few operations however many there are.
+
+    Of a small network, operations one by one on each parameter took a third of the time of a training.
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
+        self.parameters = list(parameters)
+        self.vector = torch.cat([parameter.detach().reshape(-1) for parameter in self.parameters])
+        for parameter, stretch in zip(self.parameters, self.stretches(self.vector), strict=True):
+            parameter.data = stretch
+
+    def stretches(self, vector: Tensor) -> list[Tensor]:
+        """What belongs to each parameter, in its shape; it shares the memory of the vector."""
+        parts = vector.split([parameter.numel() for parameter in self.parameters])
+        return [part.view(parameter.shape) for part, parameter in zip(parts, self.parameters, strict=True)]
+
+    def take_gradient(self, bits: int) -> Tensor:
+        """The gradient, rounded; it is used up."""
+        gradients = []
+        for parameter in self.parameters:
+            assert parameter.grad is not None
+            gradients.append(parameter.grad.reshape(-1))
+            parameter.grad = None
+        return round_to_grid(torch.cat(gradients), bits)
+
+
 class PortableSGD:
-    """SGD with momentum and weight decay; the same recursion as ``torch.optim.SGD``."""
+    """SGD with momentum and weight decay; the same recursion as ``torch.optim.SGD``.
+
+    From its construction on, the parameters share the memory of one vector.
+    """
 
     def __init__(self, parameters: Iterable[nn.Parameter], *, momentum: float, weight_decay: float, bits: int) -> None:
-        self.parameters = list(parameters)
-        self.velocity = [torch.zeros_like(parameter) for parameter in self.parameters]
+        self.joined = _Joined(parameters)
+        self.velocity = torch.zeros_like(self.joined.vector)
         self.momentum = momentum
         self.weight_decay = weight_decay
         self.bits = bits
@@ -45,26 +75,28 @@ class PortableSGD:
     @property
     def averages(self) -> dict[str, list[Tensor]]:
         """What it remembers of past gradients, under the names of ``torch.optim``; one tensor a parameter."""
-        return {"momentum_buffer": self.velocity}
+        return {"momentum_buffer": self.joined.stretches(self.velocity)}
 
     @torch.no_grad()
     def step(self, lr: float) -> None:
         """Updates the parameters in place from their gradients, which are used up."""
-        for parameter, velocity in zip(self.parameters, self.velocity, strict=True):
-            gradient = _take_gradient(parameter, self.bits)
-            if self.weight_decay:
-                gradient.add_(parameter * self.weight_decay)
-            velocity.mul_(self.momentum).add_(gradient)
-            parameter.sub_(velocity * lr)
+        gradient, weights = self.joined.take_gradient(self.bits), self.joined.vector
+        if self.weight_decay:
+            gradient.add_(weights * self.weight_decay)
+        self.velocity.mul_(self.momentum).add_(gradient)
+        weights.sub_(self.velocity * lr)
 
 
 class PortableAdamW:
-    """AdamW with decoupled weight decay; the same recursion as ``torch.optim.AdamW``."""
+    """AdamW with decoupled weight decay; the same recursion as ``torch.optim.AdamW``.
+
+    From its construction on, the parameters share the memory of one vector.
+    """
 
     def __init__(self, parameters: Iterable[nn.Parameter], *, weight_decay: float, bits: int) -> None:
-        self.parameters = list(parameters)
-        self.first = [torch.zeros_like(parameter) for parameter in self.parameters]
-        self.second = [torch.zeros_like(parameter) for parameter in self.parameters]
+        self.joined = _Joined(parameters)
+        self.first = torch.zeros_like(self.joined.vector)
+        self.second = torch.zeros_like(self.joined.vector)
         self.weight_decay = weight_decay
         self.bits = bits
         self.count = 0
@@ -72,24 +104,16 @@ class PortableAdamW:
     @property
     def averages(self) -> dict[str, list[Tensor]]:
         """What it remembers of past gradients, under the names of ``torch.optim``; one tensor a parameter."""
-        return {"exp_avg": self.first, "exp_avg_sq": self.second}
+        return {"exp_avg": self.joined.stretches(self.first), "exp_avg_sq": self.joined.stretches(self.second)}
 
     @torch.no_grad()
     def step(self, lr: float) -> None:
         """Updates the parameters in place from their gradients, which are used up."""
         self.count += 1
         correction1, correction2 = 1.0 - 0.9**self.count, 1.0 - 0.999**self.count
-        for parameter, first, second in zip(self.parameters, self.first, self.second, strict=True):
-            gradient = _take_gradient(parameter, self.bits)
-            first.mul_(0.9).add_(gradient * (1.0 - 0.9))
-            second.mul_(0.999).add_(gradient * gradient * (1.0 - 0.999))
-            scale = second.sqrt().div_(math.sqrt(correction2)).add_(1e-8)
-            update = round_to_grid((first / correction1).div_(scale), _ADAM_BITS)
-            parameter.mul_(1.0 - lr * self.weight_decay).sub_(update * lr)
-
-
-def _take_gradient(parameter: nn.Parameter, bits: int) -> Tensor:
-    gradient = parameter.grad
-    assert gradient is not None
-    parameter.grad = None
-    return round_to_grid(gradient, bits)
+        gradient = self.joined.take_gradient(self.bits)
+        self.first.mul_(0.9).add_(gradient * (1.0 - 0.9))
+        self.second.mul_(0.999).add_(gradient * gradient * (1.0 - 0.999))
+        scale = self.second.sqrt().div_(math.sqrt(correction2)).add_(1e-8)
+        update = round_to_grid((self.first / correction1).div_(scale), _ADAM_BITS)
+        self.joined.vector.mul_(1.0 - lr * self.weight_decay).sub_(update * lr)
