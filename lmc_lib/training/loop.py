@@ -265,7 +265,7 @@ class _Optimiser:
             average.copy_(memory[name])
 
     def _averages(self) -> Iterator[tuple[str, str, Tensor]]:
-        portable = {} if self.portable is None else self.portable.averages
+        portable: dict[str, list[Tensor]] = {} if self.portable is None else self.portable.averages
         for place, (name, parameter) in enumerate(self.parameters.items()):
             for kind in self.kinds:
                 if portable:
