@@ -46,7 +46,7 @@ class _Joined:
 
     def stretches(self, vector: Tensor) -> list[Tensor]:
         """What belongs to each parameter, in its shape; it shares the memory of the vector."""
-        parts = vector.split([parameter.numel() for parameter in self.parameters])
+        parts = torch.split(vector, [parameter.numel() for parameter in self.parameters])
         return [part.view(parameter.shape) for part, parameter in zip(parts, self.parameters, strict=True)]
 
     def take_gradient(self, bits: int) -> Tensor:
