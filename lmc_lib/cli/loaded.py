@@ -34,6 +34,13 @@ _figure = importlib.import_module("matplotlib.figure").Figure(layout="constraine
 _figure.subplots().plot([0, 1])
 _figure.savefig(io.BytesIO(), format="png")
 
+# A first trace of a network loads what it needs of torch's compiler. It would start torch's threads, where there are
+# several (make sets OMP_NUM_THREADS to 1), and a fork lacks them.
+_torch = importlib.import_module("torch")
+if _torch.get_num_threads() == 1:
+    _network = _torch.nn.Sequential(_torch.nn.Linear(2, 3), _torch.nn.ReLU(), _torch.nn.Linear(3, 2))
+    importlib.import_module("lmc_lib.symmetry").permutation_spec(_network, _torch.zeros(1, 2))
+
 # What is loaded stays: no collection in a kernel looks at it again.
 gc.collect()
 gc.freeze()
