@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Generator, Tensor
 
 from lmc_lib import rng, text
@@ -131,6 +131,11 @@ class Dataset:
     def input_shape(self) -> tuple[int, ...]:
         """Shape ``(channels, height, width)`` of one example."""
         return tuple(self.train.inputs.shape[1:])
+
+    @property
+    def mislabelled(self) -> Bool[Tensor, " examples"]:
+        """For each training example whether its label was replaced."""
+        return torch.isin(torch.arange(len(self.train)), self.noisy)
 
 
 def root() -> Path:

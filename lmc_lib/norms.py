@@ -1,6 +1,6 @@
 """Statistics of batch normalisation: re-estimated after weights were changed from outside (RESET)."""
 
-__all__ = ["has_statistics", "is_statistic", "reset", "reset_"]
+__all__ = ["has_statistics", "is_statistic", "reset", "reset_", "without_statistics"]
 
 import copy
 
@@ -14,6 +14,11 @@ from lmc_lib.state import State
 def is_statistic(name: str) -> bool:
     """Says whether an entry of a state, by its name, is a running statistic of batch normalisation and no weight."""
     return name.endswith(("running_mean", "running_var", "num_batches_tracked"))
+
+
+def without_statistics(state: State) -> State:
+    """The weights alone: running statistics are averages over activations and no place in the space of weights."""
+    return {name: value for name, value in state.items() if not is_statistic(name)}
 
 
 def has_statistics(model: nn.Module) -> bool:

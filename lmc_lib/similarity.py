@@ -1,6 +1,6 @@
-"""Similarity of two networks' representations of the same inputs."""
+"""Similarity of two networks' representations of the same inputs, and of what they predict."""
 
-__all__ = ["FLAVOURS", "angular_cka"]
+__all__ = ["FLAVOURS", "angular_cka", "disagreement"]
 
 import math
 from collections.abc import Iterator
@@ -58,6 +58,28 @@ def angular_cka(
     rows = zip(kernels[0].rows(), kernels[1].rows(), strict=True)
     chord = math.sqrt(sum(float((a - b).square().sum()) for a, b in rows))
     return 2.0 * math.asin(min(chord / 2.0, 1.0))
+
+
+def disagreement(
+    first: Float[Tensor, "examples classes"], second: Float[Tensor, "examples classes"]
+) -> tuple[float, float]:
+    """How far two networks predict different things: both numbers are 0 for equal predictions.
+
+    Args:
+        first: the logits of one network.
+        second: those of another for the same examples.
+
+    Returns:
+        The share of examples that they give other classes, and the mean Euclidean distance of their probabilities.
+
+    Example:
+        >>> sure = torch.tensor([[50.0, 0.0], [0.0, 50.0]], dtype=torch.float64)
+        >>> [round(each, 6) for each in disagreement(sure, sure[[0, 0]])]
+        [0.5, 0.707107]
+    """
+    classes = (first.argmax(1) != second.argmax(1)).double().mean()
+    probabilities = (first.softmax(1) - second.softmax(1)).norm(dim=1).mean()
+    return float(classes), float(probabilities)
 
 
 class _Kernel:

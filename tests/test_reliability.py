@@ -346,7 +346,7 @@ class TestJackknife:
 
 @pytest.mark.parametrize(("networks", "runs"), [(2, []), (3, [1]), (6, [1, 2]), (8, [1, 2, 3]), (9, [1, 2, 3, 4])])
 def test_two_means_fit_in_all_networks_but_one(networks, runs):
-    assert reliability._runs(networks) == runs
+    assert difficulty.averaged_runs(networks) == runs
 
 
 def test_orders_too_short_for_two_means_are_refused():

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
 
 from lmc_lib import experiments, rng, sweeps, symmetry
 from lmc_lib.data import DataSpec
@@ -53,14 +52,6 @@ def test_agreement_by_size_averages_to_the_agreement_of_all(found):
     whole = found.of("agreement")[:, order.index("weights"), order.index("activations")]
     # Two layers of six units in three equal parts.
     assert found.of("by_size", "weights | activations").mean(1) == pytest.approx(whole, abs=1e-8)
-
-
-def test_units_are_sorted_by_the_norm_of_their_weights():
-    sizes = {"1": torch.tensor([4.0, 1.0, 2.0, 3.0])}
-    first, second = {"1": torch.tensor([0, 1, 2, 3])}, {"1": torch.tensor([0, 1, 4, 3])}
-    # From small to large: unit 1 agrees, 2 does not, 3 agrees, 0 agrees.
-    assert searches._by_size(first, second, sizes, 2) == [0.5, 1.0]
-    assert searches._by_size(first, second, sizes, 4) == [1.0, 0.0, 1.0, 1.0]
 
 
 def test_chance_is_what_random_permutations_agree_on(store, found):

@@ -236,6 +236,21 @@ def test_fixed_points_are_counted_over_all_groups():
     assert symmetry.fixed_points(symmetry.identity(GROUPS)) == 1.0
 
 
+def test_agreement_by_size_is_counted_from_the_smallest_unit_on():
+    sizes = {"1": torch.tensor([4.0, 1.0, 2.0, 3.0])}
+    first, second = {"1": torch.tensor([0, 1, 2, 3])}, {"1": torch.tensor([0, 1, 4, 3])}
+    # From small to large: unit 1 agrees, 2 does not, 3 agrees, 0 agrees.
+    assert symmetry.agreement_by_size(first, second, sizes, 2) == [0.5, 1.0]
+    assert symmetry.agreement_by_size(first, second, sizes, 4) == [1.0, 0.0, 1.0, 1.0]
+
+
+def test_norms_of_units_are_of_what_comes_in_and_goes_out_without_biases():
+    model, spec = traced(ModelSpec("mlp", 5, 1), (1, 1, 2))
+    weights = model.state_dict()
+    expected = (weights["1.weight"].square().sum(1) + weights["3.weight"].square().sum(0)).sqrt().double()
+    torch.testing.assert_close(symmetry.unit_norms(weights, spec)["1"], expected, rtol=1e-6, atol=0.0)
+
+
 def test_permutations_of_different_groups_do_not_compose():
     one = symmetry.identity(GROUPS)
     for pair in ((one, {"b": torch.arange(2)}), ({"b": torch.arange(2)}, one)):

@@ -8,6 +8,7 @@ from scipy.stats import bootstrap, ttest_1samp  # noqa: F401 -- imports draw fro
 from sklearn.metrics import average_precision_score
 
 from lmc_lib import difficulty, models, rng, training
+from lmc_lib.claims import estimate_of_mean
 from lmc_lib.data import DataSpec, load
 from lmc_lib.experiments.difficulty import data_pruning, label_errors
 from lmc_lib.experiments.difficulty.data_pruning import PLANS, Kept, KeptSpec
@@ -15,7 +16,6 @@ from lmc_lib.experiments.difficulty.label_errors import RECALLS, HeldOutSpec, La
 from lmc_lib.experiments.difficulty.scores import ScoresSpec
 from lmc_lib.experiments.difficulty.scores import read as read_scores
 from lmc_lib.experiments.difficulty.scores import specs as score_specs
-from lmc_lib.experiments.evidence import over_networks
 from lmc_lib.experiments.networks.runs import RunSpec, train_run
 from lmc_lib.models import ModelSpec
 from lmc_lib.store import Store
@@ -212,16 +212,16 @@ def test_a_network_that_diverges_has_no_accuracy_and_the_others_have(store):
     """A rate that is too high for every network, and then an array with one that has none."""
     lost = data_pruning.measure(store, {("random", 1.0): KeptSpec(runs(config=WILD))})
     assert np.isnan(lost.of("random", 1.0)).all()
-    found = over_networks(np.array([0.3, np.nan, 0.5, 0.4, 0.9]))
+    found = estimate_of_mean(np.array([0.3, np.nan, 0.5, 0.4, 0.9]))
     assert (found.value, found.replicas) == (pytest.approx(0.525), 4)
-    with pytest.raises(ValueError, match="at least three with a value, got 0"):
-        over_networks(lost.of("random", 1.0))
+    with pytest.raises(ValueError, match="at least three units with a number, got 0"):
+        estimate_of_mean(lost.of("random", 1.0))
 
 
 class TestEvidence:
     def test_a_mean_over_networks_has_the_interval_of_students_t(self):
         values = np.array([0.3, 0.5, 0.4, 0.9])
-        found, expected = over_networks(values), ttest_1samp(values, 0.0).confidence_interval()
+        found, expected = estimate_of_mean(values), ttest_1samp(values, 0.0).confidence_interval()
         assert found.value == pytest.approx(0.525)
         assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
         assert found.replicas == 4

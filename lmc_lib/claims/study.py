@@ -1,6 +1,9 @@
 """The numbers that an estimate is made of, by independent units; the estimate is a function of them alone."""
 
-__all__ = ["Study", "estimate", "estimate_by_jackknife", "estimate_of_twins", "jackknife_of_mean", "symmetric"]
+__all__ = [
+    "Study", "estimate", "estimate_by_jackknife", "estimate_of_mean", "estimate_of_twins", "jackknife_of_mean",
+    "symmetric",
+]  # fmt: skip
 
 import math
 import warnings
@@ -209,6 +212,21 @@ def estimate_by_jackknife(value: float, without: Float[ndarray, " replicas"]) ->
 def jackknife_of_mean(numbers: Float[ndarray, " units"]) -> Study:
     """The study of a mean, whose interval is that of Student's t."""
     return Study("jackknife", "", (np.array(numbers.mean()), (numbers.sum() - numbers) / (len(numbers) - 1)))
+
+
+def estimate_of_mean(numbers: Float[ndarray, " units"]) -> Estimate:
+    """The mean over units, with the interval of Student's t: the jackknife of a mean is just that.
+
+    Units without a number, such as networks whose training diverged, are left out; how many there are stands in the
+    estimate.
+
+    Raises:
+        ValueError: if there are fewer than three.
+    """
+    known = numbers[np.isfinite(numbers)]
+    if len(known) < 3:
+        raise ValueError(f"the interval of a mean needs at least three units with a number, got {len(known)}")
+    return jackknife_of_mean(known).estimate()
 
 
 def symmetric(

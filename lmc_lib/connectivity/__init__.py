@@ -2,9 +2,9 @@
 
 __all__ = [
     "CONVENTIONS", "Curve", "Scores", "Simplex", "barrier", "barycentric", "curves", "evaluate", "pairwise_barriers",
-    "predict", "simplex",
+    "predict", "score", "simplex",
 ]  # fmt: skip
 
-from lmc_lib.connectivity.evaluation import Scores, evaluate, predict
+from lmc_lib.connectivity.evaluation import Scores, evaluate, predict, score
 from lmc_lib.connectivity.lines import CONVENTIONS, Curve, barrier, curves, pairwise_barriers
 from lmc_lib.connectivity.simplices import Simplex, barycentric, simplex

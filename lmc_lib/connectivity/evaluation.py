@@ -1,6 +1,6 @@
 """Loss and error of networks, and of many points between networks without building a module for each."""
 
-__all__ = ["Points", "Scores", "evaluate", "predict"]
+__all__ = ["Points", "Scores", "evaluate", "predict", "score"]
 
 import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from lmc_lib import norms
@@ -63,6 +63,17 @@ def predict(
     with torch.no_grad():
         batches = _batches(network, state, unlabelled, batch_size)
         return torch.cat([network(batch.inputs).double().cpu() for batch in batches])
+
+
+def score(logits: Float[Tensor, "examples classes"], labels: Int[Tensor, " rows"]) -> Scores:
+    """The scores of predictions, such as the mean of the logits of several networks.
+
+    Example:
+        >>> score(torch.tensor([[0.0, 0.0], [0.0, 9.0]]), torch.tensor([0, 0])).error
+        0.5
+    """
+    error = (logits.argmax(1) != labels).double().mean()
+    return Scores(float(nn.functional.cross_entropy(logits, labels)), float(error))
 
 
 class Points:

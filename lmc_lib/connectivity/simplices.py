@@ -2,9 +2,10 @@
 
 __all__ = ["Simplex", "barycentric", "simplex"]
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, count
 
 import torch
 from jaxtyping import Float
@@ -29,6 +30,12 @@ class Simplex:
     weights: Float[Tensor, "points corners"]
     loss: Float[Tensor, " points"]
     error: Float[Tensor, " points"]
+
+    @classmethod
+    def of_scores(cls, corners: int, loss: Float[Tensor, " points"], error: Float[Tensor, " points"]) -> "Simplex":
+        """The simplex of so many corners from scores at all its points, in the order of :func:`barycentric`."""
+        resolution = next(steps for steps in count(1) if math.comb(steps + corners - 1, corners - 1) == len(loss))
+        return cls(barycentric(corners, resolution), loss, error)
 
     def corners(self, quantity: str = "loss") -> Float[Tensor, " corners"]:
         """The scores of the networks themselves."""

@@ -10,19 +10,21 @@ replicate.
 __all__ = [
     "LEVEL", "NEVER_LEARNED", "POINTWISE", "POLICIES", "SCORES", "VOG", "Components", "Correlations", "Halves",
     "History", "Identified", "Learning", "MixedSamples", "Moments", "Sensitivity", "agreement", "all_correct",
-    "average_precision", "c_score", "compare_halves", "consensus", "correlations", "cross_correlation",
-    "cross_identify", "different_scores", "disattenuated", "draw_members", "grand", "grand_last_layer", "harder",
-    "identify", "input_gradients", "keep", "mean_over_replicates", "memorisation", "permutation_test", "places",
-    "pointwise", "precisions", "predict", "prediction_depth", "principal_components", "prototype_distance", "ranks",
-    "reliability", "reproduced", "runs_needed", "runs_reaching", "self_prototype_distance", "sensitive_examples",
-    "shuffle_classes", "shuffle_within", "spearman_brown", "split_by_orders", "split_half", "tie_share", "unanimity",
-    "vog", "welch_test", "within_classes",
+    "average_precision", "averaged_runs", "c_score", "compare_halves", "consensus", "correlations",
+    "cross_correlation", "cross_identify", "different_scores", "disattenuated", "draw_members", "grand",
+    "grand_last_layer", "harder", "identify", "input_gradients", "keep", "mean_over_replicates", "memorisation",
+    "permutation_test", "places", "pointwise", "precisions", "predict", "prediction_depth", "principal_components",
+    "prototype_distance", "ranking", "ranks", "reliability", "reliability_of_means", "reproduced", "runs_needed",
+    "runs_reaching", "score_correlations", "self_prototype_distance", "sensitive_examples", "shuffle_classes",
+    "shuffle_within", "spearman_brown", "split_by_orders", "split_half", "tie_share", "unanimity", "vog", "welch_test",
+    "within_classes",
 ]  # fmt: skip
 
 from lmc_lib.difficulty.contrast import LEVEL, Halves, compare_halves, places, reproduced
 from lmc_lib.difficulty.correlation import (
     Components,
     Correlations,
+    averaged_runs,
     correlations,
     cross_correlation,
     different_scores,
@@ -30,8 +32,10 @@ from lmc_lib.difficulty.correlation import (
     principal_components,
     ranks,
     reliability,
+    reliability_of_means,
     runs_needed,
     runs_reaching,
+    score_correlations,
     spearman_brown,
     split_by_orders,
     split_half,
@@ -44,7 +48,7 @@ from lmc_lib.difficulty.moments import Moments
 from lmc_lib.difficulty.neighbours import prediction_depth, prototype_distance, self_prototype_distance
 from lmc_lib.difficulty.orientation import SCORES, harder
 from lmc_lib.difficulty.predictions import POINTWISE, pointwise, predict
-from lmc_lib.difficulty.selection import POLICIES, average_precision, keep, precisions, shuffle_within
+from lmc_lib.difficulty.selection import POLICIES, average_precision, keep, precisions, ranking, shuffle_within
 from lmc_lib.difficulty.sensitivity import Sensitivity, permutation_test, welch_test
 from lmc_lib.difficulty.subsets import (
     MixedSamples,

@@ -5,9 +5,9 @@ are averaged: many scores are counts, and most examples share theirs.
 """
 
 __all__ = [
-    "Components", "Correlations", "correlations", "cross_correlation", "different_scores", "disattenuated",
-    "principal_components", "ranks", "reliability", "runs_needed", "runs_reaching", "spearman_brown",
-    "split_by_orders", "split_half", "tie_share",
+    "Components", "Correlations", "averaged_runs", "correlations", "cross_correlation", "different_scores",
+    "disattenuated", "principal_components", "ranks", "reliability", "reliability_of_means", "runs_needed",
+    "runs_reaching", "score_correlations", "spearman_brown", "split_by_orders", "split_half", "tie_share",
 ]  # fmt: skip
 
 import math
@@ -165,6 +165,28 @@ def disattenuated(
     return Correlations(np.array([[raw / math.sqrt(own[0] * own[1])]]))
 
 
+def score_correlations(
+    stack: Float[ndarray, "networks scores examples"],
+) -> dict[str, Float[ndarray, "scores scores"]]:
+    """Matrices of rank correlations between scores, NaN where a score has one value.
+
+    Returns:
+        ``"means"``: of the means over all networks; ``"same run"``: within a network, the mean over networks; ``"other
+        run"``: of one score by a network and another score by another network, the mean over all such pairs;
+        ``"disattenuated"``: the last divided by the root of both reliabilities, as :func:`disattenuated`.
+    """
+    networks, scores, _ = stack.shape
+    every = correlations(stack.reshape(networks * scores, -1)).values
+    every = every.reshape(networks, scores, networks, scores).swapaxes(1, 2)
+    other = every[~np.eye(networks, dtype=bool)].mean(0)
+    reliability = other.diagonal()
+    with np.errstate(invalid="ignore"):  # a score without positive reliability has no correlation free of noise
+        free = other / np.sqrt(np.outer(reliability, reliability))
+    np.fill_diagonal(free, np.where(np.isfinite(free.diagonal()), 1.0, np.nan))
+    same = every[range(networks), range(networks)].mean(0)
+    return {"means": correlations(stack.mean(0)).values, "same run": same, "other run": other, "disattenuated": free}
+
+
 def spearman_brown(single: float, runs: int | float) -> float:
     r"""The reliability of a mean over :math:`R` runs from that of one, :math:`R r / (1 + (R - 1) r)`.
 
@@ -226,6 +248,17 @@ def runs_reaching(runs: Sequence[int], measured: Float[ndarray, " runs"], target
     return float(runs[enough]) if enough < len(runs) else math.inf
 
 
+def averaged_runs(count: int) -> list[int]:
+    """Numbers of runs, evenly spaced on a logarithmic axis, of which two means fit in all of ``count`` runs but one.
+
+    Example:
+        >>> averaged_runs(21)
+        [1, 2, 3, 4, 6, 10]
+    """
+    largest = (count - 1) // 2
+    return sorted({round(each) for each in np.geomspace(1, largest, 6)}) if largest else []
+
+
 def split_half(
     stack: Float[ndarray, "replicates examples"], *, rng: np.random.Generator, splits: int = 100
 ) -> Float[ndarray, "{splits} _"]:
@@ -276,6 +309,31 @@ def split_by_orders(
     with np.errstate(invalid="ignore"):  # where all values are equal there is no correlation: NaN
         result: ndarray = (centred[..., 0, :] * centred[..., 1, :]).sum(-1) / (lengths[..., 0] * lengths[..., 1])
     return result.clip(-1.0, 1.0)
+
+
+def reliability_of_means(
+    stack: Float[ndarray, "replicates examples"], orders: Int[ndarray, "splits replicates"], *, leave_out: bool = False
+) -> dict[str, ndarray]:
+    """What is measured of the agreement between replicates of a score, and between means over some and over others.
+
+    Args:
+        stack: a score, one row a replicate.
+        orders: one row a split: an order of the replicates.
+        leave_out: whether to repeat the splits without each replicate.
+
+    Returns:
+        ``"pairs"``: the rank correlations of pairs of replicates; ``"ties"``: the mean :func:`tie_share`; ``"halves"``:
+        the mean over the splits of :func:`split_by_orders`, by :func:`averaged_runs`; ``"without"``: the same without
+        each replicate, one row each; no rows if none is left out.
+    """
+    runs, every = averaged_runs(len(stack)), range(len(stack))
+    without = [np.stack([order[order != gone] for order in orders]) for gone in every] if leave_out else []
+    return {
+        "pairs": correlations(stack).values[np.triu_indices(len(stack), 1)],
+        "ties": np.array(np.mean([tie_share(row) for row in stack])),
+        "halves": split_by_orders(stack, orders, runs).mean(0),
+        "without": np.array([split_by_orders(stack, each, runs).mean(0) for each in without]),
+    }
 
 
 def principal_components(scores: Float[ndarray, "scores examples"], *, anchor: int = 0) -> Components:

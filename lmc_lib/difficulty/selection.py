@@ -1,6 +1,6 @@
 """What scores are used for: which examples to keep, and how well they rank the examples whose label is wrong."""
 
-__all__ = ["POLICIES", "average_precision", "keep", "precisions", "shuffle_within"]
+__all__ = ["POLICIES", "average_precision", "keep", "precisions", "ranking", "shuffle_within"]
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -120,6 +120,28 @@ def precisions(
     places = np.searchsorted(recall, recalls - 1e-9)
     found: ndarray = precision[places]
     return found
+
+
+def ranking(
+    stack: Float[ndarray, "networks examples"], wrong: Bool[ndarray, " rows"], recalls: Float[ndarray, " levels"]
+) -> dict[str, ndarray]:
+    """How well a score ranks wrong labels: by each network, by the mean, and by the mean without each network.
+
+    Returns:
+        Average precisions: ``"each"``, of each network; ``"mean"``, of the mean over all; ``"without"``, of the mean
+        without each network; and by network ``"precisions"``, as :func:`precisions`.
+
+    Raises:
+        ValueError: as :func:`precisions`.
+    """
+    # In float32: equal means of counts differ in their last bits, and are ties all the same.
+    without = [np.delete(stack, place, axis=0).mean(0).astype(np.float32) for place in range(len(stack))]
+    return {
+        "each": np.array([average_precision(row, wrong) for row in stack]),
+        "mean": np.array(average_precision(stack.mean(0).astype(np.float32), wrong)),
+        "without": np.array([average_precision(row, wrong) for row in without]),
+        "precisions": np.array([precisions(row, wrong, recalls) for row in stack]),
+    }
 
 
 def _parts(counts: ndarray, share: float) -> ndarray:

@@ -5,13 +5,12 @@ asks for the evidence of its claim.
 """
 
 __all__ = [
-    "Found", "agreement", "butterfly", "chains", "children", "contrasts", "data_pruning", "evidence", "features",
+    "Found", "agreement", "butterfly", "chains", "children", "contrasts", "data_pruning", "features",
     "finetuning", "fingerprints", "label_errors", "lines", "mask_transfer", "measure", "movement", "pair",
     "pictures", "pruned", "pruned_pairs", "reliability", "runs", "score_table", "scores", "searches", "simplices",
     "trajectories", "twins",
 ]  # fmt: skip
 
-from lmc_lib.experiments import evidence
 from lmc_lib.experiments.connectivity import (
     chains,
     lines,

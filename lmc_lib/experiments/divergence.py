@@ -52,12 +52,9 @@ def sound(values: Mapping[str, Any]) -> dict[str, Any]:
 def measured(
     networks: Sequence[_Network], get: Callable[[_Network], _Got], measure: Callable[..., dict[str, Any]]
 ) -> Result:
-    """Measures what is got of several networks; where a training diverged, the result says whose.
+    """Measures what is got of several networks, in their order; where a training diverged, the result says whose.
 
-    Args:
-        networks: what is measured.
-        get: what is measured of each.
-        measure: takes what was got of each network, in their order; a training of its own is one of the last network.
+    A training that ``measure`` makes itself is one of the last network.
     """
     got: list[_Got] = []
     try:

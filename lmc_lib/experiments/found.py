@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from lmc_lib.claims import symmetric
+from lmc_lib.claims import Estimate, estimate, symmetric
 from lmc_lib.experiments.divergence import divergence, sound
 from lmc_lib.experiments.setting import MATCHERS
 from lmc_lib.store import Store
@@ -56,13 +56,13 @@ class Found:
         """One value a set as a symmetric array with one axis a member; NaN where there is no set."""
         return symmetric(self.count, self.values, of_sets)
 
+    def estimates(self, values: Mapping[str, Float[ndarray, " sets"]]) -> dict[str, Estimate]:
+        """The median over sets of each quantity, with an interval that resamples replicas."""
+        return {name: estimate(self.symmetric(of_sets)) for name, of_sets in values.items()}
+
 
 def measure(store: Store, specs: Mapping[tuple[int, ...], Spec]) -> Found:
-    """Obtains measurements of sets of replicas; call ``fill`` before to compute them in parallel.
-
-    Args:
-        store: where they are, or go.
-        specs: what is measured, by the indices of its replicas.
+    """Obtains measurements by the indices of their replicas; call ``fill`` before to compute them in parallel.
 
     Raises:
         Diverged: if no measurement is sound.
@@ -77,11 +77,7 @@ def measure(store: Store, specs: Mapping[tuple[int, ...], Spec]) -> Found:
 
 @dataclass(frozen=True)
 class Record:
-    """One measurement.
-
-    Attributes:
-        values: its stored values.
-    """
+    """One measurement, by its stored values."""
 
     values: Mapping[str, Any]
 

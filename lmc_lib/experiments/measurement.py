@@ -14,8 +14,10 @@ from lmc_lib import rng
 from lmc_lib.experiments.divergence import measured
 from lmc_lib.experiments.networks.runs import RunSpec, obtain_run
 from lmc_lib.experiments.setting import Setting, setting
+from lmc_lib.state import State
 from lmc_lib.store import Result, Store
 from lmc_lib.sweeps import Spec
+from lmc_lib.symmetry import Permutation
 from lmc_lib.training import on_device
 
 _Pair = TypeVar("_Pair", bound="PairMeasurement")
@@ -46,20 +48,15 @@ class Measurement(Spec):
         """The networks, in the order in which ``measure`` takes what is got of them."""
         return tuple(spec for spec in self.needs if isinstance(spec, RunSpec))
 
-    @property
-    def seen(self) -> int:
-        """How many examples matching sees."""
-        return self.matching_examples
-
     def setting(self) -> Setting:
         """The architecture and the data, with the numbers of examples of this measurement."""
-        return setting(
-            self.runs[0],
-            train_examples=self.train_examples,
-            test_examples=self.test_examples,
-            matching_examples=self.seen,
-            reset_examples=self.reset_examples,
-        )
+        examples = (self.train_examples, self.test_examples, self.matching_examples, self.reset_examples)
+        return setting(self.runs[0], *examples)
+
+    def match(self, here: Setting, method: str, states: Sequence[State], target: int, source: int) -> Permutation:
+        """The permutation that brings one of the networks to another, each told by its number; that of ``PairSpec``."""
+        seeds = self.runs[target].init_seed, self.runs[source].init_seed
+        return here.match(method, states[target], states[source], generator=rng.stream(self.seed, method, *seeds))
 
     def get(self, store: Store, run: RunSpec) -> Any:
         """What is measured of a network: its weights at the end, unless a subclass says otherwise."""
@@ -88,12 +85,7 @@ class PairMeasurement(Measurement):
 
     @classmethod
     def of_pairs(cls: type[_Pair], runs: Sequence[RunSpec], **options: Any) -> dict[tuple[int, ...], _Pair]:
-        """All unordered pairs of replicas by their indices, the earlier one as target.
-
-        Args:
-            runs: the replicas.
-            **options: the other fields.
-        """
+        """All unordered pairs of replicas by their indices, the earlier one as target; options are the other fields."""
         return {(i, j): cls(runs[i], runs[j], **options) for i, j in combinations(range(len(runs)), 2)}
 
     def stream(self, *names: str | int) -> Generator:

@@ -2,8 +2,6 @@
 
 __all__ = ["MATCHERS", "Setting", "setting"]
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lmc_lib import connectivity, matching, norms, symmetry
-from lmc_lib.connectivity import Curve, Simplex
+from lmc_lib.connectivity import Curve
 from lmc_lib.data import Split
 from lmc_lib.experiments.loaded import dataset, groups
 from lmc_lib.experiments.networks.runs import RunSpec, architecture
@@ -45,12 +43,6 @@ class Setting:
         """The inputs of a split, in the precision of the weights."""
         return self.splits[split].inputs.to(self.matching_inputs.dtype)
 
-    @property
-    def chance(self) -> float:
-        """The share of units that a random permutation leaves in place, on average: one of each exchangeable set."""
-        sets = sum(math.prod(group.blocks) for group in self.permutations.groups.values())
-        return sets / self.permutations.units
-
     def features(self, state: State, inputs: Tensor) -> dict[str, Tensor]:
         """The activations behind each activation function, from the input on, one row an example."""
         assert self.permutations.observe is not None
@@ -70,15 +62,6 @@ class Setting:
             self.model, target, source, self.splits, points=points, reset_inputs=self.reset_inputs, ends_of=ends_of
         )
 
-    def simplex(
-        self, states: Sequence[State], resolution: int, corners_of: dict[str, Simplex] | None = None
-    ) -> dict[str, Simplex]:
-        """The simplex that several networks span, on every split."""
-        splits, reset_inputs = self.splits, self.reset_inputs
-        return connectivity.simplex(
-            self.model, states, splits, resolution=resolution, reset_inputs=reset_inputs, corners_of=corners_of
-        )
-
     def match(
         self,
         method: str,
@@ -89,15 +72,10 @@ class Setting:
         inputs: Tensor | None = None,
         **options: Any,
     ) -> Permutation:
-        """The permutation by ``"weights"``, groups in random order, or by ``"activations"``.
+        """The permutation of the source's units by ``"weights"``, groups in random order, or by ``"activations"``.
 
-        Args:
-            method: one of ``MATCHERS``.
-            target: the network that stays, or several.
-            source: the network, or several, whose units are permuted.
-            generator: draws orders and starts.
-            inputs: the examples for activations; ``matching_inputs`` if None.
-            **options: of the matching.
+        Target and source are a network each, or several. Activations are those of ``matching_inputs``, unless other
+        inputs are given; ``options`` are those of the matching.
         """
         if method == "weights":
             options = {"order": "random"} | options
@@ -107,12 +85,7 @@ class Setting:
 
 
 def setting(
-    run: RunSpec,
-    *,
-    train_examples: int | None,
-    test_examples: int | None,
-    matching_examples: int,
-    reset_examples: int,
+    run: RunSpec, train_examples: int | None, test_examples: int | None, matching_examples: int, reset_examples: int
 ) -> Setting:
     """Builds the setting of a run, on the device and in the precision of its training."""
     dtype = torch.float64 if run.train.precision == "portable" else torch.float32

@@ -2,11 +2,10 @@
 
 __all__ = ["DIGITS", "columns", "digits", "or_none", "rounded", "share"]
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-from jaxtyping import Float
 from numpy import ndarray
 from torch import Tensor
 
@@ -24,14 +23,22 @@ def share(value: float) -> float:
     return round(value, DIGITS)
 
 
-def digits(values: Tensor) -> list[float]:
-    """A vector as numbers of the digits that are stored."""
-    return [rounded(value) for value in values.tolist()]
+def digits(values: Tensor | ndarray | Mapping[str, Any]) -> Any:
+    """An array as lists in lists of numbers with the digits that are stored; also of arrays by name."""
+    return _each(values, rounded)
 
 
-def or_none(values: Float[ndarray, " examples"]) -> list[float | None]:
-    """A vector as numbers of the digits that are stored, None for NaN, which JSON does not know."""
-    return [rounded(float(value)) if np.isfinite(value) else None for value in values]
+def or_none(values: ndarray | Mapping[str, Any]) -> Any:
+    """The same, with None for what is not finite, which JSON does not know."""
+    return _each(values, lambda value: rounded(value) if math.isfinite(value) else None)
+
+
+def _each(values: Any, stored: Callable[[float], float | None]) -> Any:
+    if isinstance(values, Mapping):
+        return {name: _each(value, stored) for name, value in values.items()}
+    if isinstance(values, list):
+        return [_each(value, stored) for value in values]
+    return stored(values) if isinstance(values, float | int) else _each(values.tolist(), stored)
 
 
 def columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:

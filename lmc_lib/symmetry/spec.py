@@ -8,19 +8,23 @@ __all__ = [
     "SymmetryError",
     "Tap",
     "agreement",
+    "agreement_by_size",
+    "chance_agreement",
     "check",
     "compose",
     "fixed_points",
     "identity",
     "inverse",
+    "mixtures",
     "permute",
     "random",
     "rearrange",
+    "unit_norms",
 ]
 
 import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -215,6 +219,50 @@ def agreement(first: Permutation, second: Permutation) -> float:
     """The share of units that two permutations send to the same place, over all groups."""
     same = sum(int((indices == second[name]).sum()) for name, indices in first.items())
     return same / sum(indices.numel() for indices in first.values())
+
+
+def chance_agreement(spec: PermutationSpec) -> float:
+    """The share of units on which two random permutations agree, on average: one of each exchangeable set."""
+    return sum(math.prod(group.blocks) for group in spec.groups.values()) / spec.units
+
+
+def unit_norms(state: State, spec: PermutationSpec) -> dict[str, Tensor]:
+    """For each group, by block and unit, the norm of all matrix and filter weights that belong to a unit."""
+    squares = {
+        name: [each.rows(state[each.name]).double().square().sum(-1) for each in members if state[each.name].dim() > 1]
+        for name, members in spec.members.items()
+    }
+    return {name: torch.stack(parts).sum(0).sqrt() for name, parts in squares.items()}
+
+
+def agreement_by_size(first: Permutation, second: Permutation, sizes: dict[str, Tensor], bins: int) -> list[float]:
+    """The agreement of two permutations in equal parts of each group's units, from those of the smallest size on.
+
+    Args:
+        first: a permutation.
+        second: another of the same groups.
+        sizes: a size of every unit, by group.
+        bins: number of parts.
+    """
+    shares, counts = torch.zeros(bins, dtype=torch.float64), torch.zeros(bins, dtype=torch.float64)
+    for name, size in sizes.items():
+        same = (first[name] == second[name]).reshape(-1)[size.reshape(-1).argsort(stable=True)].double()
+        parts = same.tensor_split(bins)
+        shares += torch.stack([part.sum() for part in parts])
+        counts += torch.tensor([len(part) for part in parts])
+    return [float(each) for each in shares / counts.clamp(min=1)]
+
+
+def mixtures(first: Permutation, second: Permutation, order: Sequence[str]) -> list[Permutation]:
+    """Permutations that take so many groups, in this order, from the first and the others from the second; none to all.
+
+    Example:
+        >>> a, b = {"1": torch.tensor([0, 1])}, {"1": torch.tensor([1, 0])}
+        >>> [each["1"].tolist() for each in mixtures(a, b, ["1"])]
+        [[1, 0], [0, 1]]
+    """
+    counts = range(len(order) + 1)
+    return [{name: (first if name in order[:count] else second)[name] for name in first} for count in counts]
 
 
 def permute(state: State, permutation: Permutation, spec: PermutationSpec, *, partial: bool = False) -> State:

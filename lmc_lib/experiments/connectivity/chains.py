@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, ClassVar
 
-from lmc_lib import rng, symmetry
+from lmc_lib import symmetry
 from lmc_lib.experiments.connectivity.lines import line_barriers
 from lmc_lib.experiments.measurement import Measurement
 from lmc_lib.experiments.networks.runs import RunSpec
 from lmc_lib.experiments.setting import MATCHERS, Setting
 from lmc_lib.experiments.values import columns, share
 from lmc_lib.state import State
-from lmc_lib.symmetry import Permutation
 
 
 @dataclass(frozen=True)
@@ -48,9 +47,9 @@ class ChainSpec(Measurement):
         first, *others = states
         values: dict[str, Any] = {"barriers": {}, "fixed_points": {}}
         for method in MATCHERS:
-            neighbours = [self._matched(here, method, states, step - 1, step) for step in range(1, len(states))]
+            neighbours = [self.match(here, method, states, step - 1, step) for step in range(1, len(states))]
             along = list(accumulate(neighbours, lambda far, near: symmetry.compose(far, near, here.permutations)))
-            back = [self._matched(here, method, states, step, 0) for step in range(1, len(states))]
+            back = [self.match(here, method, states, step, 0) for step in range(1, len(states))]
             around = [symmetry.identity(here.permutations)]
             around += [symmetry.compose(*both, here.permutations) for both in zip(along, back, strict=True)]
             ways = {"chain": zip(others, along, strict=True), "cycle": [(first, cycle) for cycle in around]}
@@ -60,10 +59,6 @@ class ChainSpec(Measurement):
             }
             values["fixed_points"][method] = [share(symmetry.fixed_points(cycle)) for cycle in around]
         return values
-
-    def _matched(self, here: Setting, method: str, states: Sequence[State], target: int, source: int) -> Permutation:
-        seeds = self.networks[target].init_seed, self.networks[source].init_seed
-        return here.match(method, states[target], states[source], generator=rng.stream(self.seed, method, *seeds))
 
 
 def specs(runs: Sequence[RunSpec], length: int = 4, **options: Any) -> dict[tuple[int, ...], ChainSpec]:

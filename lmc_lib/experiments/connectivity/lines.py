@@ -1,6 +1,6 @@
 """Lines between two networks: their barriers as they are stored."""
 
-__all__ = ["QUANTITIES", "Lines", "line_barriers"]
+__all__ = ["QUANTITIES", "Lines", "line_barriers", "scores_at"]
 
 from collections.abc import Mapping
 
@@ -37,7 +37,9 @@ class Lines:
 
 def line_barriers(lines: Mapping[str, Curve], *, convention: str = "chord") -> dict[str, float]:
     """The barriers on the lines of several splits, by split and quantity."""
-    return {
-        f"{split} {quantity}": rounded(lines[split].barrier(quantity, convention=convention))
-        for split, quantity in QUANTITIES
-    }
+    return {f"{s} {q}": rounded(lines[s].barrier(q, convention=convention)) for s, q in QUANTITIES}
+
+
+def scores_at(lines: Mapping[str, Curve], place: int) -> dict[str, float]:
+    """Loss and error at one point of the lines, by split and quantity."""
+    return {f"{split} {quantity}": rounded(getattr(lines[split].at(place), quantity)) for split, quantity in QUANTITIES}

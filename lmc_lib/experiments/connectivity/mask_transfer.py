@@ -55,7 +55,7 @@ class TransferSpec(PairMeasurement):
     @property
     def label(self) -> str:
         """The architecture and the level."""
-        return f"{self.target.label}, level {self.level}"
+        return self._pruned(self.target).label
 
     @property
     def needs(self) -> tuple[Spec, ...]:

@@ -13,7 +13,6 @@ from numpy import ndarray
 from lmc_lib import connectivity, state, symmetry
 from lmc_lib.claims import Estimate
 from lmc_lib.experiments.connectivity.lines import Lines
-from lmc_lib.experiments.evidence import over_sets
 from lmc_lib.experiments.found import Found
 from lmc_lib.experiments.measurement import PairMeasurement
 from lmc_lib.experiments.setting import MATCHERS, Setting
@@ -93,12 +92,9 @@ def count_connected(found: Found, bound: float, split: str, quantity: str) -> st
 def evidence(found: Found) -> dict[str, Estimate]:
     """The estimates that the criterion of a pairwise claim asks for, from barriers in test error.
 
-    Args:
-        found: the measurements of one setting.
-
     Returns:
         ``"raw"``, the median without a permutation; ``"aligned"``, the median under the better matching.
     """
     aligned = best(found, "test", "error")
     raw = barriers(found, "none", "test", "error")
-    return over_sets(found, {"raw": raw, "aligned": aligned})
+    return found.estimates({"raw": raw, "aligned": aligned})

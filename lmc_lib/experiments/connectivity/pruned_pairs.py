@@ -12,14 +12,13 @@ from numpy import ndarray
 
 from lmc_lib import pruning, symmetry
 from lmc_lib.claims import Estimate, estimate
-from lmc_lib.experiments.connectivity.lines import QUANTITIES, Lines
-from lmc_lib.experiments.evidence import over_sets
+from lmc_lib.experiments.connectivity.lines import Lines, scores_at
 from lmc_lib.experiments.found import Found
 from lmc_lib.experiments.measurement import PairMeasurement
 from lmc_lib.experiments.networks.pruned import obtain_sequence, sequence
 from lmc_lib.experiments.networks.runs import RunSpec
 from lmc_lib.experiments.setting import MATCHERS, Setting
-from lmc_lib.experiments.values import columns, rounded, share
+from lmc_lib.experiments.values import columns, share
 from lmc_lib.pruning import Level
 from lmc_lib.store import Store
 from lmc_lib.sweeps import Spec
@@ -79,26 +78,22 @@ class PrunedPairSpec(PairMeasurement):
             for first, second in zip(target, source, strict=True)
         ]
         matched = {
-            matching: [
-                here.match(matching, *pair, generator=self.stream("pruned", matching, level))
-                for level, pair in enumerate(pairs)
-            ]
-            for matching in MATCHERS
+            how: [here.match(how, *pair, generator=self.stream("pruned", how, at)) for at, pair in enumerate(pairs)]
+            for how in MATCHERS
         }
         lines = [Lines(here, *pair, self.points) for pair in pairs]
         barriers = [_at_level(line, matched, level) for level, line in enumerate(lines)]
         # The same choice as in `under`: the control is the permutation that is judged, renumbered.
-        kept = matched[min(MATCHERS, key=lambda matching: barriers[0][f"{matching}, dense"]["train loss"])][0]
+        kept = matched[min(MATCHERS, key=lambda how: barriers[0][f"{how}, dense"]["train loss"])][0]
         for level, line in enumerate(lines):
             renumbered = symmetry.compose(kept, self._renumbering(here, level), here.permutations)
             barriers[level]["renumbered"] = line.barriers(renumbered)
         return {
             "densities": [share(pruning.density(level.masks)) for level in source],
             "barriers": {line: columns(rows) for line, rows in columns(barriers).items()},
-            "ends": columns([_ends(line) for line in lines]),
+            "ends": columns([columns([scores_at(line.last, end) for end in (0, -1)]) for line in lines]),
             "agreement": {
-                matching: [share(symmetry.agreement(permutations[0], each)) for each in permutations]
-                for matching, permutations in matched.items()
+                how: [share(symmetry.agreement(found[0], each)) for each in found] for how, found in matched.items()
             },
         }
 
@@ -135,17 +130,14 @@ def estimates(found: Found, barriers: Float[ndarray, "pairs levels"]) -> list[Es
 def evidence(found: Found, *, renumbered: bool = False) -> dict[str, Estimate]:
     """The estimates that the criterion asks for, from barriers in test error.
 
-    Args:
-        found: the measurements of one setting.
-        renumbered: whether to judge the negative control, in which the pruned networks of the source were renumbered.
-
     Returns:
         ``"raw"``, the median over pairs of the smallest barrier at any level without a permutation; ``"aligned"``, that
-        of the largest one under the dense networks' permutation.
+        of the largest one under the dense networks' permutation or, for the negative control, where the pruned networks
+        of the source were ``renumbered`` before.
     """
     raw, control = (found.of("barriers", line, "test error") for line in ("none", "renumbered"))
     worst = (control if renumbered else under(found, "dense", "test", "error")).max(1)
-    return over_sets(found, {"raw": raw.min(1), "aligned": worst})
+    return found.estimates({"raw": raw.min(1), "aligned": worst})
 
 
 def _at_level(lines: Lines, matched: Mapping[str, Sequence[Permutation]], level: int) -> dict[str, dict[str, float]]:
@@ -156,11 +148,3 @@ def _at_level(lines: Lines, matched: Mapping[str, Sequence[Permutation]], level:
         at = {home: lines.barriers(permutations[home]) for home in sorted(set(homes.values()))}
         barriers |= {f"{matching}, {name}": at[home] for name, home in homes.items()}
     return barriers
-
-
-def _ends(lines: Lines) -> dict[str, list[float]]:
-    """Loss and error of the two networks."""
-    return {
-        f"{split} {quantity}": [rounded(getattr(lines.last[split].at(end), quantity)) for end in (0, -1)]
-        for split, quantity in QUANTITIES
-    }

@@ -5,18 +5,15 @@ __all__ = ["SEARCHES", "MatchingsSpec", "by_samples", "evidence"]
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-import torch
 from jaxtyping import Float
 from numpy import ndarray
-from torch import Tensor
 
 from lmc_lib import symmetry
 from lmc_lib.claims import Estimate
 from lmc_lib.experiments.connectivity.lines import Lines
-from lmc_lib.experiments.evidence import over_sets
 from lmc_lib.experiments.found import Found
 from lmc_lib.experiments.measurement import PairMeasurement
-from lmc_lib.experiments.setting import Setting
+from lmc_lib.experiments.setting import Setting, setting
 from lmc_lib.experiments.values import share
 from lmc_lib.state import State
 from lmc_lib.symmetry import Permutation
@@ -54,7 +51,6 @@ class MatchingsSpec(PairMeasurement):
         samples: numbers of examples from which activation matching is repeated.
         bins: equal parts into which units are sorted by the size of their weights.
         points: points on each line, the two ends included.
-        matching_examples: training examples that activation matching sees.
     """
 
     kind: ClassVar[str] = "MatchingsSpec"
@@ -65,10 +61,10 @@ class MatchingsSpec(PairMeasurement):
     points: int = 11
     matching_examples: int = field(default=512, kw_only=True)
 
-    @property
-    def seen(self) -> int:
-        """Twice as many, so that activations can be matched on two sets that share none."""
-        return 2 * self.matching_examples
+    def setting(self) -> Setting:
+        """With twice as many examples for matching, so that activations can be matched on two sets that share none."""
+        examples = (self.train_examples, self.test_examples, 2 * self.matching_examples, self.reset_examples)
+        return setting(self.runs[0], *examples)
 
     def measure(self, here: Setting, target: State, source: State) -> dict[str, Any]:
         """Matches the two networks in many ways and compares the permutations and the barriers."""
@@ -82,13 +78,14 @@ class MatchingsSpec(PairMeasurement):
             few = here.match("activations", target, source, generator=generator, inputs=inputs)
             agreement = share(symmetry.agreement(few, found["activations"]))
             samples[str(count)] = {"agreement": agreement, "barrier": lines.barriers(few)["test error"]}
-        sizes = _sizes(here, target)
+        sizes = symmetry.unit_norms(target, here.permutations)
+        by_size = {(a, b): symmetry.agreement_by_size(found[a], found[b], sizes, self.bins) for a, b in _BY_SIZE}
         return {
             "barriers": barriers,
             "agreement": [[share(symmetry.agreement(a, b)) for b in found.values()] for a in found.values()],
             "fixed_points": {name: share(symmetry.fixed_points(each)) for name, each in found.items()},
-            "chance": share(here.chance),
-            "by_size": {f"{a} | {b}": _by_size(found[a], found[b], sizes, self.bins) for a, b in _BY_SIZE},
+            "chance": share(symmetry.chance_agreement(here.permutations)),
+            "by_size": {f"{a} | {b}": [share(each) for each in parts] for (a, b), parts in by_size.items()},
             "samples": samples,
         }
 
@@ -119,36 +116,9 @@ def by_samples(found: Found, what: str) -> dict[int, Float[ndarray, " pairs"]]:
 def evidence(found: Found, first: str, second: str) -> dict[str, Estimate]:
     """The estimates that the criterion asks for, from barriers in test error.
 
-    Args:
-        found: the measurements of one setting.
-        first: the search that is expected to leave the higher barrier.
-        second: the search that it is compared with.
-
     Returns:
-        ``"raw"``: the median barrier without a permutation; ``"excess"``: the median, over pairs, of the first search's
-        barrier minus the second's.
+        ``"raw"``: the median barrier without a permutation; ``"excess"``: the median, over pairs, of the barrier of the
+        ``first`` search, which is expected to be the higher one, minus that of the ``second``.
     """
     raw, higher, lower = (found.of("barriers", name, "test error") for name in ("none", first, second))
-    return over_sets(found, {"raw": raw, "excess": higher - lower})
-
-
-def _sizes(here: Setting, state: State) -> dict[str, Tensor]:
-    """The norm of all weights that belong to each unit."""
-    return {
-        group: torch.stack(
-            [m.rows(state[m.name]).double().square().sum(-1) for m in members if state[m.name].dim() > 1]
-        ).sum(0).sqrt()
-        for group, members in here.permutations.members.items()
-    }  # fmt: skip
-
-
-def _by_size(first: Permutation, second: Permutation, sizes: dict[str, Tensor], bins: int) -> list[float]:
-    """Agreement in equal parts of each group's units, from the smallest on."""
-    shares = []
-    for name, size in sizes.items():
-        order = size.reshape(-1).argsort(stable=True)
-        same = (first[name] == second[name]).reshape(-1)[order].double()
-        shares.append(torch.stack([part.sum() for part in same.tensor_split(bins)]))
-    counts = [torch.tensor([len(part) for part in s.reshape(-1).tensor_split(bins)]) for s in sizes.values()]
-    found: list[float] = (torch.stack(shares).sum(0) / torch.stack(counts).sum(0).clamp(min=1)).tolist()
-    return [share(each) for each in found]
+    return found.estimates({"raw": raw, "excess": higher - lower})

@@ -1,21 +1,12 @@
 """Three and more networks at once: one permutation each, measured on the whole simplex that they span."""
 
 __all__ = [
-    "METHODS",
-    "SimplexSpec",
-    "barriers",
-    "corners",
-    "count_connected",
-    "evidence",
-    "simplex",
-    "specs",
-    "typical",
-]
+    "METHODS", "SimplexSpec", "barriers", "corners", "count_connected", "evidence", "simplex", "specs", "typical",
+]  # fmt: skip
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations, count
+from itertools import combinations
 from typing import Any, ClassVar
 
 import numpy as np
@@ -26,7 +17,6 @@ from numpy import ndarray
 from lmc_lib import connectivity, matching, rng, symmetry
 from lmc_lib.claims import Estimate
 from lmc_lib.connectivity import Simplex
-from lmc_lib.experiments.evidence import over_sets
 from lmc_lib.experiments.found import Found, at
 from lmc_lib.experiments.measurement import Measurement
 from lmc_lib.experiments.networks.runs import RunSpec
@@ -72,35 +62,25 @@ class SimplexSpec(Measurement):
 
     def measure(self, here: Setting, *states: State) -> dict[str, Any]:
         """Aligns the networks in several ways and evaluates the simplices that they span."""
-        pairwise = {method: self._pairwise(here, method, states) for method in MATCHERS}
-        errors = {method: matching.cycle_error(here.permutations, found) for method, found in pairwise.items()}
-        values: dict[str, Any] = {"scores": {}, "cycle_error": {method: share(each) for method, each in errors.items()}}
-        known: dict[str, Simplex] | None = None
+        # For each two networks the permutation that brings the later to the earlier.
+        pairs = list(combinations(range(len(states)), 2))
+        pairwise = {how: {pair: self.match(here, how, states, *pair) for pair in pairs} for how in MATCHERS}
+        errors = {how: share(matching.cycle_error(here.permutations, found)) for how, found in pairwise.items()}
+        values: dict[str, Any] = {"scores": {}, "cycle_error": errors}
+        model, inputs, known = here.model, here.reset_inputs, None
         for method in self.methods:
             found = self._permutations(here, method, states, pairwise)
             moved = [here.permuted(state, permutation) for state, permutation in zip(states, found, strict=True)]
-            known = here.simplex(moved, self.resolution, corners_of=known)
+            known = connectivity.simplex(
+                model, moved, here.splits, resolution=self.resolution, reset_inputs=inputs, corners_of=known
+            )
             values["scores"][method] = {
                 split: {"loss": digits(each.loss), "error": digits(each.error)} for split, each in known.items()
             }
         return values
 
-    def _pairwise(self, here: Setting, method: str, states: Sequence[State]) -> dict[tuple[int, int], Permutation]:
-        """For each pair of networks the permutation that brings the later to the earlier; that of ``PairSpec``."""
-        seeds = [run.init_seed for run in self.networks]
-        return {
-            (i, j): here.match(
-                method, states[i], states[j], generator=rng.stream(self.seed, method, seeds[i], seeds[j])
-            )
-            for i, j in combinations(range(len(states)), 2)
-        }
-
     def _permutations(
-        self,
-        here: Setting,
-        method: str,
-        states: Sequence[State],
-        pairwise: Mapping[str, Mapping[tuple[int, int], Permutation]],
+        self, here: Setting, method: str, states: Sequence[State], pairwise: Mapping[str, Mapping[Any, Permutation]]
     ) -> list[Permutation]:
         """One permutation a network."""
         groups = here.permutations
@@ -130,23 +110,16 @@ def simplex(found: Found, members: tuple[int, ...], method: str, split: str) -> 
         torch.tensor(at(found.values[members], "scores", method, split, name), dtype=torch.float64)
         for name in ("loss", "error")
     )
-    size = len(members)
-    resolution = next(steps for steps in count(1) if math.comb(steps + size - 1, size - 1) == len(loss))
-    return Simplex(connectivity.barycentric(size, resolution), loss, error)
+    return Simplex.of_scores(len(members), loss, error)
 
 
 def barriers(found: Found, method: str, split: str, quantity: str, *, part: str = "simplex") -> Float[ndarray, " sets"]:
-    """One barrier a set.
+    """One barrier a set, under one of ``METHODS`` or ``"best"``.
 
-    Args:
-        found: the measurements of sets of so many networks.
-        method: one of ``METHODS``, or ``"best"``: weight or activation matching, whichever has the lower simplex
-            barrier in train loss. The choice looks at the training set, so barriers of the test set are not selected
-            upon.
-        split: ``"train"`` or ``"test"``.
-        quantity: ``"loss"`` or ``"error"``.
-        part: ``"simplex"`` for the barrier on the whole simplex, ``"direct"`` for the highest on the lines from the
-            first network, ``"indirect"`` for the highest on those between the others, which were both matched to it.
+    This is weight or activation matching, whichever has the lower simplex barrier in train loss: barriers of the test
+    set are not selected upon. ``part`` is ``"simplex"`` for the barrier on the whole simplex, ``"direct"`` for the
+    highest on the lines from the first network, or ``"indirect"`` for the highest on those between the others, which
+    were both matched to it.
     """
     if method == "best":
         return found.better(
@@ -169,17 +142,11 @@ def count_connected(found: Found, bound: float, method: str, split: str, quantit
 
 def corners(found: Found, split: str, quantity: str) -> Float[ndarray, " corners"]:
     """Loss or error of the trained networks themselves, one for each corner of each set."""
-    return np.concatenate(
-        [simplex(found, members, "none", split).corners(quantity).numpy() for members in found.values]
-    )
+    return np.concatenate([simplex(found, each, "none", split).corners(quantity).numpy() for each in found.values])
 
 
 def evidence(found: Mapping[int, Found], *, method: str = "best") -> dict[str, Estimate]:
-    """The estimates that the criterion asks for, from simplex barriers in test error.
-
-    Args:
-        found: the measurements of one architecture by width, all of the same seeds.
-        method: how the networks were aligned; see ``barriers``.
+    """The estimates that the criterion asks for, from simplex barriers in test error by width, all of the same seeds.
 
     Returns:
         ``"raw"`` and ``"smallest"``, the median at the largest width without a permutation and aligned; ``"slope"``,
@@ -195,7 +162,7 @@ def evidence(found: Mapping[int, Found], *, method: str = "best") -> dict[str, E
         "smallest": aligned,
         "slope": np.maximum(aligned, _NO_BARRIER) / np.maximum(when_narrow, _NO_BARRIER),
     }
-    return over_sets(wide, values)
+    return wide.estimates(values)
 
 
 def _barrier(simplex: Simplex, quantity: str, part: str) -> float:

@@ -11,7 +11,6 @@ from numpy import ndarray
 from lmc_lib import rng, symmetry
 from lmc_lib.claims import Estimate
 from lmc_lib.experiments.connectivity.lines import Lines
-from lmc_lib.experiments.evidence import over_sets
 from lmc_lib.experiments.found import Found
 from lmc_lib.experiments.measurement import PairMeasurement
 from lmc_lib.experiments.networks.runs import RunSpec, obtain_run
@@ -67,8 +66,8 @@ class TrajectoryPairSpec(PairMeasurement):
             barriers[method] = columns([_barriers(lines, permutation) for permutation in single])
             barriers[f"{method}, {JOINT}"] = _barriers(lines, joint)
         *single, _ = matched["weights"]
-        for side in ("lower", "upper"):
-            mixtures = [_mixtures(early, single[-1], side) for early in single]
+        for side, order in {"lower": 1, "upper": -1}.items():
+            mixtures = [symmetry.mixtures(early, single[-1], list(early)[::order]) for early in single]
             barriers[side] = columns([columns([lines[-1].barriers(mixture) for mixture in row]) for row in mixtures])
         agreement = {
             method: [[share(symmetry.agreement(first, second)) for second in single] for first in single]
@@ -100,27 +99,14 @@ def along(found: Found, split: str, quantity: str, *, at: int = -1) -> Float[nda
 def evidence(found: Found, *, at: int = -1) -> dict[str, Estimate]:
     """The estimates that the criterion asks for, from barriers in test error.
 
-    Args:
-        found: the measurements of one setting.
-        at: number of the checkpoint whose permutation is used all along.
-
     Returns:
         ``"raw"`` and ``"along"``: the median over pairs of the largest barrier on the way, without a permutation and
-        under the one permutation; ``"end"``: under it at the last checkpoint.
+        under that of checkpoint number ``at``; ``"end"``: under it at the last checkpoint.
     """
     raw, under = found.of("barriers", "none", "test error"), along(found, "test", "error", at=at)
-    return over_sets(found, {"raw": raw.max(1), "along": under.max(1), "end": under[:, -1]})
+    return found.estimates({"raw": raw.max(1), "along": under.max(1), "end": under[:, -1]})
 
 
 def _barriers(lines: list[Lines], permutation: Permutation) -> dict[str, list[float]]:
     """The barriers at every checkpoint under one permutation."""
     return columns([line.barriers(permutation) for line in lines])
-
-
-def _mixtures(early: Permutation, late: Permutation, side: str) -> list[Permutation]:
-    """Permutations of which so many groups, from the input or from the output on, are early ones; from none to all."""
-    names = list(early)
-    ordered = names if side == "lower" else names[::-1]
-    return [
-        {name: (early if name in ordered[:count] else late)[name] for name in names} for count in range(len(names) + 1)
-    ]

@@ -12,13 +12,11 @@ from numpy import ndarray
 
 from lmc_lib import difficulty, rng
 from lmc_lib.claims import Estimate, estimate_by_jackknife
-from lmc_lib.data import DataSpec
 from lmc_lib.experiments.difficulty import scores as scoring
 from lmc_lib.experiments.difficulty.pictures import NamesExamples
 from lmc_lib.experiments.difficulty.reliability import PUBLISHED
-from lmc_lib.experiments.difficulty.scores import SAMPLES, ScoredNetworks, Scores
 from lmc_lib.experiments.found import Record
-from lmc_lib.experiments.values import or_none, rounded
+from lmc_lib.experiments.values import columns, or_none, rounded
 from lmc_lib.store import Result, Store
 
 SHUFFLES = ("", "within classes", "all")
@@ -29,11 +27,10 @@ _NEAR_COPY = 0.95
 
 
 @dataclass(frozen=True)
-class AgreementSpec(ScoredNetworks, NamesExamples):
+class AgreementSpec(scoring.ScoredNetworks, NamesExamples):
     """All that defines the agreement of scores with each other.
 
     Attributes:
-        scored: the networks, of one architecture.
         shuffled: one of ``SHUFFLES``, how the examples of each score are exchanged, alike in all networks and otherwise
             for each score: ``""``, not at all; ``"within classes"``, so that what is left of the agreement is between
             classes; ``"all"``, so that nothing is left.
@@ -52,21 +49,15 @@ class AgreementSpec(ScoredNetworks, NamesExamples):
         if self.shuffled not in SHUFFLES:
             raise ValueError(f"examples are shuffled in one of the ways {SHUFFLES}, not {self.shuffled!r}")
 
-    @property
-    def images(self) -> DataSpec:
-        """The examples."""
-        return self.scored[0].run.data
-
     def named(self, values: Mapping[str, Any]) -> list[int]:
         """The held-out examples at both ends."""
-        ends: list[list[list[int]]] = [values["samples"]["test"][end] for end in ("easiest", "hardest")]
-        return [place for end in ends for place, _ in end]
+        return [place for end in ("easiest", "hardest") for place, _ in values["samples"]["test"][end]]
 
     def compute(self, store: Store) -> Result:
         """Correlates all scores of all networks with each other."""
         found = scoring.read(store, self.scored)
         samples = {}
-        for sample in SAMPLES:
+        for sample in scoring.SAMPLES:
             stack = found.values[sample]
             if self.shuffled:
                 together = self.labels(sample) * (self.shuffled == "within classes")
@@ -76,7 +67,7 @@ class AgreementSpec(ScoredNetworks, NamesExamples):
             samples[sample] = _correlated(stack, found.names) | self._extremes(found, sample)
         return Result({"names": list(found.names), "networks": len(stack), "samples": samples})
 
-    def _extremes(self, found: Scores, sample: str) -> dict[str, Any]:
+    def _extremes(self, found: scoring.Scores, sample: str) -> dict[str, Any]:
         """The examples at both ends of the mean rank by the scores with published numbers, and what networks say."""
         order = difficulty.ranks(found.means(sample, PUBLISHED)).mean(0).argsort(kind="stable")
         said = difficulty.consensus(found.predictions[sample])
@@ -89,9 +80,8 @@ class Agreement(Record):
 
     The stored values hold the ``"names"`` of the scores, the number of ``"networks"``, and by sample (``"samples"``):
 
-    - matrices of rank correlations between scores, None where a score has one value: ``"means"``, of the means over all
-      networks; ``"same run"``, within a network, the mean over networks; ``"other run"``, of one score by a network and
-      another score by another network; ``"disattenuated"``, the last divided by the root of both reliabilities;
+    - the matrices of :func:`lmc_lib.difficulty.score_correlations`: ``"means"``, ``"same run"``, ``"other run"`` and
+      ``"disattenuated"``, None where a score has one value;
     - ``"components"``, names, shares and loadings of the principal components of the means: ``"published"``, of the
       scores with published numbers; ``"all"``; or ``"different"``, of all but near copies of an earlier one;
     - the ``"easiest"`` and ``"hardest"`` examples: the place of each, and the class that most networks see.
@@ -106,10 +96,8 @@ class Agreement(Record):
 def evidence(found: Agreement, alone: Agreement, sample: str) -> dict[str, Estimate]:
     """The estimates that the criterion asks for, by the jackknife over networks, of scores with published numbers.
 
-    Args:
-        found: the scores as they are.
-        alone: the same with examples shuffled within classes, so that they agree on hard classes alone.
-        sample: ``"train"`` or ``"test"``.
+    The scores as they are are held against the same with examples shuffled within classes, which agree on hard classes
+    ``alone``.
 
     Returns:
         ``"correlation"``: the median size of the rank correlation between means of different scores, less that by
@@ -117,41 +105,23 @@ def evidence(found: Agreement, alone: Agreement, sample: str) -> dict[str, Estim
         multiple of the same by classes alone; ``"loading"``: the smallest loading of the first component, whose sign is
         that of the mean confidence.
     """
-    whole, without = (_beyond(found, alone, sample, name) for name in ("whole", "without"))
-    return {name: estimate_by_jackknife(float(each), without[name]) for name, each in whole.items()}
+    ours, theirs = (each.values["samples"][sample] for each in (found, alone))
+    sides = ([each["whole"], *each["without"]] for each in (ours, theirs))
+    whole, *without = (_beyond(*each) for each in zip(*sides, strict=True))
+    return {name: estimate_by_jackknife(each, np.array(columns(without)[name])) for name, each in whole.items()}
 
 
-def _beyond(found: Agreement, alone: Agreement, sample: str, which: str) -> dict[str, ndarray]:
-    """The statistics beyond those by classes alone, of all networks or without each."""
-    ours, theirs = (np.atleast_1d(each.values["samples"][sample][which]) for each in (found, alone))
-    at = {
-        (name, side): np.squeeze([row[name] for row in rows])
-        for name in ("correlation", "dominance", "loading")
-        for side, rows in (("ours", ours), ("theirs", theirs))
-    }
+def _beyond(ours: Mapping[str, float], theirs: Mapping[str, float]) -> dict[str, float]:
+    """The statistics beyond those by classes alone."""
     return {
-        "correlation": np.asarray(at["correlation", "ours"] - at["correlation", "theirs"]),
-        "dominance": np.asarray(at["dominance", "ours"] / at["dominance", "theirs"]),
-        "loading": at["loading", "ours"],
+        "correlation": ours["correlation"] - theirs["correlation"],
+        "dominance": ours["dominance"] / theirs["dominance"],
+        "loading": ours["loading"],
     }
 
 
 def _correlated(stack: Float[ndarray, "networks scores examples"], names: tuple[str, ...]) -> dict[str, Any]:
-    networks, scores, _ = stack.shape
-    every = difficulty.correlations(stack.reshape(networks * scores, -1)).values
-    every = every.reshape(networks, scores, networks, scores).swapaxes(1, 2)
-    other = every[~np.eye(networks, dtype=bool)].mean(0)
-    reliability = other.diagonal()
-    with np.errstate(invalid="ignore"):  # a score without positive reliability has no correlation free of noise
-        free = other / np.sqrt(np.outer(reliability, reliability))
-    np.fill_diagonal(free, np.where(np.isfinite(free.diagonal()), 1.0, np.nan))
     means = stack.mean(0)
-    kinds = {
-        "means": difficulty.correlations(means).values,
-        "same run": every[range(networks), range(networks)].mean(0),
-        "other run": other,
-        "disattenuated": free,
-    }
     published = [names.index(name) for name in PUBLISHED]
     varying = np.flatnonzero(np.ptp(means, axis=1) > 0.0)
     sets = {
@@ -159,10 +129,11 @@ def _correlated(stack: Float[ndarray, "networks scores examples"], names: tuple[
         "all": varying,
         "different": varying[difficulty.different_scores(means[varying], _NEAR_COPY)],
     }
-    return {kind: [or_none(row) for row in matrix] for kind, matrix in kinds.items()} | {
+    return {
+        **or_none(difficulty.score_correlations(stack)),
         "components": {which: _components(means, rows, names) for which, rows in sets.items()},
         "whole": _summary(means[published]),
-        "without": [_summary(np.delete(stack, gone, 0).mean(0)[published]) for gone in range(networks)],
+        "without": [_summary(np.delete(stack, gone, 0).mean(0)[published]) for gone in range(len(stack))],
     }
 
 
@@ -181,5 +152,4 @@ def _components(means: ndarray, rows: Int[ndarray, " chosen"], names: tuple[str,
     if len(rows) == 1:  # all others are copies of it
         return {"names": kept, "shares": [1.0], "loadings": [[1.0]]}
     found = difficulty.principal_components(means[rows])
-    shares, loadings = or_none(found.shares[:_COMPONENTS]), [or_none(row) for row in found.loadings[:2]]
-    return {"names": kept, "shares": shares, "loadings": loadings}
+    return {"names": kept, "shares": or_none(found.shares[:_COMPONENTS]), "loadings": or_none(found.loadings[:2])}

@@ -13,10 +13,9 @@ from numpy import ndarray
 
 from lmc_lib import difficulty, rng
 from lmc_lib.claims import Estimate, estimate_by_jackknife
-from lmc_lib.data import DataSpec
 from lmc_lib.experiments.difficulty.pictures import NamesExamples
 from lmc_lib.experiments.difficulty.scores import ScoresSpec, replicates_of, sound_stacks
-from lmc_lib.experiments.values import columns, rounded
+from lmc_lib.experiments.values import columns, digits, rounded
 from lmc_lib.store import Result, Store
 from lmc_lib.sweeps import Spec, obtain
 
@@ -64,15 +63,9 @@ class ContrastSpec(NamesExamples):
     def _networks(self) -> list[tuple[ScoresSpec, ...]]:
         return [replicates_of(each, self.replicates) for each in (self.first, self.second)]
 
-    @property
-    def images(self) -> DataSpec:
-        """The examples."""
-        return self.first.run.data
-
     def named(self, values: Mapping[str, Any]) -> list[int]:
         """The examples of the gallery."""
-        gallery: dict[str, list[int]] = values["gallery"]
-        return [place for places in gallery.values() for place in places]
+        return [place for places in values["gallery"].values() for place in places]
 
     def compute(self, store: Store) -> Result:
         """Compares halves, tests every example, and names some."""
@@ -84,7 +77,7 @@ class ContrastSpec(NamesExamples):
         at = difficulty.places(first), difficulty.places(second)
         values: dict[str, Any] = {
             "replicates": len(first),
-            "halves": {name: [rounded(each) for each in row] for name, row in columns([*map(asdict, halves)]).items()},
+            "halves": digits(columns([*map(asdict, halves)])),
             "tested": {"places": self._tested(*at), "values": self._tested(first, second)},
         }
         if self.gallery:
@@ -125,8 +118,7 @@ class Contrasts:
 
     def evidence(self, *, families: bool = True) -> dict[str, Estimate]:
         """The estimates over pairs of different families, or over those that differ in width alone."""
-        pairs = self.across(families=families)
-        return evidence([self.values[pair] for pair in pairs])
+        return evidence([self.values[pair] for pair in self.across(families=families)])
 
     def correlations(self) -> Float[ndarray, "architectures architectures"]:
         """Rank correlations between halves of architectures, on the diagonal of each with itself."""
@@ -145,19 +137,13 @@ class Contrasts:
 def specs(
     networks: Sequence[ScoresSpec], replicates: int, *, gallery: int = 0, **options: Any
 ) -> dict[tuple[int, int], ContrastSpec]:
-    """Lists all pairs of architectures.
+    """Lists all pairs of architectures, each told by the scores of its first replicate; options are those of the spec.
 
-    Args:
-        networks: the scores of the first replicate of each architecture.
-        replicates: networks of each.
-        gallery: how many examples to name, of pairs of the last architecture of each family.
-        **options: of the spec.
+    Of pairs of the last architectures of families, so many examples are named as ``gallery`` says.
     """
-    last = {each.run.model.family: place for place, each in enumerate(networks)}.values()
+    last = set({each.run.model.family: place for place, each in enumerate(networks)}.values())
     return {
-        (i, j): ContrastSpec(
-            networks[i], networks[j], replicates, gallery=gallery if i in last and j in last else 0, **options
-        )
+        (i, j): ContrastSpec(networks[i], networks[j], replicates, gallery=gallery if {i, j} <= last else 0, **options)
         for i, j in combinations(range(len(networks)), 2)
     }
 
@@ -173,10 +159,7 @@ def measure(store: Store, specs: Mapping[tuple[int, int], ContrastSpec]) -> Cont
 
 
 def evidence(values: Sequence[Mapping[str, Any]]) -> dict[str, Estimate]:
-    """The estimates that the criterion asks for, means over pairs of architectures, by the jackknife over replicates.
-
-    Args:
-        values: what ``ContrastSpec`` measures, of each pair.
+    """The estimates that the criterion asks for, means over what was measured of each pair, by the jackknife.
 
     Returns:
         ``"between"`` and ``"within"``: the rank correlation of means over halves, of two architectures and of one;

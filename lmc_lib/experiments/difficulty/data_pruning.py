@@ -13,10 +13,9 @@ from numpy import ndarray
 from torch import Tensor
 
 from lmc_lib import difficulty, rng
-from lmc_lib.claims import Estimate
+from lmc_lib.claims import Estimate, estimate_of_mean
 from lmc_lib.experiments.difficulty import scores as scoring
 from lmc_lib.experiments.difficulty.scores import ScoresSpec
-from lmc_lib.experiments.evidence import over_networks
 from lmc_lib.experiments.loaded import dataset
 from lmc_lib.experiments.networks.runs import RunSpec, architecture, train_run
 from lmc_lib.experiments.values import columns, rounded
@@ -88,8 +87,7 @@ class KeptSpec(Spec):
 
     def compute(self, store: Store) -> Result:
         """Trains the networks and tests them; one whose training diverged has no accuracy."""
-        split = dataset(self.runs[0].data).train
-        scores = np.zeros(len(split))
+        scores = np.zeros(len(dataset(self.runs[0].data).train))
         if self.scored:
             scores = scoring.read(store, self.scored).means("train", [self.score])[0]
         return Result(columns([self._train(store, run, scores) for run in self.runs]))
@@ -130,12 +128,7 @@ def specs(
 ) -> dict[tuple[str, float], KeptSpec]:
     """Lists what to train on, by plan and share: all examples, every plan at all shares, shuffled scores at the half.
 
-    Args:
-        runs: the networks to train.
-        scored: those that say what is hard.
-        shares: how much is kept, below 1.
-        half: the share at which shuffled scores are tried too; it is added if it is not among them.
-        score: the score that counts.
+    The ``runs`` are trained; those that were ``scored`` say what is hard. The half is added to the shares.
     """
     cells = {("random", 1.0): KeptSpec(tuple(runs))}
     for share in sorted({*shares, half}):
@@ -158,13 +151,11 @@ def evidence(plenty: Kept, scarce: Kept, *, half: float = 0.5) -> dict[str, Esti
     values = {}
     for size, here, good, bad in (("plenty", plenty, "hard", "easy"), ("scarce", scarce, "easy", "hard")):
         for within, ending in (("", ""), (" of each class", ", by class")):
-            first, others, by_chance = (here.of(f"{plan}{within}", half) for plan in (good, bad, "random"))
-            values[f"{good} and random, {size}{ending}"] = first - by_chance
-            values[f"{good} and {bad}, {size}{ending}"] = first - others
-            values[f"{good} and all, {size}{ending}"] = first - here.of(good, 1.0)
-        shuffled, by_chance = (here.of(plan, half) for plan in ("hard by shuffled scores", "random"))
-        values[f"shuffled and random, {size}"] = shuffled - by_chance
-    return {name: over_networks(each) for name, each in values.items()}
+            others = {plan: here.of(f"{plan}{within}", half) for plan in ("random", bad)} | {"all": here.of(good, 1.0)}
+            for plan, other in others.items():
+                values[f"{good} and {plan}, {size}{ending}"] = here.of(f"{good}{within}", half) - other
+        values[f"shuffled and random, {size}"] = here.of("hard by shuffled scores", half) - here.of("random", half)
+    return {name: estimate_of_mean(each) for name, each in values.items()}
 
 
 def predict_after(

@@ -12,11 +12,10 @@ from numpy import ndarray
 
 from lmc_lib import difficulty, rng
 from lmc_lib.claims import Estimate, estimate_by_jackknife
-from lmc_lib.data import DataSpec
 from lmc_lib.experiments.difficulty.pictures import NamesExamples
 from lmc_lib.experiments.difficulty.scores import ScoresSpec, replicates_of, sound_stacks
 from lmc_lib.experiments.found import Record
-from lmc_lib.experiments.values import DIGITS, rounded
+from lmc_lib.experiments.values import DIGITS, digits
 from lmc_lib.store import Result, Store
 from lmc_lib.sweeps import Spec
 
@@ -75,11 +74,6 @@ class FingerprintSpec(NamesExamples):
     def _replicates(self) -> list[tuple[ScoresSpec, ...]]:
         return [replicates_of(each, self.replicates) for each in self.networks]
 
-    @property
-    def images(self) -> DataSpec:
-        """The examples."""
-        return self.networks[0].run.data
-
     def named(self, values: Mapping[str, Any]) -> list[int]:
         """The examples that were chosen most often."""
         return [place for place, _ in values["examples"][: self.shown]]
@@ -90,8 +84,10 @@ class FingerprintSpec(NamesExamples):
         scores = difficulty.places(scores) if self.places else scores
         names = list(dict.fromkeys(self.classes))
         classes = np.tile([names.index(each) for each in self.classes], (len(scores), 1))
-        draws = range(self.draws)
-        named = [self._exchanged(classes, draw) for draw in draws] if self.shuffled else [classes]
+        draws, named = range(self.draws), [classes]
+        if self.shuffled:
+            streams = [rng.numpy_stream(self.seed, "exchange", draw) for draw in draws]
+            named = [difficulty.shuffle_classes(classes, rng=stream) for stream in streams]
         runs = [difficulty.cross_identify(scores, each, self.sizes) for each in named]
         found = runs[0]
         random = [self._by_chance(scores, named[draw % len(named)], draw) for draw in draws]
@@ -101,22 +97,18 @@ class FingerprintSpec(NamesExamples):
         values = {
             "networks": classes.size,
             "names": names,
-            "chosen": _rows(np.mean([each.accuracy() for each in runs], axis=0)),
-            "random": _rows(np.mean(random, axis=0)),
-            "confusion": _rows(found.confusion(place)),
+            "chosen": digits(np.mean([each.accuracy() for each in runs], axis=0)),
+            "random": digits(np.mean(random, axis=0)),
+            "confusion": digits(found.confusion(place)),
             "examples": [[int(examples[each]), int(folds[each])] for each in often],
-            "plane": [[[rounded(each) for each in row] for row in rows] for rows in scores[..., examples[often[:2]]]],
+            "plane": digits(scores[..., examples[often[:2]]]),
         }
         return Result(values)
-
-    def _exchanged(self, classes: ndarray, draw: int) -> ndarray:
-        return difficulty.shuffle_classes(classes, rng=rng.numpy_stream(self.seed, "exchange", draw))
 
     def _by_chance(self, scores: ndarray, classes: ndarray, draw: int) -> ndarray:
         """The accuracies with one random set of examples, the same for all networks."""
         order = rng.numpy_stream(self.seed, "random examples", draw).permutation(scores.shape[-1])
-        found = difficulty.cross_identify(scores, classes, self.sizes, lambda _, __, count: order[:count])
-        return found.accuracy()
+        return difficulty.cross_identify(scores, classes, self.sizes, lambda _, __, count: order[:count]).accuracy()
 
 
 class Fingerprints(Record):
@@ -145,11 +137,7 @@ class Fingerprints(Record):
 
 
 def evidence(found: Fingerprints, place: int) -> dict[str, Estimate]:
-    """The estimates that the criterion asks for: means over the replicates that were set aside.
-
-    Args:
-        found: how well networks were identified.
-        place: the number of the size that is judged.
+    """The estimates that the criterion asks for at size number ``place``: means over replicates that were set aside.
 
     Returns:
         ``"ten"``: the accuracy with chosen examples, as share of the way from chance to 1; ``"advantage"``: the same
@@ -157,7 +145,3 @@ def evidence(found: Fingerprints, place: int) -> dict[str, Estimate]:
     """
     chosen, random = ((found.of(how)[:, place] - found.chance) / (1.0 - found.chance) for how in ("chosen", "random"))
     return {"ten": found.mean(chosen), "advantage": found.mean(chosen - random)}
-
-
-def _rows(values: ndarray) -> list[list[float]]:
-    return [[rounded(each) for each in row] for row in values]

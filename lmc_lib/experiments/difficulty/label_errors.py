@@ -12,16 +12,14 @@ from jaxtyping import Bool, Float
 from numpy import ndarray
 
 from lmc_lib import difficulty, rng
-from lmc_lib.claims import Estimate, estimate_by_jackknife
+from lmc_lib.claims import Estimate, estimate_by_jackknife, estimate_of_mean
 from lmc_lib.experiments.difficulty import scores as scoring
 from lmc_lib.experiments.difficulty.data_pruning import predict_after
-from lmc_lib.experiments.difficulty.scores import ScoredNetworks
 from lmc_lib.experiments.divergence import measured
-from lmc_lib.experiments.evidence import over_networks
 from lmc_lib.experiments.found import Record
 from lmc_lib.experiments.loaded import dataset
 from lmc_lib.experiments.networks.runs import RunSpec
-from lmc_lib.experiments.values import rounded
+from lmc_lib.experiments.values import digits, rounded
 from lmc_lib.store import Result, Store
 from lmc_lib.sweeps import Spec
 
@@ -33,11 +31,10 @@ _HELD_OUT = ("confidence", "margin")
 
 
 @dataclass(frozen=True)
-class LabelErrorsSpec(ScoredNetworks):
+class LabelErrorsSpec(scoring.ScoredNetworks):
     """All that defines how well the scores of networks rank the labels that were replaced in their training data.
 
     Attributes:
-        scored: the networks; their data have label noise.
         shuffled: whether the scores of each network are shuffled within the classes, as a control.
         seed: stream of the shuffles.
     """
@@ -60,9 +57,9 @@ class LabelErrorsSpec(ScoredNetworks):
         if self.shuffled:
             values = np.stack([difficulty.shuffle_within(each, labels, rng=stream) for each in values])
         stacks = {name: values[:, place] for place, name in enumerate(found.names)}
-        wrong = _wrong(self.scored[0].run)
+        wrong = dataset(self.scored[0].run.data).mislabelled.numpy()
         memorised = (found.predictions["train"] == labels)[:, wrong].mean(1)
-        return Result(_ranked(stacks, wrong) | {"by heart": [rounded(each) for each in memorised]})
+        return Result(_ranked(stacks, wrong) | {"by heart": digits(memorised)})
 
 
 @dataclass(frozen=True)
@@ -109,7 +106,7 @@ class HeldOutSpec(Spec):
 
     def _rank(self, *found: dict[str, ndarray]) -> dict[str, Any]:
         stacks = {name: np.stack([each[name] for each in found]) for name in found[0]}
-        return _ranked(stacks, _wrong(self.runs[0]))
+        return _ranked(stacks, dataset(self.runs[0].data).mislabelled.numpy())
 
 
 class LabelErrors(Record):
@@ -137,10 +134,7 @@ class LabelErrors(Record):
 def evidence(plenty: LabelErrors, scarce: LabelErrors, held_out: LabelErrors) -> dict[str, Estimate]:
     """The estimates that the parts on labels ask for; differences are within a network, or between equal seeds.
 
-    Args:
-        plenty: the scores of networks that had plenty of data.
-        scarce: those of networks that had few, so that they memorised wrong labels.
-        held_out: the scores of held-out predictions on these few.
+    Networks had plenty of data, or few, so that they memorised wrong labels; held-out predictions are on these few.
     """
     own = scarce.average_precision
     values = {
@@ -151,32 +145,9 @@ def evidence(plenty: LabelErrors, scarce: LabelErrors, held_out: LabelErrors) ->
         "mean and final margin": own("mean logit_margin") - own("final logit_margin"),
         "held-out and final": held_out.average_precision("held-out confidence") - own("final confidence"),
     }
-    return {name: over_networks(each) for name, each in values.items()}
-
-
-def _wrong(run: RunSpec) -> Bool[ndarray, " examples"]:
-    data = dataset(run.data)
-    wrong = np.zeros(len(data.train), dtype=bool)
-    wrong[data.noisy.numpy()] = True
-    return wrong
+    return {name: estimate_of_mean(each) for name, each in values.items()}
 
 
 def _ranked(stacks: Mapping[str, ndarray], wrong: Bool[ndarray, " examples"]) -> dict[str, Any]:
-    """How well each score ranks wrong labels: of each network, of the mean, and of the mean without each network."""
-    levels = np.array(RECALLS)
-    scores = {}
-    for name, stack in stacks.items():
-        means = [_mean(np.delete(stack, place, axis=0)) for place in range(len(stack))]
-        scores[name] = {
-            "each": [rounded(difficulty.average_precision(row, wrong)) for row in stack],
-            "mean": rounded(difficulty.average_precision(_mean(stack), wrong)),
-            "without": [rounded(difficulty.average_precision(each, wrong)) for each in means],
-            "precisions": [[rounded(each) for each in difficulty.precisions(row, wrong, levels)] for row in stack],
-        }
+    scores = {name: digits(difficulty.ranking(stack, wrong, np.array(RECALLS))) for name, stack in stacks.items()}
     return {"share": rounded(float(wrong.mean())), "scores": scores}
-
-
-def _mean(stack: Float[ndarray, "networks examples"]) -> Float[ndarray, " examples"]:
-    """The mean score, in float32: equal means of counts differ in their last bits, and are ties all the same."""
-    mean: ndarray = stack.mean(0).astype(np.float32)
-    return mean

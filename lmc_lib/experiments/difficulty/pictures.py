@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 
 from lmc_lib import data
+from lmc_lib.experiments.difficulty.scores import ScoresSpec
 from lmc_lib.experiments.found import Record
 from lmc_lib.experiments.loaded import dataset
 from lmc_lib.store import Result, Store
@@ -21,12 +22,12 @@ from lmc_lib.sweeps import Spec, obtain
 
 @dataclass(frozen=True)
 class NamesExamples(Spec):
-    """A measurement that names held-out examples, to be looked at."""
+    """A measurement of scores that names held-out examples, to be looked at."""
 
     @property
-    @abstractmethod
     def images(self) -> data.DataSpec:
-        """Where the examples stand."""
+        """The examples that are scored."""
+        return next(spec.run.data for spec in self.needs if isinstance(spec, ScoresSpec))
 
     @abstractmethod
     def named(self, values: Mapping[str, Any]) -> Sequence[int]:
@@ -63,14 +64,10 @@ class PicturesSpec(Spec):
         images = self.naming[0].images
         named = sorted({place for each in self.naming for place in each.named(obtain(store, each).values)})
         pixels = data.pixels(images, "test", named)
-        pictures = [base64.b64encode(image.numpy().tobytes()).decode() for image in pixels]
-        return Result(
-            {
-                "labels": dataset(images).test.labels.tolist(),
-                "shape": list(pixels.shape[1:]),
-                "images": {str(place): text for place, text in zip(named, pictures, strict=True)},
-            }
-        )
+        texts = (base64.b64encode(image.numpy().tobytes()).decode() for image in pixels)
+        pictures = dict(zip(map(str, named), texts, strict=True))
+        labels = dataset(images).test.labels.tolist()
+        return Result({"labels": labels, "shape": list(pixels.shape[1:]), "images": pictures})
 
 
 class Pictures(Record):

@@ -5,18 +5,17 @@ __all__ = ["PUBLISHED", "Reliability", "ReliabilitySpec", "evidence"]
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from numpy import ndarray
 
 from lmc_lib import difficulty, rng
 from lmc_lib.claims import Estimate, estimate, estimate_by_jackknife, symmetric
 from lmc_lib.experiments.difficulty import scores as scoring
-from lmc_lib.experiments.difficulty.scores import SAMPLES, ScoredNetworks
 from lmc_lib.experiments.found import Record
-from lmc_lib.experiments.values import or_none, rounded
+from lmc_lib.experiments.values import or_none
 from lmc_lib.store import Result, Store
 
 # The scores for which the authors' notebooks show numbers.
@@ -26,11 +25,10 @@ PUBLISHED = tuple(
 
 
 @dataclass(frozen=True)
-class ReliabilitySpec(ScoredNetworks):
+class ReliabilitySpec(scoring.ScoredNetworks):
     """All that defines the agreement of networks about examples.
 
     Attributes:
-        scored: the networks, of one architecture.
         orders: random orders of the networks for split halves.
         shuffled: whether the examples are shuffled within their class, in each network otherwise: what is left of the
             agreement is between classes.
@@ -51,15 +49,16 @@ class ReliabilitySpec(ScoredNetworks):
         count = len(found.values["train"])
         orders = np.stack([stream.permutation(count) for _ in range(self.orders)])
         samples = {}
-        for sample in SAMPLES:
+        for sample in scoring.SAMPLES:
             values, classes = found.values[sample], self.labels(sample)
             if self.shuffled:
                 values = np.stack([difficulty.shuffle_within(each, classes, rng=stream) for each in values])
             samples[sample] = {
-                name: _agreement(values[:, place], orders, leave_out=name in PUBLISHED)
+                name: or_none(difficulty.reliability_of_means(values[:, place], orders, leave_out=name in PUBLISHED))
                 for place, name in enumerate(found.names)
             }
-        return Result({"networks": count, "diverged": list(found.diverged), "runs": _runs(count), "samples": samples})
+        runs, diverged = difficulty.averaged_runs(count), list(found.diverged)
+        return Result({"networks": count, "diverged": diverged, "runs": runs, "samples": samples})
 
 
 class Reliability(Record):
@@ -95,21 +94,16 @@ class Reliability(Record):
 
         The jackknife leaves out one network after the other.
         """
-        chosen = list(names)
-        matrices = {name: self.matrix(sample, name) for name in chosen}
-        without = [
-            max(
-                self._distance(np.delete(np.delete(matrices[name], gone, 0), gone, 1), sample, name, gone)
-                for name in chosen
-            )
-            for gone in range(self.values["networks"])
-        ]
-        whole = max(self._distance(matrices[name], sample, name, None) for name in chosen)
+        distances = zip(*(self._distances(sample, name) for name in names), strict=True)
+        whole, *without = (max(of_scores) for of_scores in distances)
         return estimate_by_jackknife(whole, np.array(without))
 
-    def _distance(self, matrix: ndarray, sample: str, name: str, gone: int | None) -> float:
-        kept = ("halves",) if gone is None else ("without", gone)
-        return float(np.abs(self.of("samples", sample, name, *kept) - self._law(matrix)).max())
+    def _distances(self, sample: str, name: str) -> list[float]:
+        """The largest distance of one score from the law, by all networks and without each."""
+        matrix, values = self.matrix(sample, name), self.values["samples"][sample][name]
+        matrices = [matrix, *(np.delete(np.delete(matrix, gone, 0), gone, 1) for gone in range(len(matrix)))]
+        pairs = zip(matrices, np.array([values["halves"], *values["without"]], dtype=float), strict=True)
+        return [float(np.abs(measured - self._law(each)).max()) for each, measured in pairs]
 
     def _law(self, matrix: ndarray) -> Float[ndarray, " runs"]:
         own = float(np.nanmean(matrix))
@@ -122,41 +116,12 @@ def evidence(found: Reliability, sample: str) -> dict[str, Estimate]:
     Returns:
         The reliability of a single network by the scores ``"mean confidence"``, ``"mean accuracy"``, ``"final
         confidence"`` and ``"final accuracy"``; ``"first"``: by how much that of mean confidence is above that of final
-        confidence, and ``"second"``: this above that of final accuracy; ``"departure"``: the largest
-        distance from the law of Spearman and Brown over the scores with published numbers.
+        confidence, and ``"second"``: this above that of final accuracy; ``"departure"``: the largest distance from the
+        law of Spearman and Brown over the scores with published numbers.
     """
-    order = ["mean confidence", "mean accuracy", "final confidence", "final accuracy"]
-    single = {name: found.single(sample, name) for name in order}
-    steps = {
-        place: estimate(found.matrix(sample, above) - found.matrix(sample, below), statistic="mean")
-        for place, above, below in (
-            ("first", "mean confidence", "final confidence"),
-            ("second", "final confidence", "final accuracy"),
-        )
-    }
-    return single | steps | {"departure": found.departure(sample, PUBLISHED)}
-
-
-def _runs(count: int) -> list[int]:
-    """Numbers of runs, evenly spaced on a logarithmic axis, of which two means fit in all networks but one."""
-    largest = (count - 1) // 2
-    return sorted({round(each) for each in np.geomspace(1, largest, 6)}) if largest else []
-
-
-def _agreement(
-    stack: Float[ndarray, "networks examples"], orders: Int[ndarray, "orders networks"], *, leave_out: bool
-) -> dict[str, Any]:
-    matrix = difficulty.correlations(stack).values
-    runs = _runs(len(stack))
-    left_out = range(len(stack)) if leave_out else ()
-    without = [np.stack([order[order != gone] for order in orders]) for gone in left_out]
-    return {
-        "pairs": or_none(matrix[np.triu_indices(len(stack), 1)]),
-        "ties": rounded(float(np.mean([difficulty.tie_share(row) for row in stack]))),
-        "halves": _curve(stack, orders, runs),
-        "without": [_curve(stack, each, runs) for each in without],
-    }
-
-
-def _curve(stack: ndarray, orders: ndarray, runs: list[int]) -> list[float | None]:
-    return or_none(difficulty.split_by_orders(stack, orders, runs).mean(0))
+    names = ["mean confidence", "mean accuracy", "final confidence", "final accuracy"]
+    matrices = {name: found.matrix(sample, name) for name in names}
+    matrices["first"] = matrices["mean confidence"] - matrices["final confidence"]
+    matrices["second"] = matrices["final confidence"] - matrices["final accuracy"]
+    single = {name: estimate(each, statistic="mean") for name, each in matrices.items()}
+    return single | {"departure": found.departure(sample, PUBLISHED)}

@@ -9,7 +9,6 @@ import numpy as np
 
 from lmc_lib import data
 from lmc_lib.experiments.difficulty import scores as scoring
-from lmc_lib.experiments.difficulty.scores import SAMPLES, ScoresSpec
 from lmc_lib.experiments.loaded import dataset
 from lmc_lib.store import Result, Store
 from lmc_lib.sweeps import Spec
@@ -34,7 +33,7 @@ class ScoreTableSpec(Spec):
     kind: ClassVar[str] = "ScoreTableSpec"
     noun: ClassVar[str] = "tables of scores"
 
-    scored: tuple[tuple[ScoresSpec, ...], ...]
+    scored: tuple[tuple[scoring.ScoresSpec, ...], ...]
     names: tuple[str, ...] = SCORES
     digits: int = 4
 
@@ -47,9 +46,9 @@ class ScoreTableSpec(Spec):
         """Averages the scores of each architecture."""
         spec = self.scored[0][0].run.data
         loaded, places = dataset(spec), data.positions(spec)
-        parts = {sample: getattr(loaded, sample).labels for sample in SAMPLES}
+        parts = {sample: getattr(loaded, sample).labels for sample in scoring.SAMPLES}
         table: dict[str, list[Any]] = {
-            "sample": [SAMPLES[sample] for sample, labels in parts.items() for _ in labels],
+            "sample": [scoring.SAMPLES[sample] for sample, labels in parts.items() for _ in labels],
             "position": [int(row) for sample in parts for row in places[sample]],
             "label": [int(label) for labels in parts.values() for label in labels],
         }

@@ -21,7 +21,7 @@ from lmc_lib.experiments.networks.runs import RunSpec, replicas, train_run
 from lmc_lib.experiments.setting import Setting, setting
 from lmc_lib.models import ModelSpec
 from lmc_lib.state import State
-from lmc_lib.store import Entry, Result, Store
+from lmc_lib.store import Result, Store
 from lmc_lib.sweeps import Spec, obtain
 from lmc_lib.training import Diverged, TrainConfig
 
@@ -120,17 +120,11 @@ class _Sample:
 
     def _depth(self) -> Float[ndarray, " examples"]:
         """By the votes of training examples, none of which votes for itself."""
-        voters, labels = self.here.splits["train"], self.labels.numpy()
+        voters, others = self.here.splits["train"], dict[str, Any]()
+        if self.labels is not voters.labels:
+            others = {"queries": self._layers(self.inputs), "query_labels": self.labels.numpy()}
         layers, neighbours = self._layers(voters.inputs.to(self.inputs.dtype)), self.spec.neighbours
-        if self.labels is voters.labels:
-            return difficulty.prediction_depth(layers, labels, neighbours=neighbours)
-        return difficulty.prediction_depth(
-            layers,
-            voters.labels.numpy(),
-            neighbours=neighbours,
-            queries=self._layers(self.inputs),
-            query_labels=labels,
-        )
+        return difficulty.prediction_depth(layers, voters.labels.numpy(), neighbours=neighbours, **others)
 
     def _layers(self, inputs: Tensor) -> Iterator[Float[ndarray, "examples _units"]]:
         """Representations from the inputs to the logits."""
@@ -167,8 +161,7 @@ class Scores:
                 f"no score {name!r} of the sample {sample!r}; there are {', '.join(self.names)} of "
                 f"{' and '.join(self.values)}"
             )
-        found: ndarray = self.values[sample][:, self.names.index(name)]
-        return found
+        return np.asarray(self.values[sample][:, self.names.index(name)])
 
     def means(self, sample: str, names: Sequence[str] | None = None) -> Float[ndarray, "scores examples"]:
         """The mean of each score over the networks; of all scores if none is named."""
@@ -188,30 +181,16 @@ class ScoredNetworks(Spec):
 
     def labels(self, sample: str) -> Int[ndarray, " examples"]:
         """The classes of the examples of a sample, as the networks are told."""
-        found: ndarray = getattr(dataset(self.scored[0].run.data), sample).labels.numpy()
-        return found
+        return np.asarray(getattr(dataset(self.scored[0].run.data), sample).labels)
 
 
 def specs(
-    model: ModelSpec,
-    data: DataSpec,
-    train: TrainConfig,
-    *,
-    replicates: int,
-    checkpoints: int,
-    deep: bool = True,
-    **options: Any,
+    model: ModelSpec, data: DataSpec, train: TrainConfig, *, replicates: int, checkpoints: int, **options: Any
 ) -> list[ScoresSpec]:
     """Lists the scores of independent replicates: other initial weights and another batch order each.
 
-    Args:
-        model: the architecture.
-        data: the examples.
-        train: the hyperparameters.
-        replicates: how many networks.
-        checkpoints: at how many steps examples are scored, evenly spaced; the first is the early one, the last the end.
-        deep: whether to take the scores that need gradients and representations.
-        **options: of the spec.
+    Examples are scored at so many ``checkpoints``, evenly spaced; the first is the early one, the last the end of the
+    training. ``options`` are those of the spec.
 
     Raises:
         ValueError: if there are fewer than two replicates, or more checkpoints than steps.
@@ -219,8 +198,7 @@ def specs(
     if not 2 <= checkpoints <= train.steps:
         raise ValueError(f"scores are followed at 2 to {train.steps} checkpoints of this training, not {checkpoints}")
     steps = tuple(train.steps * (number + 1) // checkpoints for number in range(checkpoints))
-    runs = replicas(model, data, train, replicates)
-    return [ScoresSpec(run, steps, steps[0], deep, **options) for run in runs]
+    return [ScoresSpec(run, steps, steps[0], **options) for run in replicas(model, data, train, replicates)]
 
 
 def read(store: Store, specs: Sequence[ScoresSpec]) -> Scores:
@@ -238,12 +216,11 @@ def read(store: Store, specs: Sequence[ScoresSpec]) -> Scores:
     kinds = {(tuple(entry.values["names"]), *(entry.tensors[name].shape[1] for name in SAMPLES)) for entry in good}
     if len(kinds) > 1:
         raise ValueError("networks to compare need the same scores of the same examples; take specs that differ in run")
-    return Scores(
-        tuple(good[0].values["names"]),
-        {name: _stacked(good, name) for name in SAMPLES},
-        {name: _stacked(good, f"{name}/predictions") for name in SAMPLES},
-        diverged,
+    values, predictions = (
+        {sample: np.stack([entry.tensors[sample + what].numpy() for entry in good]) for sample in SAMPLES}
+        for what in ("", "/predictions")
     )
+    return Scores(tuple(good[0].values["names"]), values, predictions, diverged)
 
 
 def replicates_of(first: ScoresSpec, count: int) -> tuple[ScoresSpec, ...]:
@@ -264,13 +241,6 @@ def sound_stacks(store: Store, networks: Sequence[Sequence[ScoresSpec]], sample:
     if len({len(replicates) for replicates in networks}) != 1:
         raise ValueError(f"architectures need as many replicates, got {[len(each) for each in networks]}")
     found = [read(store, replicates) for replicates in networks]
-    lost = {place for scores in found for place in scores.diverged}
-    stacks = []
-    for scores in found:
-        trained = [place for place in range(len(networks[0])) if place not in scores.diverged]
-        stacks.append(scores.stack(sample, score)[[row for row, place in enumerate(trained) if place not in lost]])
-    return stacks
-
-
-def _stacked(entries: Sequence[Entry], name: str) -> ndarray:
-    return np.stack([entry.tensors[name].numpy() for entry in entries])
+    lost = [place for scores in found for place in scores.diverged]
+    trained = [np.delete(np.arange(len(networks[0])), list(scores.diverged)) for scores in found]
+    return [each.stack(sample, score)[~np.isin(rows, lost)] for each, rows in zip(found, trained, strict=True)]

@@ -3,10 +3,11 @@
 __all__ = ["ChildSpec", "obtain_child", "spawn_point"]
 
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 from lmc_lib import rng, training
-from lmc_lib.data import Split, batch_order
+from lmc_lib.data import batch_order
 from lmc_lib.experiments.divergence import diverged_training
 from lmc_lib.experiments.loaded import dataset
 from lmc_lib.experiments.networks.runs import RunSpec, architecture, obtain_run, trained, trajectory_of
@@ -69,27 +70,27 @@ class ChildSpec(Spec):
         except Diverged as error:
             return diverged_training(error)
         start = spawn_point(self, parent)
-        order = self.parent.order_seed if self.order_seed is None else self.order_seed
         result = trained(
             lambda: training.train(
                 architecture(self.parent),
                 on_device(start.state, self.parent.train),
                 dataset(self.parent.data).train,
                 self.parent.train,
-                seed=order,
+                seed=self.parent.order_seed if self.order_seed is None else self.order_seed,
                 start_step=self.step,
                 memory=on_device(parent.memory(self.step), self.parent.train),
                 save_at=self.save_at,
             )
         )
-        return Result(result.values | {"perturbation": _summary(start)}, result.tensors)
+        facts = {name: value for name, value in asdict(start).items() if name != "state"}
+        facts |= {name: rounded(value) for name, value in facts.items() if isinstance(value, float)}
+        return Result(result.values | {"perturbation": facts}, result.tensors)
 
 
 def obtain_child(store: Store, spec: ChildSpec) -> tuple[Trajectory, dict[str, Any]]:
-    """Returns a trained child from the store, training it, and before it its parent, if it is not there.
+    """Returns a trained child and what its perturbation came to: the fields of ``Realised`` but for the weights.
 
-    Returns:
-        Its trajectory, and what the perturbation came to: the fields of ``Realised`` but for the weights.
+    What is not in the store is trained, the parent first.
 
     Raises:
         Diverged: if its training diverged, or its parent's.
@@ -101,22 +102,11 @@ def obtain_child(store: Store, spec: ChildSpec) -> tuple[Trajectory, dict[str, A
 def spawn_point(spec: ChildSpec, parent: Trajectory) -> Realised:
     """The perturbed weights from which a child starts."""
     state, perturbation = parent.at(spec.step), spec.perturbation
-    stream = (spec.seed, "perturbation", spec.parent.init_seed, spec.step)
-    generator = rng.stream(*stream, "direction")
+    stream = partial(rng.stream, spec.seed, "perturbation", spec.parent.init_seed, spec.step)
     if perturbation.direction == "batch":
-        batch = _random_batch(spec, rng.stream(*stream, "batch"))
+        examples = dataset(spec.parent.data).train
+        batch = examples[batch_order(len(examples), spec.parent.train.batch_size, generator=stream("batch"))[0]]
         direction = batch_direction(architecture(spec.parent), state, batch.inputs, batch.labels, perturbation.layers)
     else:
-        direction = gaussian_direction(state, perturbation.layers, generator=generator)
-    return perturb(state, direction, perturbation, generator=rng.stream(*stream, "weights"))
-
-
-def _random_batch(spec: ChildSpec, generator: Any) -> Split:
-    examples = dataset(spec.parent.data).train
-    rows = batch_order(len(examples), spec.parent.train.batch_size, generator=generator)[0]
-    return Split(examples.inputs[rows], examples.labels[rows])
-
-
-def _summary(start: Realised) -> dict[str, Any]:
-    facts = {name: value for name, value in asdict(start).items() if name != "state"}
-    return {name: rounded(value) if isinstance(value, float) else value for name, value in facts.items()}
+        direction = gaussian_direction(state, perturbation.layers, generator=stream("direction"))
+    return perturb(state, direction, perturbation, generator=stream("weights"))

@@ -35,8 +35,7 @@ class FeatureSpec(Spec):
         return measured((self.run,), lambda run: obtain_run(store, run), self._angles)
 
     def _angles(self, trajectory: Trajectory) -> dict[str, Any]:
-        names = ("train_examples", "test_examples", "matching_examples", "reset_examples")
-        here = setting(self.run, **dict.fromkeys(names, self.examples))
+        here = setting(self.run, *[self.examples] * 4)
         features = [here.features(state, here.inputs("test")) for state in trajectory.states]
         angles = {
             node: [rounded(angular_cka(seen[node], last)) for seen in features] for node, last in features[-1].items()

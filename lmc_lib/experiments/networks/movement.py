@@ -2,19 +2,19 @@
 
 __all__ = ["MovementSpec", "relative"]
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
-from torch import nn
 
 from lmc_lib import state
 from lmc_lib.experiments.divergence import divergence, measured
 from lmc_lib.experiments.networks.runs import RunSpec, architecture, drawn_start, obtain_run
 from lmc_lib.experiments.values import rounded
+from lmc_lib.norms import without_statistics
 from lmc_lib.state import State
 from lmc_lib.store import Result, Store
 from lmc_lib.sweeps import Spec, obtain
@@ -22,12 +22,10 @@ from lmc_lib.sweeps import Spec, obtain
 
 @dataclass(frozen=True)
 class MovementSpec(Spec):
-    """All that defines how far a network moves: the distance to its random start, and the length of that start.
+    """All that defines how far a network moves.
 
-    It measures ``distance`` and ``start``, over what is trained: statistics of BatchNorm do not count.
-
-    Attributes:
-        run: the network.
+    It measures ``distance``, to the random start of ``run``, and ``start``, the length of that; statistics of BatchNorm
+    do not count.
     """
 
     kind: ClassVar[str] = "MovementSpec"
@@ -40,16 +38,11 @@ class MovementSpec(Spec):
         return measured((self.run,), lambda run: obtain_run(store, run).final, self._moved)
 
     def _moved(self, final: State) -> dict[str, Any]:
-        model = architecture(self.run)
-        start, end = (_trained(model, weights) for weights in (drawn_start(self.run, model), final))
+        start, end = map(without_statistics, (drawn_start(self.run, architecture(self.run)), final))
         return {"distance": rounded(state.distance(start, end)), "start": rounded(state.norm(start))}
-
-
-def _trained(model: nn.Module, weights: State) -> State:
-    return {name: weights[name].cpu() for name, _ in model.named_parameters()}
 
 
 def relative(store: Store, specs: Sequence[MovementSpec]) -> Float[ndarray, " networks"]:
     """Distances to the start as multiples of its length, of the networks whose training did not diverge."""
-    found: list[Mapping[str, Any]] = [obtain(store, spec).values for spec in specs]
+    found = [obtain(store, spec).values for spec in specs]
     return np.array([each["distance"] / each["start"] for each in found if divergence(each) is None])

@@ -9,7 +9,7 @@ from typing import ClassVar
 from lmc_lib import pruning, training
 from lmc_lib.experiments.divergence import diverged_training, sound
 from lmc_lib.experiments.loaded import dataset
-from lmc_lib.experiments.networks.runs import RunSpec, architecture, obtain_run
+from lmc_lib.experiments.networks.runs import RunSpec, architecture, obtain_run, under
 from lmc_lib.pruning import Level, Masks
 from lmc_lib.state import State
 from lmc_lib.store import Result, Store
@@ -95,20 +95,11 @@ def obtain_level(store: Store, spec: PrunedSpec) -> Level:
     """
     entry = obtain(store, spec)
     sound(entry.values)
-    state, masks = (
-        {name.partition("/")[2]: value for name, value in entry.tensors.items() if name.startswith(kind)}
-        for kind in ("weights/", "masks/")
-    )
-    return Level(spec.level, masks, state)
+    return Level(spec.level, under("masks/", entry.tensors), under("weights/", entry.tensors))
 
 
 def obtain_sequence(store: Store, run: RunSpec, *, rewind: int, share: float, levels: int) -> list[Level]:
-    """Returns a dense network and the pruned ones that follow, from level 0 to the last.
-
-    Raises:
-        Diverged: if a training diverged.
-        EmptyLayer: if a layer would keep no weight.
-    """
+    """Returns a dense network and the pruned ones that follow, from level 0 to the last; raises as ``obtain_level``."""
     pruned = sequence(run, rewind=rewind, share=share, levels=levels)
     return [pruning.dense(obtain_run(store, run).final), *(obtain_level(store, each) for each in pruned)]
 
@@ -118,10 +109,8 @@ def trainer(run: RunSpec, rewind: int) -> Callable[[State, Masks], State]:
     model, split = architecture(run), dataset(run.data).train
 
     def train(state: State, masks: Masks) -> State:
-        start = on_device(state, run.train)
-        trained = training.train(
-            model, start, split, run.train, seed=run.order_seed, start_step=rewind, masks=masks
-        ).final
-        return {name: value.cpu() for name, value in trained.items()}
+        start, seed = on_device(state, run.train), run.order_seed
+        found = training.train(model, start, split, run.train, seed=seed, start_step=rewind, masks=masks)
+        return {name: value.cpu() for name, value in found.final.items()}
 
     return train

@@ -2,7 +2,7 @@
 
 __all__ = [
     "CheckpointSpec", "RunSpec", "architecture", "drawn_start", "obtain_run", "replicas", "train_run", "trained",
-    "trajectory_of",
+    "trajectory_of", "under",
 ]  # fmt: skip
 
 import math
@@ -164,14 +164,7 @@ def replicas(
 ) -> list[RunSpec]:
     """Lists ``count`` independent replicas: other initial weights and another batch order each.
 
-    Args:
-        model: the architecture.
-        data: the data set.
-        train: the hyperparameters.
-        count: how many.
-        save_at: steps after which checkpoints are kept, besides the last.
-        first_seed: the stream of the first; the others follow it. Another one gives replicas that no one has seen.
-        initial_scale: factor on the initial matrices, 1 being Kaiming's.
+    Their seeds begin at ``first_seed``; from another one on they are replicas that no one has seen.
 
     Raises:
         ValueError: if there are fewer than two.
@@ -198,11 +191,7 @@ def train_run(
 ) -> Iterator[training.Checkpoint]:
     """Trains the network of a run here and now, and yields each checkpoint as it comes; none is stored.
 
-    Args:
-        spec: the run.
-        store: where its pre-training is, if it has one.
-        save_at: steps after which there is a checkpoint, besides the last.
-        rows: the training examples to train on; all if None.
+    There is one after each of the steps ``save_at`` and at the end. ``rows`` are the training examples to train on.
 
     Raises:
         Diverged: if the training diverged, when it gets there; if the pre-training did, at once.
@@ -215,12 +204,7 @@ def train_run(
 
 
 def trained(train: Callable[[], Trajectory], *, remember: Collection[int] = ()) -> Result:
-    """Makes a training a result for the store; that it diverged is a result too.
-
-    Args:
-        train: the training.
-        remember: the steps at which what the optimiser remembers is kept too.
-    """
+    """Makes a training a result for the store; at the steps to ``remember`` with the memory of its optimiser."""
     try:
         trajectory = train()
     except Diverged as error:
@@ -245,12 +229,13 @@ def trajectory_of(entry: Entry) -> Trajectory:
     steps = tuple(sound(entry.values)["steps"])
     return Trajectory(
         steps,
-        tuple(_under(f"{step}/", entry.tensors) for step in steps),
-        tuple(_under(f"memory/{step}/", entry.tensors) for step in steps),
+        tuple(under(f"{step}/", entry.tensors) for step in steps),
+        tuple(under(f"memory/{step}/", entry.tensors) for step in steps),
     )
 
 
-def _under(prefix: str, tensors: Mapping[str, Tensor]) -> State:
+def under(prefix: str, tensors: Mapping[str, Tensor]) -> State:
+    """The tensors whose names begin with a prefix, by what follows it."""
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 

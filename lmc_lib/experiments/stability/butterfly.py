@@ -1,4 +1,7 @@
-"""What the claims about perturbed trainings ask of twins: ratios, correlations and exponents, with intervals."""
+"""What the claims about perturbed trainings ask of twins: ratios, correlations and exponents, with intervals.
+
+Barriers are those in train loss, and intervals resample parents.
+"""
 
 __all__ = [
     "alignment_evidence", "direction_evidence", "distance_evidence", "hyperparameter_evidence",
@@ -10,14 +13,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy import ndarray
 
-from lmc_lib.claims import (
-    Estimate,
-    mean,
-    median,
-    median_ratio,
-    within_correlation,
-)
-from lmc_lib.experiments.evidence import Question, over_twins
+from lmc_lib.claims import Estimate, estimate_of_twins, mean, median, median_ratio, within_correlation
 from lmc_lib.experiments.setting import MATCHERS
 from lmc_lib.experiments.stability.twins import Cell, Twins
 from lmc_lib.perturbation import Perturbation, growth_exponents
@@ -27,27 +23,19 @@ CALM = 0.1
 
 
 def start_evidence(found: Twins, *, step: int, one: Perturbation) -> dict[str, Estimate]:
-    """The estimate for whether one weight is enough at the start, from barriers in train loss.
-
-    Args:
-        found: twins after one weight was moved.
-        step: the first step at which children are perturbed.
-        one: the perturbation of one weight.
+    """The estimate for whether one weight is enough at the start.
 
     Returns:
-        ``"one weight, start"``: the median barrier.
+        ``"one weight, start"``: the median barrier of twins after the perturbation of ``one`` weight at the first step.
     """
-    return over_twins({"one weight, start": (median, (found.barriers(Cell(step, one)),))})
+    return {"one weight, start": estimate_of_twins(median, found.barriers(Cell(step, one)))}
 
 
 def onset_evidence(found: Twins, *, steps: Sequence[int], sizes: Sequence[float], large: float) -> dict[str, Estimate]:
-    """The estimates for how the size and the time of a perturbation count, from barriers in train loss.
+    """The estimates for how the size and the time of a perturbation count.
 
-    Args:
-        found: twins after Gaussian noise at all steps and sizes, and of the large size at the last step.
-        steps: the steps at which children are perturbed, the first of them 0, rising.
-        sizes: sizes of Gaussian perturbations, rising.
-        large: a size that is expected to matter late in training too.
+    Children are perturbed by Gaussian noise at all steps, rising from 0, by all sizes, rising, and at the last step by
+    a ``large`` size that is expected to matter late in training too.
 
     Returns:
         ``"start"``: the median at the first step, for the smallest size; ``"sizes"``: that for the largest size over
@@ -59,59 +47,50 @@ def onset_evidence(found: Twins, *, steps: Sequence[int], sizes: Sequence[float]
     """
     first, second, last = steps[0], steps[1], steps[-1]
     start, early, late = (found.barriers(_gaussian(step, sizes[0])) for step in (first, second, last))
-    growth = tuple(_growth(found, _gaussian(first, size), second) for size in sizes[:2])
-    earlier, later = np.moveaxis(growth_exponents(*found.along(_gaussian(first, sizes[0]))), -1, 0)
-    values: dict[str, Question] = {
-        "start": (median, (start,)),
-        "sizes": (median_ratio, (found.barriers(_gaussian(first, sizes[-1])), start)),
-        "fall": (median_ratio, (start, early)),
-        "rest": (median, (late,)),
-        "late, largest": (median, (found.barriers(_gaussian(last, sizes[-1])),)),
-        "late, large": (median, (found.barriers(_gaussian(last, large)),)),
-        "nonlinearity": (median_ratio, growth),
+    growth = [_growth(found, _gaussian(first, size), second) for size in sizes[:2]]
+    exponents = np.moveaxis(growth_exponents(*found.along(_gaussian(first, sizes[0]))), -1, 0)
+    values = {
+        "start": estimate_of_twins(median, start),
+        "sizes": estimate_of_twins(median_ratio, found.barriers(_gaussian(first, sizes[-1])), start),
+        "fall": estimate_of_twins(median_ratio, start, early),
+        "rest": estimate_of_twins(median, late),
+        "late, largest": estimate_of_twins(median, found.barriers(_gaussian(last, sizes[-1]))),
+        "late, large": estimate_of_twins(median, found.barriers(_gaussian(last, large))),
+        "nonlinearity": estimate_of_twins(median_ratio, *growth),
     }
-    if np.isfinite(earlier).any():
-        values |= {"earlier exponent": (median, (earlier,)), "later exponent": (median, (later,))}
-    return over_twins(values)
+    if np.isfinite(exponents[0]).any():
+        names = ("earlier exponent", "later exponent")
+        values |= {name: estimate_of_twins(median, each) for name, each in zip(names, exponents, strict=True)}
+    return values
 
 
 def direction_evidence(
     found: Twins, *, step: int, small: float, large: float, direction: str = "batch"
 ) -> dict[str, Estimate]:
-    """The estimates for whether the direction matters, from barriers in train loss.
+    """The estimates for whether the direction matters.
 
-    Args:
-        found: Gaussian twins and those in another direction, at the step, of both sizes.
-        step: the step at which children are perturbed.
-        small: a small size.
-        large: a large size.
-        direction: what is compared with Gaussian noise; ``"gaussian"`` compares the second child of each parent with
-            the first, for the control.
+    What is compared, at one step and by two sizes, is Gaussian noise and another direction; ``"gaussian"`` compares the
+    second child of each parent with the first, for the control.
 
     Returns:
         ``"noise"``: the median barrier after Gaussian noise of the large size; ``"small"`` and ``"large"``: the median
         barrier of the direction over that of Gaussian noise, by size.
     """
-    values: dict[str, Question] = {"noise": (median, (found.barriers(_gaussian(step, large)),))}
+    values = {"noise": estimate_of_twins(median, found.barriers(_gaussian(step, large)))}
     for name, size in {"small": small, "large": large}.items():
-        noise = found.barriers(_gaussian(step, size))
-        if direction == "gaussian":
-            pair = noise[:, 1:], noise[:, :1]
-        else:
-            pair = found.barriers(Cell(step, Perturbation(size, direction))), noise
-        values[name] = (median_ratio, pair)
-    return over_twins(values)
+        noise, other = (found.barriers(Cell(step, Perturbation(size, each))) for each in ("gaussian", direction))
+        pair = (noise[:, 1:], noise[:, :1]) if direction == "gaussian" else (other, noise)
+        values[name] = estimate_of_twins(median_ratio, *pair)
+    return values
 
 
 def alignment_evidence(
     found: Mapping[str, Twins], cells: Sequence[Cell], *, planted: bool = False
 ) -> dict[str, Estimate]:
-    """The estimates for whether a permutation explains the barrier, from barriers in train loss.
+    """The estimates for whether a permutation explains the barrier.
 
-    Args:
-        found: twins of each optimiser, ``"sgd"`` among them.
-        cells: where children are perturbed; the first is the one that is judged, all count for the units that stay.
-        planted: whether to judge the control, in which children of the last cell were renumbered at random before.
+    Of the twins of each optimiser, ``"sgd"`` among them, those of the first cell are judged, and all count for the
+    units that stay. In the control, ``planted``, children of the last cell were renumbered at random before.
 
     Returns:
         For each optimiser ``"OPTIMISER, raw"``, the median barrier, and ``"OPTIMISER, kept"``, the ratio of the median
@@ -119,19 +98,17 @@ def alignment_evidence(
         barrier below 0.1: the mean share of their units that weight matching leaves in place from a random start, under
         SGD.
     """
-    values: dict[str, Question] = {}
+    cell, raw, matched = (cells[-1], "planted", ("undone",)) if planted else (cells[0], "none", MATCHERS)
+    values = {}
     for optimiser, each in found.items():
-        cell, raw, matched = (cells[-1], "planted", ["undone"]) if planted else (cells[0], "none", MATCHERS)
         barriers = each.barriers(cell, alignment=raw)
         lowest = np.min([each.barriers(cell, alignment=way) for way in matched], axis=0)
-        values[f"{optimiser}, raw"] = median, (barriers,)
-        values[f"{optimiser}, kept"] = median_ratio, (lowest, barriers)
-    stay = [found["sgd"].of(cell, "fixed_points", "weights, random start") for cell in cells]
-    calm = [found["sgd"].barriers(cell) < CALM for cell in cells]
-    near = np.where(np.concatenate(calm, axis=1), np.concatenate(stay, axis=1), np.nan)
-    if np.isfinite(near).any():
-        values["stay"] = mean, (near,)
-    return over_twins(values)
+        values[f"{optimiser}, raw"] = estimate_of_twins(median, barriers)
+        values[f"{optimiser}, kept"] = estimate_of_twins(median_ratio, lowest, barriers)
+    stay = np.hstack([found["sgd"].of(cell, "fixed_points", "weights, random start") for cell in cells])
+    calm = np.hstack([found["sgd"].barriers(cell) for cell in cells]) < CALM
+    near = np.where(calm, stay, np.nan)
+    return values | ({"stay": estimate_of_twins(mean, near)} if np.isfinite(near).any() else {})
 
 
 def hyperparameter_evidence(
@@ -139,65 +116,49 @@ def hyperparameter_evidence(
 ) -> dict[str, Estimate]:
     """The estimates for what makes a training stable: medians of the base setting over those of others, or the reverse.
 
-    Args:
-        found: twins of each setting; ``"base"`` is what the others are compared with.
-        steps: for each setting the start and an early step.
-        size: the size of the Gaussian perturbation.
+    Twins of one size of Gaussian noise are compared at the start and at an early step, which each setting has its own.
 
     Returns:
-        For each other setting ``"SETTING, start"`` and ``"SETTING, early"``: the median barrier of the base setting
-        over its own, so that above 1 is more stable; ``"SETTING, fall"``: its own at the start over that early; and
-        ``"SETTING, barrier"``: its own at the start.
+        For each setting but ``"base"`` ``"SETTING, start"`` and ``"SETTING, early"``: the median barrier of the base
+        setting over its own, so that above 1 is more stable; and for all ``"SETTING, fall"``: its own at the start over
+        that early; and ``"SETTING, barrier"``: its own at the start.
     """
-    at = {
-        (name, when): each.barriers(_gaussian(step, size))
-        for name, each in found.items()
-        for when, step in zip(("start", "early"), steps[name], strict=True)
-    }
-    values: dict[str, Question] = {}
-    for name in found:
-        values[f"{name}, fall"] = median_ratio, (at[name, "start"], at[name, "early"])
-        values[f"{name}, barrier"] = median, (at[name, "start"],)
+    at = {name: [each.barriers(_gaussian(step, size)) for step in steps[name]] for name, each in found.items()}
+    values = {}
+    for name, (start, early) in at.items():
+        values[f"{name}, fall"] = estimate_of_twins(median_ratio, start, early)
+        values[f"{name}, barrier"] = estimate_of_twins(median, start)
         if name != "base":
-            for when in ("start", "early"):
-                values[f"{name}, {when}"] = median_ratio, (at["base", when], at[name, when])
-    return over_twins(values)
+            values[f"{name}, start"] = estimate_of_twins(median_ratio, at["base"][0], start)
+            values[f"{name}, early"] = estimate_of_twins(median_ratio, at["base"][1], early)
+    return values
 
 
 def distance_evidence(found: Twins, cells: Sequence[Cell]) -> dict[str, Estimate]:
-    """How the distance of twins at the end goes with their barrier in train loss.
-
-    Args:
-        found: twins of one setting.
-        cells: when and how children are perturbed.
+    """How the distance of twins at the end goes with their barrier.
 
     Returns:
         ``"within"``: the rank correlation within cells: twins of one cell were perturbed at one time by one size, so
         that neither has a part in it.
     """
-    pair = tuple(np.concatenate([get(cell) for cell in cells], axis=1) for get in (found.distance, found.barriers))
-    return over_twins({"within": (within_correlation, pair)})
+    pair = (np.hstack([get(cell) for cell in cells]) for get in (found.distance, found.barriers))
+    return {"within": estimate_of_twins(within_correlation, *pair)}
 
 
 def representation_evidence(found: Twins, cells: Sequence[Cell], *, layer: int = -1) -> dict[str, Estimate]:
-    """How the angle between representations goes with what an ensemble gains and with disagreement.
-
-    Args:
-        found: twins of one setting.
-        cells: when and how children are perturbed.
-        layer: the layer of the representations, counted from the input.
+    """How the angle between representations of a layer goes with what an ensemble gains and with disagreement.
 
     Returns:
         Within cells, in which time and size have no part, ``"gain"``: the rank correlation of the angle and the gain of
         the ensemble in test loss over the mean of the two networks; ``"disagreement"``: that of the angle and the share
         of test examples with other classes.
     """
-    angles, gains, others = (
-        np.concatenate([get(cell) for cell in cells], axis=1)
-        for get in (lambda cell: found.angle(cell, layer), found.improvement, found.disagreement)
-    )
-    pairs = {"gain": (angles, gains), "disagreement": (angles, others)}
-    return over_twins({name: (within_correlation, pair) for name, pair in pairs.items()})
+    angles = np.hstack([found.angle(cell, layer) for cell in cells])
+    others = {"gain": found.improvement, "disagreement": found.disagreement}
+    return {
+        name: estimate_of_twins(within_correlation, angles, np.hstack([get(cell) for cell in cells]))
+        for name, get in others.items()
+    }
 
 
 def _gaussian(step: int, size: float) -> Cell:

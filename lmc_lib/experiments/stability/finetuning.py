@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from lmc_lib import rng
-from lmc_lib.claims import Estimate, median, median_ratio, ratio_of_ratios, within_correlation
+from lmc_lib.claims import Estimate, estimate_of_twins, median, median_ratio, ratio_of_ratios, within_correlation
 from lmc_lib.data import DataSpec
-from lmc_lib.experiments.evidence import Question, over_twins
 from lmc_lib.experiments.networks.runs import CheckpointSpec, RunSpec
 from lmc_lib.experiments.stability.butterfly import distance_evidence
 from lmc_lib.experiments.stability.twins import Cell, Twins
@@ -38,43 +37,31 @@ def fine_tuned(
     however long they were pre-trained. Their pre-training has streams of its own, so that the new last layer has
     nothing to do with the old one.
 
-    Args:
-        model: the architecture.
-        before: the task of the pre-training.
-        after: the task of the fine-tuning.
-        pretraining: hyperparameters of the pre-training.
-        train: hyperparameters of the fine-tuning.
-        count: the number of replicas.
-        length: the update of the pre-training whose weights are taken; 0 for networks that begin at random weights.
-        save_at: updates at which the pre-training keeps a checkpoint: all lengths, so that they share one pre-training.
-        spawn_at: updates of the fine-tuning at which children can start.
+    The weights after so many updates of the pre-training as ``length`` says are taken, random ones if it is 0. The
+    pre-training keeps checkpoints at ``save_at``: all lengths, so that they share it; children can start at the updates
+    ``spawn_at`` of the fine-tuning.
 
     Raises:
         ValueError: if the pre-training keeps no checkpoint there.
     """
-    found = []
-    for seed in range(count):
-        start = None
-        if length > 0:
-            own = rng.entropy(seed, "pre-training")
-            kept = tuple(step for step in save_at if step > 0)
-            start = CheckpointSpec(RunSpec(model, before, pretraining, own, own, kept), length)
-        found.append(RunSpec(model, after, train, seed, seed, spawn_at=tuple(spawn_at), pretrained=start))
-    return found
+    starts: list[CheckpointSpec | None] = [None] * count
+    if length > 0:
+        kept = tuple(step for step in save_at if step > 0)
+        own = [rng.entropy(seed, "pre-training") for seed in range(count)]
+        starts = [CheckpointSpec(RunSpec(model, before, pretraining, each, each, kept), length) for each in own]
+    return [
+        RunSpec(model, after, train, seed, seed, spawn_at=tuple(spawn_at), pretrained=start)
+        for seed, start in enumerate(starts)
+    ]
 
 
 def evidence(
-    found: Mapping[tuple[str, int], Twins],
-    cells: Sequence[Cell],
-    *,
-    lengths: Sequence[int],
+    found: Mapping[tuple[str, int], Twins], cells: Sequence[Cell], *, lengths: Sequence[int]
 ) -> dict[str, Estimate]:
     """The estimates for how stable fine-tuning is, from barriers in train loss.
 
-    Args:
-        found: twins by direction, ``"many to few"`` classes and ``"few to many"``, and by length of pre-training.
-        cells: when and how children are perturbed; the first is the one that is judged, all count for distances.
-        lengths: the lengths of pre-training, rising from 0.
+    Twins by direction, ``"many to few"`` classes and ``"few to many"``, and by length of pre-training, rising from 0,
+    are judged in the first cell; all cells count for distances.
 
     Returns:
         ``"direction"``: the median barrier from few classes to many over that from many to few, after the longest
@@ -86,41 +73,38 @@ def evidence(
     """
     none, shortest, longest = lengths[0], lengths[1], lengths[-1]
     at = {key: each.barriers(cells[0]) for key, each in found.items()}
-    directions = (_HARD, longest), (_EASY, longest)
-    tasks = (_HARD, none), (_EASY, none)
-    values: dict[str, Question] = {
-        "direction": (median_ratio, [at[key] for key in directions]),
-        "task": (median_ratio, [at[key] for key in tasks]),
-        "beyond the task": (ratio_of_ratios, [at[key] for key in (*directions, *tasks)]),
+    direction, task = ([at[way, length] for way in (_HARD, _EASY)] for length in (longest, none))
+    values = {
+        "direction": estimate_of_twins(median_ratio, *direction),
+        "task": estimate_of_twins(median_ratio, *task),
+        "beyond the task": estimate_of_twins(ratio_of_ratios, *direction, *task),
     }
     for way in (_EASY, _HARD):
         every = [(found[way, length], cell) for length in lengths for cell in cells]
-        pair = [np.hstack([each.distance(cell) for each, cell in every])]
-        pair += [np.hstack([each.barriers(cell) for each, cell in every])]
-        values[f"{way}, none"] = median, [at[way, none]]
-        values[f"{way}, longest"] = median, [at[way, longest]]
-        values[f"{way}, gain"] = median_ratio, [at[way, none], at[way, longest]]
-        values[f"{way}, longer"] = median_ratio, [at[way, shortest], at[way, longest]]
-        values[f"{way}, within"] = within_correlation, pair
-    return over_twins(values)
+        distances = np.hstack([each.distance(cell) for each, cell in every])
+        barriers = np.hstack([each.barriers(cell) for each, cell in every])
+        values[f"{way}, none"] = estimate_of_twins(median, at[way, none])
+        values[f"{way}, longest"] = estimate_of_twins(median, at[way, longest])
+        values[f"{way}, gain"] = estimate_of_twins(median_ratio, at[way, none], at[way, longest])
+        values[f"{way}, longer"] = estimate_of_twins(median_ratio, at[way, shortest], at[way, longest])
+        values[f"{way}, within"] = estimate_of_twins(within_correlation, distances, barriers)
+    return values
 
 
 def pretrained_evidence(random: Twins, pretrained: Twins, cells: Sequence[Cell]) -> dict[str, Estimate]:
     """The estimates for what one pre-trained network does to twins of its fine-tunings, from barriers in train loss.
 
-    Args:
-        random: twins of networks that begin at random weights.
-        pretrained: twins of networks that begin at the pre-trained weights.
-        cells: when and how children are perturbed; the first is the one that is judged, all count for distances.
+    Twins of networks that begin at random and at pre-trained weights are compared in the first cell; all cells count
+    for distances.
 
     Returns:
         ``"random"`` and ``"pre-trained"``: the median barriers; ``"gain"``: the ratio of the two; ``"within"``: of the
         pre-trained the rank correlation of distance and barrier within cells.
     """
     first, second = (each.barriers(cells[0]) for each in (random, pretrained))
-    values: dict[str, Question] = {
-        "random": (median, [first]),
-        "pre-trained": (median, [second]),
-        "gain": (median_ratio, [first, second]),
+    values = {
+        "random": estimate_of_twins(median, first),
+        "pre-trained": estimate_of_twins(median, second),
+        "gain": estimate_of_twins(median_ratio, first, second),
     }
-    return over_twins(values) | distance_evidence(pretrained, cells)
+    return values | distance_evidence(pretrained, cells)

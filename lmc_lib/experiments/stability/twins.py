@@ -12,22 +12,21 @@ import torch
 from jaxtyping import Float
 from numpy import ndarray
 from torch import Generator, Tensor
-from torch.nn import functional as F  # noqa: N812 -- the usual name
 
 from lmc_lib import connectivity, rng, state, symmetry
 from lmc_lib.claims import Estimate, estimate_of_twins, median
 from lmc_lib.connectivity import Curve
-from lmc_lib.experiments.connectivity.lines import QUANTITIES, line_barriers
+from lmc_lib.experiments.connectivity.lines import QUANTITIES, line_barriers, scores_at
 from lmc_lib.experiments.divergence import diverged_measurement, divergence
 from lmc_lib.experiments.found import at
 from lmc_lib.experiments.measurement import Measurement
 from lmc_lib.experiments.networks.children import ChildSpec, obtain_child
 from lmc_lib.experiments.networks.runs import RunSpec, obtain_run
 from lmc_lib.experiments.setting import Setting
-from lmc_lib.experiments.values import digits, rounded, share
-from lmc_lib.norms import is_statistic
+from lmc_lib.experiments.values import rounded, share
+from lmc_lib.norms import without_statistics
 from lmc_lib.perturbation import Perturbation
-from lmc_lib.similarity import angular_cka
+from lmc_lib.similarity import angular_cka, disagreement
 from lmc_lib.state import State
 from lmc_lib.store import Result, Store
 from lmc_lib.sweeps import Spec, obtain
@@ -56,8 +55,6 @@ class TwinSpec(Measurement):
     Attributes:
         child: the child, which names its parent.
         points: points on each line, the two ends included; an odd number, so that the middle is one of them.
-        matching_examples: training examples that activation matching sees.
-        reset_examples: training examples for BatchNorm statistics.
         feature_examples: test examples whose representations are compared.
         matched: whether the child's units are matched to the parent's too; otherwise the two are compared as they are.
     """
@@ -108,29 +105,29 @@ class TwinSpec(Measurement):
         for alignment, moved in self._aligned(here, target, source, found).items():
             lines[alignment] = here.line(target, moved, self.points, ends_of=lines.get("none"))
         logits = {split: [_logits(here, each, split) for each in (target, source)] for split in here.splits}
+        other_classes, apart = disagreement(*logits["test"])
         return {
             "distance": _distances(parent, child),
             "barriers": {alignment: line_barriers(line) for alignment, line in lines.items()}
             | {"code": line_barriers(lines["none"], convention="at_maximum")},
             "fixed_points": {name: share(symmetry.fixed_points(each)) for name, each in found.items()}
-            | {"chance": share(here.chance)},
+            | {"chance": share(symmetry.chance_agreement(here.permutations))},
             "angles": _angles(here, target, source, self.feature_examples),
             "scores": _scores(here, lines, logits),
-            "disagreement": _disagreement(*logits["test"]),
+            "disagreement": {"classes": rounded(other_classes), "probabilities": rounded(apart)},
         }
 
     def _permutations(self, here: Setting, target: State, source: State) -> dict[str, Permutation]:
+        def matched(method: str, stream: str, **options: Any) -> Permutation:
+            return here.match(method, target, source, generator=self._stream(stream), **options)
+
         return {
-            "weights": here.match("weights", target, source, generator=self._stream("weights")),
-            "weights, random start": here.match(
-                "weights", target, source, generator=self._stream("random start"), start="random"
-            ),
-            "activations": here.match("activations", target, source, generator=self._stream("activations")),
+            "weights": matched("weights", "weights"),
+            "weights, random start": matched("weights", "random start", start="random"),
+            "activations": matched("activations", "activations"),
         }
 
-    def _aligned(
-        self, here: Setting, target: State, source: State, found: Mapping[str, Permutation]
-    ) -> dict[str, State]:
+    def _aligned(self, here: Setting, target: State, source: State, found: dict[str, Permutation]) -> dict[str, State]:
         """The child as it is and, if permutations were found, matched, renumbered at random, and matched after that."""
         if not found:
             return {"none": source}
@@ -161,45 +158,25 @@ class Cell:
 
 
 def grid(
-    parents: Sequence[RunSpec],
-    cells: Sequence[Cell],
-    *,
-    children: int = 1,
-    save_at: tuple[int, ...] = (),
-    **options: Any,
+    parents: Sequence[RunSpec], cells: Sequence[Cell], *, children: int = 1, save_at: Sequence[int] = (), **options: Any
 ) -> dict[Cell, list[list[TwinSpec]]]:
-    """Lists the twins of a grid: for every cell and parent so many children.
+    """Lists the twins of a grid: for every cell and parent so many children; a cell that is listed twice counts once.
 
-    Args:
-        parents: the trainings.
-        cells: when and how children are perturbed; listed twice counts once.
-        children: children of each parent in each cell.
-        save_at: steps at which twins are compared on the way; those before a child's step are left out.
-        **options: those of ``TwinSpec``.
+    Twins are compared on the way at the steps ``save_at`` that are not before the child's own. ``options`` are those of
+    ``TwinSpec``.
 
     Raises:
         ValueError: if a parent cannot have a child at a step.
     """
-    return {
-        cell: [
-            [
-                TwinSpec(
-                    ChildSpec(
-                        parent,
-                        cell.step,
-                        cell.perturbation,
-                        seed=number,
-                        order_seed=_fresh_order(parent, number) if cell.fresh_order else None,
-                        save_at=tuple(step for step in save_at if step >= cell.step),
-                    ),
-                    **options,
-                )
-                for number in range(children)
-            ]
-            for parent in parents
-        ]
-        for cell in cells
-    }
+
+    def twin(cell: Cell, parent: RunSpec, number: int) -> TwinSpec:
+        # Other batches come from a stream that is no training's own.
+        order = rng.entropy(parent.order_seed, "fresh order", number) if cell.fresh_order else None
+        kept = tuple(step for step in save_at if step >= cell.step)
+        child = ChildSpec(parent, cell.step, cell.perturbation, seed=number, order_seed=order, save_at=kept)
+        return TwinSpec(child, **options)
+
+    return {cell: [[twin(cell, parent, number) for number in range(children)] for parent in parents] for cell in cells}
 
 
 @dataclass(frozen=True)
@@ -216,7 +193,10 @@ class Twins:
 
     def of(self, cell: Cell, *path: str | int) -> Float[ndarray, "parents children ..."]:
         """What stands at a path in the stored values; NaN for None."""
-        return np.array([[_at(values, path) for values in row] for row in self.values[cell]], dtype=float)
+        rows = [
+            [at(values, *path) if divergence(values) is None else np.nan for values in row] for row in self.values[cell]
+        ]
+        return np.array(rows, dtype=float)
 
     def barriers(
         self, cell: Cell, split: str = "train", quantity: str = "loss", *, alignment: str = "none"
@@ -236,50 +216,47 @@ class Twins:
         """The share of test examples that the two networks give other classes."""
         return self.of(cell, "disagreement", "classes")
 
-    def improvement(
-        self, cell: Cell, split: str = "test", quantity: str = "loss"
-    ) -> Float[ndarray, "parents children"]:
-        """By how much the mean of logits is better than the two networks are in the mean."""
+    def improvement(self, cell: Cell) -> Float[ndarray, "parents children"]:
+        """By how much the mean of logits is better, in test loss, than the two networks are in the mean."""
         whose = ("parent", "child", "ensemble")
-        parent, child, ensemble = (self.of(cell, "scores", who, f"{split} {quantity}") for who in whose)
+        parent, child, ensemble = (self.of(cell, "scores", who, "test loss") for who in whose)
         return np.asarray((parent + child) / 2 - ensemble)
 
     @property
     def layers(self) -> int:
         """The number of layers whose representations are compared."""
-        every = (values for rows in self.values.values() for row in rows for values in row)
-        return max(len(values["angles"]) for values in every if divergence(values) is None)
+        return max(len(values["angles"]) for cell in self.values for values in self._sound(cell))
 
     def along(self, cell: Cell) -> tuple[ndarray, ndarray]:
         """The steps at which twins were compared, and their distances there: by parent, child and step."""
-        sound = (values for row in self.values[cell] for values in row if divergence(values) is None)
-        steps = next(sound)["distance"]["steps"]
+        steps = self._sound(cell)[0]["distance"]["steps"]
         distances = [self.of(cell, "distance", "whole", place) for place in range(len(steps))]
         return np.array(steps), np.stack(distances, axis=-1)
 
     def diverged(self, cell: Cell) -> int:
         """The number of twins with a training that diverged."""
-        return sum(divergence(values) is not None for row in self.values[cell] for values in row)
+        return sum(map(len, self.values[cell])) - len(self._sound(cell))
 
     def estimates(self, cells: Mapping[str, Cell], *, alignment: str = "none") -> dict[str, dict[str, Estimate]]:
         """The median barriers of some cells with their intervals, by split and quantity and by the name of the cell."""
         return {
-            f"{split} {quantity}": {
-                name: estimate_of_twins(median, self.barriers(cell, split, quantity, alignment=alignment))
+            f"{s} {q}": {
+                name: estimate_of_twins(median, self.barriers(cell, s, q, alignment=alignment))
                 for name, cell in cells.items()
             }
-            for split, quantity in QUANTITIES
+            for s, q in QUANTITIES
         }
 
     def medians(self, cells: Mapping[str, Cell], *, alignment: str = "none") -> dict[str, float]:
         """The median barriers of some cells by what they are and the name of the cell."""
         return {
-            f"barrier in {split} {quantity}, {name}": float(
-                median(self.barriers(cell, split, quantity, alignment=alignment))
-            )
+            f"barrier in {s} {q}, {name}": float(median(self.barriers(cell, s, q, alignment=alignment)))
             for name, cell in cells.items()
-            for split, quantity in QUANTITIES
+            for s, q in QUANTITIES
         }
+
+    def _sound(self, cell: Cell) -> list[Mapping[str, Any]]:
+        return [values for row in self.values[cell] for values in row if divergence(values) is None]
 
 
 def measure(store: Store, grid: Mapping[Cell, Sequence[Sequence[TwinSpec]]]) -> Twins:
@@ -287,52 +264,33 @@ def measure(store: Store, grid: Mapping[Cell, Sequence[Sequence[TwinSpec]]]) -> 
     return Twins({cell: [[obtain(store, spec).values for spec in row] for row in rows] for cell, rows in grid.items()})
 
 
-def _at(values: Mapping[str, Any], path: tuple[str | int, ...]) -> Any:
-    return at(values, *path) if divergence(values) is None else float("nan")
-
-
 def _finite(values: Any) -> bool:
-    if isinstance(values, Mapping):
-        return all(_finite(each) for each in values.values())
-    if isinstance(values, list):
-        return all(_finite(each) for each in values)
+    if isinstance(values, Mapping | list):
+        return all(map(_finite, values.values() if isinstance(values, Mapping) else values))
     return not isinstance(values, float) or math.isfinite(values)
-
-
-def _fresh_order(parent: RunSpec, number: int) -> int:
-    """A stream that is no training's own."""
-    return rng.entropy(parent.order_seed, "fresh order", number)
 
 
 def _distances(parent: Trajectory, child: Trajectory) -> dict[str, Any]:
     """At the steps at which both have a checkpoint, and at the end by layer."""
     steps = [step for step in child.steps if step in parent.steps]
+    pairs = [[without_statistics(each.at(step)) for each in (parent, child)] for step in steps]
+    target, source = pairs[-1]
+    layers = {name: state.distance({name: value}, {name: source[name]}) for name, value in target.items()}
     return {
         "steps": steps,
-        "whole": [rounded(state.distance(_weights(parent.at(step)), _weights(child.at(step)))) for step in steps],
-        "layers": {
-            name: rounded(state.distance({name: value}, {name: child.final[name]}))
-            for name, value in _weights(parent.final).items()
-        },
+        "whole": [rounded(state.distance(*pair)) for pair in pairs],
+        "layers": {name: rounded(distance) for name, distance in layers.items()},
     }
-
-
-def _weights(network: State) -> State:
-    """Without running statistics, which are averages over activations and no place in the space of weights."""
-    return {name: value for name, value in network.items() if not is_statistic(name)}
 
 
 def _angles(here: Setting, target: State, source: State, examples: int) -> list[float | None]:
     """By layer; None where a layer is dead, which has no direction."""
     inputs = here.inputs("test")[:examples]
-    features = [here.features(each, inputs) for each in (target, source)]
-    return [_angle(features[0][node], features[1][node]) for node in features[0]]
-
-
-def _angle(first: Tensor, second: Tensor) -> float | None:
-    if any(bool((each == each[0]).all()) for each in (first, second)):
-        return None
-    return rounded(angular_cka(first, second, flavour="lange"))
+    layers = zip(*(here.features(each, inputs).values() for each in (target, source)), strict=True)
+    return [
+        None if any(bool((each == each[0]).all()) for each in pair) else rounded(angular_cka(*pair, flavour="lange"))
+        for pair in layers
+    ]
 
 
 def _logits(here: Setting, weights: State, split: str) -> Tensor:
@@ -345,26 +303,9 @@ def _scores(
     middle = len(lines["none"]["train"].alphas) // 2
     points = {"parent": ("none", 0), "child": ("none", -1), "merged": ("none", middle)}
     points |= {"merged, weights": ("weights", middle)} if "weights" in lines else {}
-    scores = {
-        who: {f"{s} {q}": rounded(getattr(lines[alignment][s].at(place), q)) for s, q in QUANTITIES}
-        for who, (alignment, place) in points.items()
-    }
+    scores = {who: scores_at(lines[alignment], place) for who, (alignment, place) in points.items()}
     scores["ensemble"] = {}
     for split, both in logits.items():
-        mean, labels = torch.stack(list(both)).mean(0), here.splits[split].labels
-        scores["ensemble"][f"{split} loss"] = rounded(float(F.cross_entropy(mean, labels)))
-        scores["ensemble"][f"{split} error"] = rounded(float((mean.argmax(1) != labels).double().mean()))
+        found = connectivity.score(torch.stack(list(both)).mean(0), here.splits[split].labels)
+        scores["ensemble"] |= {f"{split} loss": rounded(found.loss), f"{split} error": rounded(found.error)}
     return scores
-
-
-def _disagreement(parent: Tensor, child: Tensor) -> dict[str, float]:
-    probabilities = [each.softmax(1) for each in (parent, child)]
-    classes, distances = digits(
-        torch.stack(
-            [
-                (parent.argmax(1) != child.argmax(1)).double().mean(),
-                (probabilities[0] - probabilities[1]).norm(dim=1).mean(),
-            ]
-        )
-    )
-    return {"classes": classes, "probabilities": distances}
