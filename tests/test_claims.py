@@ -35,6 +35,7 @@ from lmc_lib.claims import (
     ratio_of_ratios,
     within_correlation,
 )
+from lmc_lib.claims.interval import bootstrap_interval
 from lmc_lib.claims.simulation import Population, exchanged, pseudo_values, variance_components
 from lmc_lib.claims.verdict import extract
 from lmc_lib.cli import tree
@@ -421,6 +422,44 @@ class TestReport:
         assert extract(outputs) == report.as_json()
         assert extract(outputs[:2]) is None
 
+    def test_a_setting_in_json_says_where_it_comes_from(self, report):
+        setting, _ = report.as_json()["settings"]
+        assert {name: each for name, each in setting.items() if name != "conditions"} == {
+            "part": "",
+            "setting": "wide & <deep>",
+            "title": "wide & <deep>",
+            "verdict": SUPPORTED,
+            "held": False,
+            "of": "",
+            "rule": CLAIM.rule,
+            "status": "exploratory",
+        }
+        assert report.as_json()["unit"] == "network"
+        assert [each["outcome"] for each in setting["conditions"]] == ["met", "met", "met"]
+
+    def test_text_and_box_read_as_they_should(self):
+        judged = replace(judgement_of(SUPPORTED, "wide"), conditions=judgement_of(SUPPORTED).conditions[1:])
+        control = replace(judgement_of(INCONCLUSIVE, "narrow"), conditions=judgement_of(INCONCLUSIVE).conditions[:2])
+        report = conclude(CLAIM, [judged], [control], scale="laptop", numbers={})
+        assert str(report).splitlines() == [
+            "test (laptop, proxy): inconclusive",
+            "wide: inconclusive (the aligned barrier is below 0.1: 0.030 [0.010, 0.050] met; the share is above 0.8: "
+            "0.950 [0.900, 1.000] met; 5 networks (10 pairs); its control could not say no); exploratory",
+            "negative control, narrow: inconclusive (the raw barrier is above 0.2: 0.350 [0.300, 0.400] met; the "
+            "aligned barrier is below 0.1: 0.125 [0.050, 0.200] open; 5 networks (10 pairs))",
+        ]
+        assert report._repr_mimebundle_()["text/html"] == (
+            '<div class="verdict verdict-inconclusive">'
+            '<p class="verdict-title">Verdict at laptop scale (proxy): inconclusive</p>'
+            "<p><strong>wide: inconclusive</strong>, 5 networks (10 pairs), exploratory</p><ul>"
+            "<li>the aligned barrier is below 0.1: 0.030 [0.010, 0.050] (met)</li>"
+            "<li>the share is above 0.8: 0.950 [0.900, 1.000] (met)</li>"
+            "<li>a negative control did not come out as not supported</li></ul>"
+            "<p><strong>Negative control: narrow: inconclusive</strong>, 5 networks (10 pairs)</p><ul>"
+            "<li>the raw barrier is above 0.2: 0.350 [0.300, 0.400] (met)</li>"
+            "<li>the aligned barrier is below 0.1: 0.125 [0.050, 0.200] (open)</li></ul></div>"
+        )
+
     def test_text_and_box_carry_the_verdicts(self, report):
         bundle = report._repr_mimebundle_()
         assert bundle["text/plain"].splitlines()[0] == "test (quick, toy): supported"
@@ -608,6 +647,19 @@ class TestInterval:
             assert low <= end <= high
         assert found.low < np.percentile(everything, 1.5)  # the usual level of 2.5 % is another
 
+    @pytest.mark.parametrize(("units", "level"), [(3, 0.0000682), (8, 0.005738), (50, 0.02118)])
+    def test_leaves_out_as_many_draws_on_each_side_as_its_level_says(self, units, level):
+        numbers, seen = np.random.default_rng(units).exponential(size=units), []
+
+        def recorded(drawn, axis=-1):
+            seen.append(numbers[drawn].mean(axis))
+            return seen[-1]
+
+        low, high = bootstrap_interval(units, recorded, resamples=20000)
+        draws = np.concatenate([each for each in seen if each.ndim])
+        assert len(draws) == 20000
+        assert (low, high) == pytest.approx(np.quantile(draws, [level, 1 - level]), rel=1e-3)
+
     def test_p_is_the_level_at_which_the_bound_is_cleared(self):
         values = np.array([0.3, 1.9, -0.4, 0.8, 5.0, 1.1, 2.2, 0.7])[:, None]
         study = Study("twins", "mean", (values,))
@@ -629,9 +681,33 @@ class TestInterval:
         assert study.p(0.5, above=True) == 0.5**5
         assert study.p(2.0, above=True) > 0.9
 
+    def test_p_is_never_0_or_1_although_all_draws_agree(self):
+        """Of 20,000 draws none is on the other side; one more is counted on each."""
+        study = Study("twins", "mean", (np.linspace(1.0, 2.0, 30)[:, None],))
+        quantile = stats.norm.isf(1 / 20002) * math.sqrt(29 / 30)
+        for bound, above in ((0.5, True), (2.5, False)):
+            assert study.p(bound, above=above) == pytest.approx(stats.t.sf(quantile, 29), rel=1e-9)
+            assert study.p(bound, above=not above) == pytest.approx(stats.t.cdf(quantile, 29), rel=1e-9)
+
+    @pytest.mark.parametrize("above", [True, False])
+    def test_a_draw_at_the_bound_does_not_clear_it(self, above):
+        assert Study("twins", "mean", (np.full((6, 1), 0.25),)).p(0.25, above=above) > 0.9
+
     def test_no_scatter_leaves_nothing_open(self):
         study = Study("jackknife", "", (np.array(0.5), np.full(4, 0.5)))
         assert (study.p(0.4, above=True), study.p(0.6, above=True)) == (0.0, 1.0)
+        assert (study.p(0.5, above=True), study.p(0.5, above=False)) == (1.0, 1.0)
+        assert (study.p(0.4, above=False), study.p(0.6, above=False)) == (1.0, 0.0)
+
+    def test_p_of_sets_is_the_larger_of_bootstrap_and_jackknife(self):
+        pairs = {(0, 1): 0.9, (0, 2): 1.4, (0, 3): 0.2, (1, 2): 2.1, (1, 3): 1.2, (2, 3): 1.6}
+        study = Study("sets", "mean", (matrix_of(pairs, 4),))
+        without = [np.mean([value for pair, value in pairs.items() if gone not in pair]) for gone in range(4)]
+        jackknife = Study("jackknife", "", (np.array(np.mean(list(pairs.values()))), np.array(without)))
+        # All draws are above either bound, so that the bootstrap says what four networks can tell: 0.0625.
+        assert study.p(0.0, above=True) == pytest.approx(jackknife.p(0.0, above=True))
+        assert study.p(0.0, above=True) > 0.063
+        assert study.p(-1.0, above=True) == 0.5**4 > 2 * jackknife.p(-1.0, above=True)
 
 
 @st.composite
@@ -685,6 +761,14 @@ class TestPopulation:
         assert centre == pytest.approx(0.7, abs=0.12)
         assert of_members == pytest.approx(0.5, rel=0.08)
         assert of_sets == pytest.approx(0.2, rel=0.08)
+
+    def test_networks_without_effects_are_found_to_have_none_in_half_of_all_studies(self):
+        """The scatter of what is estimated for them is less than nothing once its own error is taken off, or more."""
+        generator = np.random.default_rng(5)
+        found = [variance_components(planted(generator, 6, 0.0, of_members=0.0, of_sets=1.0)) for _ in range(200)]
+        # The share of 200 studies has a deviation of 0.035.
+        assert sum(of_members == 0.0 for _, of_members, _ in found) / 200 == pytest.approx(0.5, abs=0.1)
+        assert np.mean([of_sets**2 for _, _, of_sets in found]) == pytest.approx(1.0, abs=0.1)
 
     def test_triples_scatter_as_planted(self):
         generator = np.random.default_rng(4)
@@ -991,8 +1075,12 @@ class TestExchangeAndAgain:
         judged = judge(self.CLAIM, "wide", self.estimates(factor))
         report = conclude(self.CLAIM, [judged], exchange([judged]), scale="quick", numbers={"x": 0.5})
         stored = json.loads(json.dumps(report.as_json()))
+        level = judged.conditions[1][1].study.p(2.0, above=True)
+        assert stored["settings"][0]["conditions"][1]["p"] == pytest.approx(level, rel=0.05)
+        assert [(each["setting"], each["of"]) for each in stored["controls"]] == [("wide, exchanged", "wide")]
         again = judge_again(self.CLAIM, stored)
         assert again.as_json()["verdict"] == stored["verdict"]
+        assert (again.scale, again.numbers) == ("quick", {"x": 0.5})
         for before, after in zip(report.judgements, again.judgements, strict=True):
             assert [each[1].triple for each in after.conditions] == [
                 pytest.approx(each[1].triple, rel=1e-4) for each in before.conditions

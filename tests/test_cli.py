@@ -424,8 +424,8 @@ class TestMain:
 
 TINY = [
     "width=16", "widths=[8]", "seeds=3", "training.steps=30", "residual_training.steps=5",
-    "residual_training.warmup=2", "residual_width=4", "residual_widths=[2]", "points=3", "examples=[60,60]",
-    "residual_seeds=3", "test_examples=[60,60]",
+    "residual_training.warmup=2", "residual.widths=[2,4]", "residual.seeds=3", "points=3",
+    "examples.plain=[60,60]", "examples.residual=[60,60]",
 ]  # fmt: skip
 
 
@@ -517,7 +517,7 @@ class TestWeakConnectivity:
     def test_status_of_the_paper_profile_is_known_without_its_data(self, lmc, monkeypatch, tmp_path):
         monkeypatch.setenv("LMC_DATA", str(tmp_path / "nothing"))
         # Narrow networks: the time of an update is measured.
-        narrow = ["width=8", "widths=[4]", "residual_width=8", "residual_widths=[4]"]
+        narrow = ["width=8", "widths=[4]", "residual.widths=[4,8]"]
         code, stdout, stderr = lmc("status", CLAIM, "--profile", "paper", overrides=narrow)
         assert code == 0, stderr
         *lines, total = stdout.splitlines()

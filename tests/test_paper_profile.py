@@ -22,7 +22,7 @@ WEAK = definitions.profile("weak-connectivity", "paper")
     ("architecture", "width", "options", "groups"),
     [
         (WEAK["plain"], WEAK["width"], WEAK["training"], 13),
-        (WEAK["residual"], WEAK["residual_width"], WEAK["residual_training"], 12),
+        (WEAK["residual"]["network"], max(WEAK["residual"]["widths"]), WEAK["residual_training"], 12),
     ],
 )
 def test_published_networks_train_and_match(architecture, width, options, groups):

@@ -489,11 +489,10 @@ def test_a_remade_measurement_is_like_the_recorded_ones(tmp_path):
         pytest.skip("needs Fashion-MNIST")
     config = TrainConfig(**parameters["training"], precision=parameters["precision"])
     model = models.parse(parameters["plain"], min(parameters["widths"]))
-    runs = experiments.runs.replicas(model, DataSpec(parameters["data"]), config, parameters["seeds"])
-    count = parameters["examples"][0]
-    options = {"points": parameters["points"]} | dict.fromkeys(
-        ["train_examples", "test_examples", "reset_examples"], count
-    )
+    count, first = parameters["seeds"], parameters["first_seed"]
+    runs = experiments.runs.replicas(model, DataSpec(parameters["data"]), config, count, first_seed=first)
+    train, test = parameters["examples"]["plain"]
+    options = {"points": parameters["points"], "train_examples": train, "test_examples": test, "reset_examples": train}
     every = list(experiments.pair.PairSpec.of_pairs(runs, **options).values())
     kept = records.read(tree.record_of("weak-connectivity", "laptop"))["records"]
     recorded = [kept[fingerprint(pair)]["values"]["curves"] for pair in every]

@@ -15,7 +15,9 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -215,6 +217,13 @@ class TestGetOrCompute:
         assert origin.keys() == names
         assert {"python", "torch", "numpy"} <= origin["versions"].keys()
         assert os.uname().nodename not in json.dumps(provenance())
+        assert datetime.fromisoformat(origin["created"]).utcoffset() == timedelta(0)
+
+    def test_provenance_tells_how_long_the_computation_took(self, store, monkeypatch):
+        clock = SimpleNamespace(perf_counter=iter([100.0, 102.34567]).__next__, time=lambda: 1000.5)
+        monkeypatch.setattr(store_module.store, "time", clock)
+        origin = stored(store, Spec(1)).provenance
+        assert (origin["seconds"], origin["finished"]) == (2.346, 1000.5)
 
     def test_a_failed_computation_leaves_nothing(self, store):
         with pytest.raises(ZeroDivisionError):
@@ -241,7 +250,9 @@ class TestGetOrCompute:
         stored(store, Spec(1))
         assert store.has(Spec(1))
         assert not store.has(Spec(2))
-        assert not dataclasses.replace(store, stale_before=time.time() + 1).has(Spec(1))
+        finished = store.get(Spec(1)).provenance["finished"]
+        assert dataclasses.replace(store, stale_before=finished).has(Spec(1))
+        assert not dataclasses.replace(store, stale_before=finished + 0.001).has(Spec(1))
 
     def test_a_store_is_a_value(self, store):
         assert pickle.loads(pickle.dumps(store)) == store == Store(store.root)
@@ -343,6 +354,12 @@ class TestDamage:
         assert not half.exists()
         assert f"removing {half.name}, which a writer that was stopped left behind" in caplog.text
 
+    def test_what_cannot_be_removed_stops_no_run(self, store):
+        store.root.joinpath("runs").mkdir(parents=True)
+        stray = folder_of(store, Spec(1)).with_name(f".{fingerprint(Spec(1))}-4711")
+        stray.write_text("a file, where a writer leaves a folder")
+        assert stored(store, Spec(1)).values["number"] == 1
+
     def test_a_sound_store_is_silent(self, store, caplog):
         stored(store, Spec(1))
         served(store, Spec(1))
@@ -387,6 +404,16 @@ class TestRecomputation:
         assert served(again, Spec(1)).values == served(store, Spec(1)).values == {"new": True}
         assert new.provenance["finished"] > old.provenance["finished"]
         assert not (folder_of(store, Spec(1)) / "tensors.safetensors").exists()
+
+    def test_an_entry_that_does_not_say_when_it_was_made_is_older_than_any_other(self, store):
+        stored(store, Spec(1))
+        path = folder_of(store, Spec(1)) / "entry.json"
+        content = json.loads(path.read_text())
+        del content["checksum"], content["provenance"]["finished"]
+        checksum = hashlib.sha256(store_module.address.canonical(content).encode()).hexdigest()
+        path.write_text(json.dumps(content | {"checksum": checksum}))
+        assert served(store, Spec(1)).values["number"] == 1
+        assert not dataclasses.replace(store, stale_before=0.001).has(Spec(1))
 
     def test_an_old_entry_survives_a_failed_recomputation(self, store):
         stored(store, Spec(1))
@@ -480,10 +507,11 @@ class TestUnwritable:
         with pytest.raises(StoreError, match=f"cannot be written: .*{self.ADVICE}"):
             store.get_or_compute(spec, lambda: pytest.fail("computed, although it cannot be kept"))
 
-    def test_missing_permission_is_told_before_anything_is_computed(self, store, monkeypatch):
+    @pytest.mark.parametrize("folder", ["locks", "runs"])
+    def test_missing_permission_is_told_before_anything_is_computed(self, store, monkeypatch, folder):
         # The tests may run as root, whom no mode of a folder stops, so the answer of the system is replaced.
         stored(store, Spec(1))
-        monkeypatch.setattr(os, "access", lambda *args, **options: False)
+        monkeypatch.setattr(os, "access", lambda path, mode: path != store.root / folder)
         self.refuse(store, Spec(2))
         assert served(store, Spec(1)).values["number"] == 1
 

@@ -67,7 +67,7 @@ def bootstrap_interval(units: int, statistic: Callable[..., Any], *, resamples: 
 
     The percentile interval of few units is too short: it uses quantiles of the normal distribution where Student's t
     belongs, and a variance with :math:`n` where :math:`n - 1` belongs. Here the percentiles are those of the level
-    :math:`\Phi(-\sqrt{n / (n - 1)}\, t_{0.025, n - 1})`: 0.6 and 99.4 for eight units, 2.0 and 98.0 for fifty.
+    :math:`\Phi(-\sqrt{n / (n - 1)}\, t_{0.025, n - 1})`: 0.6 and 99.4 for eight units, 2.1 and 97.9 for fifty.
 
     Args:
         units: how many independent units are drawn from, at least two.
