@@ -86,10 +86,12 @@ def weak_connectivity(records, name):
     """The barriers of pairs, recomputed from the curves with the definition of the barrier alone."""
     setting, score, method = name.rsplit(", ", 2)
     split, quantity = score.split()
-    for record in records.values():
-        model = record["spec"]["target"]["model"]
+    pairs = [record for record in records.values() if record["spec"]["type"] == "PairSpec"]
+    for record in pairs:
+        target = record["spec"]["target"]
+        model = target["model"]
         network = "-".join([model["family"], str(model["depth"]), *([model["norm"]] if "norm" in model else [])])
-        if f"{network}, width {model['width']}" == setting:
+        if f"{network}, width {model['width']}, initial scale {target.get('initial_scale', 1)}" == setting:
             line = np.array(record["values"]["curves"][method][split][quantity])
             alphas = np.array(record["values"]["alphas"])
             yield (line - (1 - alphas) * line[0] - alphas * line[-1]).max()

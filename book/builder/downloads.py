@@ -12,7 +12,7 @@ from lmc_lib.store import Entry
 
 _CURVES = (
     "the curves behind the figures: loss and error at each point `alpha` of each line, by method and split, `target` "
-    "and `source` being the seeds of the two networks"
+    "and `source` being the seeds of the two networks, and `initial_scale` the factor on their initial weights"
 )
 _VALUES = (
     "every number that was measured, `quantity` being its place in the measurement, `seeds` those of its networks, and "
@@ -43,13 +43,12 @@ def tables(entries: Sequence[Entry], factors: Mapping[str, str]) -> tuple[str, l
         factors: by fingerprint what was done to networks or their data.
 
     Returns:
-        What the table of numbers holds, in words; that table: curves, where some measurement has them and every other
-        diverged before it had one, else every number; and the table of scores, empty if none was measured.
+        What the table of numbers holds, in words; that table: curves, where some measurement has them, else every
+        number; and the table of scores, empty if none was measured.
     """
     scores = [row for entry in entries if "table" in entry.values for row in score_rows(entry.values["table"])]
     others = [entry for entry in entries if "table" not in entry.values]
-    pairs = all("curves" in entry.values or "diverged" in entry.values for entry in others)
-    curved = pairs and any("curves" in entry.values for entry in others)
+    curved = any("curves" in entry.values for entry in others)
     rows = curves_table(others) if curved else values_table(others, factors)
     return f"{_CURVES if curved else _VALUES}; {len(rows) - 1:,} rows", rows, scores
 
@@ -61,13 +60,14 @@ def score_rows(columns: Mapping[str, Sequence[Any]]) -> list[list[Any]]:
 
 def curves_table(entries: Sequence[Entry]) -> list[list[Any]]:
     """The curves of measured pairs, one row a point, under a row of names; a pair that diverged has no curves."""
-    head = ["measurement", "network", "width", "target", "source", "method", "split", "alpha", "loss", "error"]
+    head = ["measurement", "network", "width", "initial_scale", "target", "source", "method", "split", "alpha"]
+    head += ["loss", "error"]
     return [head, *(row for entry in entries for row in _rows_of_pair(entry))]
 
 
 def _rows_of_pair(entry: Entry) -> Iterator[list[Any]]:
     *network, seeds = _network(entry)
-    pair = [*network, *seeds.split()]
+    pair = [*network, next(_runs(entry.spec)).get("initial_scale", 1), *seeds.split()]
     for method, splits in entry.values.get("curves", {}).items():
         for split, curve in splits.items():
             for point in zip(entry.values["alphas"], curve["loss"], curve["error"], strict=True):
