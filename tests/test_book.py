@@ -464,25 +464,26 @@ def test_the_table_of_values_holds_every_number_with_its_networks():
     ]
 
 
-def test_a_page_offers_curves_where_all_measurements_have_some():
-    curves = entries_of(CURVES[0])[:2]
+def test_a_page_offers_curves_where_some_measurement_has_them():
+    curves = [entry for entry in entries_of(CURVES[0]) if "curves" in entry.values][:2]
     lost = replace(curves[0], fingerprint="0", values={"diverged": [0], "step": 3, "loss": "nan"})
-    contents, numbers, scores = downloads.tables([*curves, lost], {})
+    moved = replace(curves[0], fingerprint="1", values={"distance": 3.0, "start": 4.0})
+    contents, numbers, scores = downloads.tables([*curves, lost, moved], {})
     assert contents.startswith("the curves behind the figures")
     assert contents.endswith(f"; {len(numbers) - 1:,} rows")
     assert numbers == downloads.curves_table(curves)
     assert scores == []
 
 
-def test_a_page_offers_every_number_where_some_measurement_has_no_curve():
-    curves = entries_of(CURVES[0])[:1]
-    other = replace(curves[0], fingerprint="0", values={"angle": 0.5})
-    table = replace(curves[0], fingerprint="1", values={"table": {"position": [7, 4], "loss": [0.5, 0.25]}})
-    factors = {curves[0].fingerprint: "", "0": "step 5", "1": ""}
-    contents, numbers, scores = downloads.tables([curves[0], table, other], factors)
+def test_a_page_offers_every_number_where_no_measurement_has_curves():
+    pair = entries_of(CURVES[0])[0]
+    found, other = (replace(pair, fingerprint=key, values={"angle": angle}) for key, angle in (("0", 0.5), ("2", 0.7)))
+    table = replace(pair, fingerprint="1", values={"table": {"position": [7, 4], "loss": [0.5, 0.25]}})
+    factors = {"0": "", "2": "step 5", "1": ""}
+    contents, numbers, scores = downloads.tables([found, table, other], factors)
     assert contents.startswith("every number that was measured")
-    assert numbers == downloads.values_table([curves[0], other], factors)
-    assert numbers[-1][-3:] == ["step 5", "angle", 0.5]
+    assert numbers == downloads.values_table([found, other], factors)
+    assert numbers[-1][-3:] == ["step 5", "angle", 0.7]
     assert scores == [["position", "loss"], [7, 0.5], [4, 0.25]]
 
 
