@@ -165,10 +165,8 @@ def disattenuated(
     return Correlations(np.array([[raw / math.sqrt(own[0] * own[1])]]))
 
 
-def score_correlations(
-    stack: Float[ndarray, "networks scores examples"],
-) -> dict[str, Float[ndarray, "scores scores"]]:
-    """Matrices of rank correlations between scores, NaN where a score has one value.
+def score_correlations(stack: Float[ndarray, "networks scores examples"]) -> dict[str, ndarray]:
+    """Matrices of rank correlations between scores, one row and one column a score; NaN where a score has one value.
 
     Returns:
         ``"means"``: of the means over all networks; ``"same run"``: within a network, the mean over networks; ``"other
