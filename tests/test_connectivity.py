@@ -24,6 +24,7 @@ from lmc_lib.connectivity import (
     curves,
     evaluate,
     pairwise_barriers,
+    predict,
     simplex,
 )
 from lmc_lib.data import Split
@@ -160,6 +161,36 @@ def test_curve_gives_its_points_and_the_barriers_of_both_quantities():
 
 
 # -- evaluation --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 31, 1024])
+@pytest.mark.parametrize("spec", NETWORKS, ids=lambda spec: spec.family)
+def test_logits_are_those_of_a_network_that_holds_the_weights(spec, batch_size, random_weights):
+    model, examples = models.build(spec, (2, 8, 8), 3), split(31)
+    weights, before = random_weights(model), state.fingerprint(model.state_dict())
+    network = copy.deepcopy(model).double().eval()
+    network.load_state_dict(weights)
+    with torch.no_grad():
+        expected = network(examples.inputs)
+    found = predict(model, weights, examples.inputs, batch_size=batch_size)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+    assert state.fingerprint(model.state_dict()) == before
+
+
+def test_logits_are_in_batches_and_in_double_precision(random_weights):
+    model, inputs = models.build(NETWORKS[0], (2, 8, 8), 3), split(31).inputs
+    weights, seen = state.cast(random_weights(model), torch.float32), []
+    model.register_forward_hook(lambda _, given, __: seen.append(len(given[0])))
+    assert predict(model, weights, inputs, batch_size=12).dtype == torch.float64
+    assert seen == [12, 12, 7]
+
+
+def test_logits_with_statistics_of_batch_normalisation_taken_anew(random_weights):
+    model, examples = models.build(NETWORKS[2], (2, 8, 8), 3), split(31)
+    weights, inputs = random_weights(model), needed(model)
+    expected = predict(model, norms.reset(model, weights, inputs), examples.inputs)
+    assert torch.equal(predict(model, weights, examples.inputs, reset_inputs=inputs), expected)
+    assert not torch.allclose(predict(model, weights, examples.inputs), expected)
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 30, 1024])
