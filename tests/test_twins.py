@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from lmc_lib import connectivity, experiments, state, sweeps, symmetry
+from lmc_lib.connectivity import Curve
 from lmc_lib.data import DataSpec
+from lmc_lib.experiments.connectivity.lines import line_barriers
 from lmc_lib.experiments.networks.children import ChildSpec, spawn_point
 from lmc_lib.experiments.networks.runs import RunSpec
 from lmc_lib.experiments.setting import setting
@@ -264,3 +266,13 @@ def test_factors_say_how_a_child_was_perturbed(perturbation, words):
     spec = experiments.twins.TwinSpec(ChildSpec(parent(), 4, perturbation))
     assert spec.factors == words
     assert parent().factors == ""
+
+
+def test_barriers_of_rounding_alone_are_none():
+    """Two processors differ in the last bits of a loss, and so in what is left of a line without a barrier."""
+    alphas, flat = torch.linspace(0, 1, 3, dtype=torch.float64), torch.full((3,), 0.25, dtype=torch.float64)
+    bumps = {"train": 3e-14, "test": 2e-12}
+    lines = {split: Curve(alphas, flat, flat + torch.tensor([0.0, bump, 0.0])) for split, bump in bumps.items()}
+    found = line_barriers(lines)
+    assert (found["train loss"], found["train error"]) == (0.0, 0.0)
+    assert found["test error"] == pytest.approx(2e-12, rel=1e-3)

@@ -36,8 +36,12 @@ class Lines:
 
 
 def line_barriers(lines: Mapping[str, Curve], *, convention: str = "chord") -> dict[str, float]:
-    """The barriers on the lines of several splits, by split and quantity."""
-    return {f"{s} {q}": rounded(lines[s].barrier(q, convention=convention)) for s, q in QUANTITIES}
+    """The barriers on the lines of several splits, by split and quantity.
+
+    They are differences of scores: what is below 1e-12 is the last bits of these, in which processors differ, and is 0.
+    """
+    heights = {f"{s} {q}": lines[s].barrier(q, convention=convention) for s, q in QUANTITIES}
+    return {name: rounded(height) if abs(height) >= 1e-12 else 0.0 for name, height in heights.items()}
 
 
 def scores_at(lines: Mapping[str, Curve], place: int) -> dict[str, float]:
