@@ -73,6 +73,14 @@ def contents(store, specs):
     return [(entry.fingerprint, entry.spec, entry.values, state.fingerprint(entry.tensors)) for entry in entries]
 
 
+def in_a_worker(function, *arguments):
+    """What a function returns in a process such as those that fill a store."""
+    context = filling._context(tiny())
+    options = {"mp_context": context, "initializer": filling._begin, "initargs": (dict(os.environ),)}
+    with filling.ProcessPoolExecutor(1, **options) as pool:
+        return pool.submit(function, *arguments).result()
+
+
 def listed(runs, **options):
     return list(PairSpec.of_pairs(runs, **options).values())
 
@@ -187,6 +195,16 @@ class TestFill:
             sweeps.fill(store, specs, workers=workers)
         serial, parallel = (contents(store, specs) for store in stores)
         assert serial == parallel
+
+    @pytest.mark.slow
+    def test_workers_have_the_environment_of_the_moment(self, monkeypatch):
+        """Their server keeps the one in which it started."""
+        found = []
+        for value in ("first", "second"):
+            monkeypatch.setenv("LMC_TEST", value)
+            found.append(in_a_worker(os.getenv, "LMC_TEST"))
+        monkeypatch.delenv("LMC_TEST")
+        assert [*found, in_a_worker(os.getenv, "LMC_TEST")] == ["first", "second", None]
 
     def test_progress_is_told_to_the_file(self, store, tmp_path, monkeypatch):
         monkeypatch.setenv("LMC_PROGRESS", str(tmp_path / "progress"))
