@@ -560,3 +560,18 @@ def test_a_simplex_refuses_what_a_line_refuses(random_weights):
         simplex(model, states[:2], {"test": split()})
     with pytest.raises(ValueError, match=r"in one state and .* in the other"):
         simplex(model, states, {"test": split()}, reset_inputs=split().inputs)
+
+
+@pytest.mark.parametrize(("corners", "resolution"), [(2, 1), (2, 5), (3, 1), (3, 4), (4, 3)])
+def test_a_simplex_is_made_again_of_its_scores(corners, resolution):
+    points = barycentric(corners, resolution)
+    loss = torch.arange(len(points), dtype=torch.float64)
+    found = Simplex.of_scores(corners, loss, 1 - loss)
+    assert torch.equal(found.weights, points)
+    assert (found.loss[-1], found.error[-1]) == (len(points) - 1, 2 - len(points))
+
+
+@pytest.mark.parametrize(("points", "larger"), [(0, 3), (5, 6), (9, 10)])
+def test_scores_that_fill_no_simplex_are_refused(points, larger):
+    with pytest.raises(ValueError, match=f"no simplex of 3 corners has {points} points: {larger} would be the next"):
+        Simplex.of_scores(3, torch.zeros(points), torch.zeros(points))

@@ -33,9 +33,18 @@ class Simplex:
 
     @classmethod
     def of_scores(cls, corners: int, loss: Float[Tensor, " points"], error: Float[Tensor, " points"]) -> "Simplex":
-        """The simplex of so many corners from scores at all its points, in the order of :func:`barycentric`."""
-        resolution = next(steps for steps in count(1) if math.comb(steps + corners - 1, corners - 1) == len(loss))
-        return cls(barycentric(corners, resolution), loss, error)
+        """The simplex of so many corners from scores at all its points, in the order of :func:`barycentric`.
+
+        Raises:
+            ValueError: if no resolution has so many points.
+        """
+        resolution = next(steps for steps in count(1) if math.comb(steps + corners - 1, corners - 1) >= len(loss))
+        weights = barycentric(corners, resolution)
+        if len(weights) != len(loss):
+            raise ValueError(
+                f"no simplex of {corners} corners has {len(loss)} points: {len(weights)} would be the next"
+            )
+        return cls(weights, loss, error)
 
     def corners(self, quantity: str = "loss") -> Float[Tensor, " corners"]:
         """The scores of the networks themselves."""
