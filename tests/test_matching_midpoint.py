@@ -199,7 +199,7 @@ def test_arguments_stay(random_weights):
     matching.straight_through(model, spec, target, source, x, labels, generator=stream(), steps=3, batch_size=10)
     assert now()[1:] == before[1:]
     assert now() == kept
-    assert model.training
+    assert all(module.training for module in model.modules())
     assert all(value.grad is None and not value.requires_grad for each in (target, source) for value in each.values())
 
 
