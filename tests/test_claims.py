@@ -879,6 +879,16 @@ class TestExchanged:
         assert found.arrays[0].ravel().tolist() == [200.0, 50.0, 100.0, 25.0, 400.0]
         assert found.arrays[1].ravel().tolist() == [100.0, 50.0, 200.0, 25.0, 100.0]
 
+    @pytest.mark.parametrize("factor", [0.7, 1.6])
+    def test_a_small_difference_is_taken_out_as_a_large_one_is(self, factor):
+        first, second = np.array([[3.0], [5.0], [2.0]]), np.array([[6.0], [3.0], [1.0]])
+        study = Study("twins", "median_ratio", (factor * first, second))
+        assert study.of_all() == pytest.approx(factor)
+        # Half of the units change places; where they stood, the ratio is that without the effect.
+        numbers = np.hstack(exchanged(study, "swap", 1.0, Half()).arrays)
+        numbers[1::2] = numbers[1::2, ::-1]
+        assert Study("twins", "median_ratio", (numbers[:, :1], numbers[:, 1:])).of_all() == pytest.approx(1.0)
+
     def test_scatter_below_the_floor_is_not_lost(self):
         below = 1e-5 * np.exp(2.0 * np.random.default_rng(1).normal(size=(9, 1)))
         found = exchanged(Study("twins", "median_ratio", (np.full((9, 1), 0.5), below)), "swap", 1.0, Half())
