@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 from collections import defaultdict
+from pathlib import Path
 
 import page_faults as faults
 import pytest
@@ -273,6 +274,28 @@ class TestChecks:
         faulty = found(old, new)
         assert told in "\n".join(faulty.pop(kind))
         assert faulty == {}
+
+    def test_what_goes_on_below_its_line_of_code_stands_further_in(self, page):
+        static = Path(__file__).parents[1] / "book" / "_static"
+        lines = ["def f(first, second, third):", "", "    return g(first, second, third)"]
+        code = f"<pre>{lines[0]}\n\n<b>{lines[2]}</b>\n</pre>"
+        script, style = ((static / f"pages.{kind}").read_text() for kind in ("js", "css"))
+        box = f"<div class=bd-article style='width: 10em'><div class=cell_input><div class=highlight>{code}"
+        page.set_content(f"<style>{style}</style><script>{script}</script>{box}")
+        assert page.evaluate("document.querySelector('pre').textContent") == "\n".join(lines) + "\n"
+        places = page.evaluate(
+            """() => [...document.querySelectorAll("pre span")].map(line => {
+              const range = document.createRange();
+              range.selectNodeContents(line);
+              const found = {};
+              for (const {top, left, width} of range.getClientRects())
+                if (width) found[top] = Math.min(left, found[top] ?? left);
+              return Object.entries(found).sort(([one], [other]) => one - other).map(([, left]) => Math.round(left));
+            })"""
+        )
+        (start, further), _, (*_, innermost) = places
+        assert further > start
+        assert innermost > further
 
     def test_a_table_may_scroll_or_not(self, page):
         page.set_viewport_size(WIDE)

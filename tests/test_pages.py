@@ -126,10 +126,10 @@ class TestVerdict:
         rows = [line for line in told[0].splitlines() if line.startswith("| B")]
         notes = ["preregistered", "preregistered", "exploratory, a control could not say no", *["preregistered"] * 2]
         assert [row.split(" | ")[0] for row in rows] == [
-            f"| {part.heading} ({note})" for part, note in zip(ONSET.parts, notes, strict=True)
+            f"| {part.heading}; *{note}*" for part, note in zip(ONSET.parts, notes, strict=True)
         ]
         assert "All of them: n = 7 networks (21 pairs)." in told[1]
-        assert "{bdg-success}`supported` 20.000 [11.000,\u00a031.000], needs above 0.05" in rows[0]
+        assert "{bdg-success}`supported` 20.000 [11.000,\u00a031.000], above 0.05" in rows[0]
         assert told[1].count("\n- **B") == len(ONSET.parts)
         assert told[0].count("\n- **B") == 0
 
@@ -253,7 +253,10 @@ class TestGlance:
         [
             ((0.05, 0.03, 0.08, 0.02, "met"), "clears the bound 0.1 by 0.020."),
             ((0.3, 0.24, 0.5, 0.99, "failed"), "misses the bound 0.1 by 0.140."),
-            ((0.09, 0.05, 0.17, 0.4, "open"), "holds the bound 0.1: it would have to end 0.070 earlier to clear it."),
+            (
+                (0.09, 0.05, 0.17, 0.4, "open"),
+                "has the bound 0.1 inside: its end would have to move by 0.070 to clear it.",
+            ),
         ],
     )
     def test_says_how_far_the_interval_is_from_another_verdict(self, estimate, told):

@@ -110,7 +110,7 @@ def _reach(claim: claims.Claim, setting: Mapping[str, Any]) -> tuple[float, str]
     end, words = {
         "met": (lower, "clears the bound {} by {:.3f}"),
         "failed": (upper, "misses the bound {} by {:.3f}"),
-        "open": (lower, "holds the bound {}: it would have to end {:.3f} earlier to clear it"),
+        "open": (lower, "has the bound {} inside: its end would have to move by {:.3f} to clear it"),
     }[found["outcome"]]
     distance = abs(end - condition.bound)
     told = words.format(f"{condition.bound:g}", distance)

@@ -143,7 +143,7 @@ def _table(claim: claims.Claim, settings: Sequence[Mapping[str, Any]], notes: Se
     """Parts as rows and networks as columns where both are several, else one row a verdict; each with its notes."""
     parts = list(dict.fromkeys(each["part"] for each in settings))
     networks = list(dict.fromkeys(each["setting"] for each in settings))
-    said = [f" ({', '.join(own)})" if own else "" for own in notes]
+    said = [f"; *{', '.join(own)}*" if own else "" for own in notes]
     if len(parts) > 1 and len(networks) > 1:
         cells = {
             (each["part"], each["setting"]): _cell(claim, each, "<br>") + own
@@ -152,7 +152,7 @@ def _table(claim: claims.Claim, settings: Sequence[Mapping[str, Any]], notes: Se
         head = ["part", *(name or "the page's own" for name in networks)]
         rows = [[claim.part(part).heading, *(cells.get((part, name), "–") for name in networks)] for part in parts]
     else:
-        head = ["what", "verdict and deciding number"]
+        head = ["what", "verdict, deciding number, bound"]
         rows = [[each["title"] + own, _cell(claim, each, " ")] for each, own in zip(settings, said, strict=True)]
     lines = [f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows]]
     return ["::::{div} settings", *lines, "::::"]
@@ -160,7 +160,7 @@ def _table(claim: claims.Claim, settings: Sequence[Mapping[str, Any]], notes: Se
 
 def _cell(claim: claims.Claim, setting: Mapping[str, Any], between: str) -> str:
     found, condition = deciding(claim, setting)
-    return f"{_badge(setting['verdict'])}{between}{interval(found['estimate'])}, needs {_needed(condition)}"
+    return f"{_badge(setting['verdict'])}{between}{interval(found['estimate'])}, {_needed(condition)}"
 
 
 def _needed(condition: claims.Condition) -> str:
