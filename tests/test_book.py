@@ -616,14 +616,14 @@ def test_a_page_says_how_often_its_rule_errs():
         "| B1, wide: it is above 2 | 8 | 0.012 | – | 4, read off a figure | 0.50 (underpowered) | 0.944 | 24 |"
     )
     assert "| 0.030 | 4, read off a figure | 0.90 | 0.944 | 8 |" in second
-    assert "with as many parents as\nhere (n)" in text
+    assert "with as many parents as here (n)" in text
     assert "on 500 simulated studies" in text
 
 
 def test_the_rates_of_all_pages_are_summed_up():
     rows = [ROW, ROW | {"false_positive": 0.06, "underpowered": False, "coverage": 0.9, "needed": None}]
     text = audits.table(rows)
-    assert "Of 2 conditions on all pages, those of observability left out, 1 are met in at most 5 %" in text
+    assert "Of 2 conditions on all pages 1 are met in at most 5 %" in text
     assert "the highest rate is 6.0 %), 1 have a power of at least 80 %, and 1 have an interval" in text
     assert "toy at the quick scale (parents)" in text
     assert "over 256 |" in text
