@@ -1,10 +1,12 @@
 """The skeleton of a claim's page: each part is made of a notebook and its report, and leaves them as they were."""
 
 import importlib.util
+import io
 import json
 import re
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import nbformat
 import pytest
 from docutils import nodes
@@ -463,6 +465,13 @@ class TestFigures:
             "a": {"figure": {"x": (1,), "y": (2,)}, "table": {"z": (1,)}}, "b": {"figure": {"w": (1,)}},
         }  # fmt: skip
         assert numbers["a"]["figure"]["y"] == (9,)
+
+    def test_a_picture_tells_its_width(self, extension):
+        figure, _ = plt.subplots(figsize=(3, 2))
+        drawn = io.BytesIO()
+        figure.savefig(drawn, dpi=50)
+        plt.close(figure)
+        assert extension.width_of(drawn.getvalue()) == 150
 
     def test_a_figure_scrolls_in_a_box_with_a_name(self, extension):
         figure = nodes.figure("", nodes.image(uri="a.png"), nodes.caption("", "Lines of “a” & <b>."))
