@@ -277,6 +277,13 @@ class TestGlance:
         assert "*still open*" in line
         assert line.endswith("It is one of 2 verdicts with a condition that is open.")
 
+    def test_says_which_verdicts_wait_for_a_control(self):
+        held = judged(verdict="inconclusive", estimates=ALIGNED, title="deep", held=True)
+        told = glance.doubts(WEAK, report_of(judged(estimates=ALIGNED), held), []).splitlines()
+        assert told[1] == (
+            "- Of *deep* the conditions are met, but a negative control could not say no; with more networks it might."
+        )
+
     def test_says_how_many_units_would_do_and_what_the_scope_leaves_open(self):
         rows = [
             ROW,

@@ -90,8 +90,8 @@ def cost(sources: Sequence[str], scale: str) -> str:
 
 
 def doubts(claim: claims.Claim, report: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
-    """What would change the verdict, as a list in Markdown: bounds that are near, studies too small, and the scope."""
-    lines = [_open(claim, report["settings"]), _small(rows), _scope(claim, report)]
+    """What would change the verdict, as a list in Markdown: near bounds, controls, studies too small, and the scope."""
+    lines = [_open(claim, report["settings"]), _held(report), _small(rows), _scope(claim, report)]
     return "\n".join(f"- {line}" for line in lines if line)
 
 
@@ -118,6 +118,17 @@ def _reach(claim: claims.Claim, setting: Mapping[str, Any]) -> tuple[float, str]
     quantity = f"the interval of {label_of(claim, setting, condition)}, {interval(estimate)}"
     sentence = f"Nearest to its bound: {title}{quantity}, {told}."
     return distance / max(estimate["high"] - estimate["low"], 1e-9), sentence
+
+
+def _held(report: Mapping[str, Any]) -> str:
+    """Which verdicts wait for a control that says no."""
+    held = [f"*{each['title']}*" if each["title"] else "the claim" for each in report["settings"] if each["held"]]
+    if not held:
+        return ""
+    return (
+        f"Of {'; '.join(held)} the conditions are met, but a negative control could not say no; with more "
+        f"{report['unit']}s it might."
+    )
 
 
 def _small(rows: Sequence[Mapping[str, Any]]) -> str:
