@@ -39,16 +39,13 @@ def with_table(notebook: nbformat.NotebookNode, values: Mapping[str, Any]) -> nb
 
 
 def meanings(source: str) -> dict[str, str]:
-    """What the parameters of a cell mean: of each the comment at the end of its assignment, or on the line before."""
+    """What the parameters of a cell mean: of each the comment at the end of its assignment."""
     comments = {
         token.start[0]: token.string.lstrip("# ")
         for token in tokenize.generate_tokens(io.StringIO(source).readline)
         if token.type == tokenize.COMMENT
     }
     assigned = [node for node in ast.parse(source).body if isinstance(node, ast.AnnAssign)]
-    alone = {number: words for number, words in comments.items() if source.splitlines()[number - 1].startswith("#")}
     return {
-        node.target.id: comments.get(node.end_lineno or 0) or alone.get(node.lineno - 1, "")
-        for node in assigned
-        if isinstance(node.target, ast.Name)
+        node.target.id: comments.get(node.end_lineno or 0, "") for node in assigned if isinstance(node.target, ast.Name)
     }
