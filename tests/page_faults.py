@@ -214,6 +214,47 @@ def image_faults(page: Page) -> list[str]:
     )
 
 
+def code_faults(page: Page) -> list[str]:
+    """Code that is shown and reaches out of its box, so that its lines are cut or must be scrolled to."""
+    return page.evaluate(
+        """() => {"""
+        + _HELP
+        + """
+          const shown = [...document.querySelectorAll(".highlight pre")].filter(code => code.checkVisibility());
+          const cut = shown.filter(code => code.scrollWidth > code.clientWidth + 1);
+          return cut.map(code => `${name(code)}: ${code.scrollWidth - code.clientWidth} px are cut off`);
+        }"""
+    )
+
+
+def figure_faults(page: Page) -> list[str]:
+    """Figures that shrink until they cannot be read, and boxes of figures that a keyboard or a screen reader misses."""
+    return page.evaluate(
+        """() => {"""
+        + _HELP
+        + """
+          const found = [];
+          for (const image of document.querySelectorAll("figure img")) {
+            const share = image.getBoundingClientRect().width / image.naturalWidth;
+            if (share < 0.6) found.push(`${image.src}: shrunk to ${Math.round(100 * share)} %`);
+            const box = image.closest("figure > *");
+            if (!scrolls(box)) found.push(`${name(box)}: does not scroll`);
+            if (box.tabIndex < 0) found.push(`${name(box)}: cannot be reached by keyboard`);
+            if (box.role !== "region" || !box.ariaLabel) found.push(`${name(box)}: a region without a name`);
+          }
+          return found;
+        }"""
+    )
+
+
+def verdict_faults(page: Page, pixels: int = 900) -> list[str]:
+    """Whether a verdict stands within the first pixels of a page, whole."""
+    bottom = page.evaluate("document.querySelector('.verdict')?.getBoundingClientRect().bottom + scrollY")
+    if bottom is None or bottom != bottom:
+        return ["there is no verdict"]
+    return [] if bottom <= pixels else [f"the verdict ends at {bottom:.0f} px, not within {pixels}"]
+
+
 def mathematics_faults(page: Page) -> list[str]:
     """Formulas that were not set, or that MathJax could not read."""
     return page.evaluate(

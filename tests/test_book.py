@@ -20,7 +20,7 @@ import nbformat
 import pytest
 from conftest import copy_of_repository
 
-from builder import audits, benchmarks, downloads, first_page, kept, layout, making, notebook, site
+from builder import audits, benchmarks, downloads, first_page, kept, layout, making, notebook, quick, site
 from lmc_lib import claims, records
 from lmc_lib.cli import Refused, running, tree
 from lmc_lib.store import Entry
@@ -91,6 +91,24 @@ def test_pages_ask_no_other_server(book):
     for page in (book / "_build" / "html").rglob("*.html"):
         found = [tag for tag in asked.findall(page.read_text()) if "canonical" not in tag]
         assert not found, f"{page.name}: {found[:2]}"
+
+
+@pytest.mark.slow
+def test_the_search_knows_the_page_of_a_claim_and_not_its_quick_scale(book):
+    text = (book / "_build" / "html" / "searchindex.js").read_text()
+    index = json.loads(text.removeprefix("Search.setIndex(").removesuffix(")"))
+    places = [found if isinstance(found, list) else [found] for found in index["terms"].values()]
+    known = {index["docnames"][place] for each in places for place in each}
+    for claim in claims.load_all():
+        assert {name for name in known if name.startswith(f"book/claims/{claim}")} == {f"book/claims/{claim}"}
+
+
+@pytest.mark.slow
+def test_each_page_counts_its_figures_from_one(book):
+    for page in (book / "_build" / "html" / "book" / "claims").glob("*.html"):
+        numbers = re.findall(r'<span class="caption-number">Fig. (\d+) ?</span>', page.read_text())
+        assert list(map(int, numbers)) == list(range(1, len(numbers) + 1))
+        assert numbers
 
 
 @pytest.mark.slow
@@ -263,7 +281,8 @@ class TestKept:
     @pytest.mark.parametrize(
         "changed",
         ["lmc_lib/a.py", "lmc_lib/deep/b.py", "lmc_lib/e.yml", "lmc_lib/new.py", "book/builder/c.py",
-         "records/d.json.gz", "book/audit.json", "records/new.json.gz", "notebooks/toy.ipynb", "notebooks/toy.yml"],
+         "records/d.json.gz", "book/audit.json", "book/references.bib", "CITATION.cff", "_config.yml",
+         "records/new.json.gz", "notebooks/toy.ipynb", "notebooks/toy.yml"],
     )  # fmt: skip
     def test_whatever_makes_a_page_changes_its_key(self, copy, changed):
         before = self.key(copy)
@@ -438,7 +457,7 @@ def test_the_analyser_reads_no_other_package():
 
 
 def test_the_quick_page_has_labels_of_its_own(canonical):
-    page = notebook.as_quick_page(canonical, "weak-connectivity")
+    page = quick.as_quick_page(canonical, "weak-connectivity")
     before, after = nbformat.writes(canonical), nbformat.writes(page)
     names = re.findall(r'"name": "(weak-[a-z-]+)"', before)
     assert names
@@ -597,14 +616,14 @@ def test_a_page_says_how_often_its_rule_errs():
         "| B1, wide: it is above 2 | 8 | 0.012 | – | 4, read off a figure | 0.50 (underpowered) | 0.944 | 24 |"
     )
     assert "| 0.030 | 4, read off a figure | 0.90 | 0.944 | 8 |" in second
-    assert "with as many parents as\nhere (n)" in text
+    assert "with as many parents as here (n)" in text
     assert "on 500 simulated studies" in text
 
 
 def test_the_rates_of_all_pages_are_summed_up():
     rows = [ROW, ROW | {"false_positive": 0.06, "underpowered": False, "coverage": 0.9, "needed": None}]
     text = audits.table(rows)
-    assert "Of 2 conditions on all pages, those of observability left out, 1 are met in at most 5 %" in text
+    assert "Of 2 conditions on all pages 1 are met in at most 5 %" in text
     assert "the highest rate is 6.0 %), 1 have a power of at least 80 %, and 1 have an interval" in text
     assert "toy at the quick scale (parents)" in text
     assert "over 256 |" in text

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 from collections import defaultdict
+from pathlib import Path
 
 import page_faults as faults
 import pytest
@@ -63,11 +64,11 @@ def page(context):
     page.close()
 
 
-def visit(page, address, known, *, scroll=True):
+def visit(page, address, known, *, scroll=True, judged=False):
     """What is wrong with a page, by kind, looked at wide and narrow, light and dark.
 
     ``known`` holds the looks of text that were measured before, and ``scroll`` says whether a table may need scrolling
-    on a wide screen.
+    on a wide screen, ``judged`` whether the page has a verdict.
     """
     found = defaultdict(list)
     page.set_viewport_size(WIDE)
@@ -76,6 +77,8 @@ def visit(page, address, known, *, scroll=True):
     found["image"] += faults.image_faults(page)
     found["mathematics"] += faults.mathematics_faults(page)
     found["name"] += faults.name_faults(page)
+    found["code"] += faults.code_faults(page)
+    found["verdict"] += faults.verdict_faults(page) if judged else []
     for scheme in ("light", "dark"):
         faults.show(page, scheme)
         found["contrast"] += [f"{scheme}: {told}" for told in faults.contrast_faults(page, known)]
@@ -84,6 +87,7 @@ def visit(page, address, known, *, scroll=True):
         width = f"{size['width']} px"
         found["sideways"] += [f"{width}: {told}" for told in faults.sideways_faults(page)]
         found["table"] += [f"{width}: {told}" for told in faults.table_faults(page, may_scroll=may_scroll)]
+        found["figure"] += [f"{width}: {told}" for told in faults.figure_faults(page)]
     found["contents"] += faults.contents_faults(page)
     return found
 
@@ -115,7 +119,9 @@ class TestSite:
         for name in (path.relative_to(site).as_posix() for path in faults.pages(site)):
             if name == "index.html" or name.startswith("book/api/"):
                 continue
-            for kind, told in visit(page, served + name, known, scroll=name != FIRST).items():
+            for kind, told in visit(
+                page, served + name, known, scroll=name != FIRST, judged=name.startswith("book/claims/")
+            ).items():
                 found[kind] += [f"{name}: {each}" for each in told]
             found["heard"] += [f"{name}: {each}" for each in heard]
             heard.clear()
@@ -123,7 +129,20 @@ class TestSite:
         return found
 
     @pytest.mark.parametrize(
-        "kind", ["heard", "image", "mathematics", "name", "contrast", "sideways", "table", "contents"]
+        "kind",
+        [
+            "heard",
+            "image",
+            "mathematics",
+            "name",
+            "contrast",
+            "sideways",
+            "table",
+            "contents",
+            "code",
+            "figure",
+            "verdict",
+        ],
     )
     def test_pages_have_no_fault_of_a_kind(self, seen, kind):
         assert not seen[kind], "\n".join(seen[kind])
@@ -157,7 +176,10 @@ a { color: #00c; }
 @media (prefers-color-scheme: dark) { body { background: #111; color: #eee; } a { color: #9cf; } }
 .bd-sidenav { display: none; }
 .box { overflow-x: auto; }
+.own { overflow: auto; }
 td { min-width: 500px; }
+figure { margin: 0; }
+.highlight pre { white-space: pre-wrap; overflow-wrap: anywhere; overflow: auto; }
 </style>
 </head>
 <body>
@@ -167,7 +189,10 @@ td { min-width: 500px; }
 <h1 id="top">A sound page</h1>
 <p>Text with <a href="#top">a link</a> and a formula <span class="math"><mjx-container>x</mjx-container></span>.</p>
 <p>Code such as <code>\\(x\\)</code> is shown as it is.</p>
+<div class="verdict">Supported</div>
 <img src="square.svg" alt="A square">
+<figure><div class="own" role="region" aria-label="Black" tabindex="0"><img src="square.svg" alt="Black"></div></figure>
+<div class="highlight"><pre>line = of_code</pre></div>
 <div class="box"><table><tr><td>1</td><td>2</td></tr></table></div>
 </div>
 </body>
@@ -183,13 +208,13 @@ class TestChecks:
     def found(self, page, tmp_path):
         """Visits the sound page with one text replaced; gives the kinds of its faults with their descriptions."""
 
-        def visited(old, new, **options):
+        def visited(old, new, *, judged=True, **options):
             assert old in SOUND
             (tmp_path / "page.html").write_text(SOUND.replace(old, new))
             (tmp_path / "square.svg").write_text(SQUARE)
             with faults.served(tmp_path) as address:
                 heard = faults.listen(page, address)
-                found = visit(page, f"{address}page.html", set(), **options)
+                found = visit(page, f"{address}page.html", set(), judged=judged, **options)
             return {kind: told for kind, told in {**found, "heard": heard}.items() if told}
 
         return visited
@@ -231,6 +256,15 @@ class TestChecks:
                 "<div.column>",
             ),
             ("table", "overflow-x: auto", "overflow-x: hidden", "390 px: <table> 12: 636 px are cut off"),
+            ("code", "pre-wrap; overflow-wrap: anywhere", "pre; max-width: 80px", "are cut off"),
+            ("figure", "<figure><div", "<style>figure img { width: 20px; }</style><figure><div", "1280 px: http"),
+            ("figure", "<figure><div", "<style>figure img { width: 20px; }</style><figure><div", "shrunk to 50 %"),
+            ("figure", 'class="own" role', "role", "390 px: <div> : does not scroll"),
+            ("figure", 'tabindex="0"', "", "cannot be reached by keyboard"),
+            ("figure", 'role="region"', "", "a region without a name"),
+            ("figure", 'aria-label="Black"', "", "a region without a name"),
+            ("verdict", 'class="verdict"', "", "there is no verdict"),
+            ("verdict", '<div class="verdict">', '<div class="verdict" style="height: 950px">', "not within 900"),
             ("contents", 'class="primary-toggle"', "", "no button"),
             ("contents", " = 'block'", " = 'none'", "no link of the contents can be reached"),
             ("contents", ".bd-sidenav { display: none; }", "", "open before"),
@@ -240,6 +274,28 @@ class TestChecks:
         faulty = found(old, new)
         assert told in "\n".join(faulty.pop(kind))
         assert faulty == {}
+
+    def test_what_goes_on_below_its_line_of_code_stands_further_in(self, page):
+        static = Path(__file__).parents[1] / "book" / "_static"
+        lines = ["def f(first, second, third):", "", "    return g(first, second, third)"]
+        code = f"<pre>{lines[0]}\n\n<b>{lines[2]}</b>\n</pre>"
+        script, style = ((static / f"pages.{kind}").read_text() for kind in ("js", "css"))
+        box = f"<div class=bd-article style='width: 10em'><div class=cell_input><div class=highlight>{code}"
+        page.set_content(f"<style>{style}</style><script>{script}</script>{box}")
+        assert page.evaluate("document.querySelector('pre').textContent") == "\n".join(lines) + "\n"
+        places = page.evaluate(
+            """() => [...document.querySelectorAll("pre span")].map(line => {
+              const range = document.createRange();
+              range.selectNodeContents(line);
+              const found = {};
+              for (const {top, left, width} of range.getClientRects())
+                if (width) found[top] = Math.min(left, found[top] ?? left);
+              return Object.entries(found).sort(([one], [other]) => one - other).map(([, left]) => Math.round(left));
+            })"""
+        )
+        (start, further), _, (*_, innermost) = places
+        assert further > start
+        assert innermost > further
 
     def test_a_table_may_scroll_or_not(self, page):
         page.set_viewport_size(WIDE)

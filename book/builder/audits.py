@@ -13,8 +13,8 @@ _HEAD = (
 )
 _SECTION = """## How often the rule errs
 
-Each condition but those of observability was tried on {draws} simulated studies of each kind, with as many {unit}s as
-here (n) and with their scatter. *False positives*: how often the condition is met where the truth lies exactly at the
+Each condition was tried on {draws} simulated studies of each kind, with as many {unit}s as here (n) and with their
+scatter. *False positives*: how often the condition is met where the truth lies exactly at the
 bound. *The same, exchanged*: how often it is met by the page's own numbers after what it found is taken out and what it
 compares is exchanged at random. *Power*: how often it is met, and its exchanged control says no, where the truth is the
 effect, which was printed by the authors, read off their figures, or is ours. *Coverage*: how often the interval, which
@@ -52,9 +52,9 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> str:
     enough = sum(not row["underpowered"] for row in rows)
     held = sum(row["coverage"] >= 0.92 for row in rows)
     return (
-        f"Of {len(rows)} conditions on all pages, those of observability left out, {rare} are met in at most 5 % of "
-        f"the studies in which they should not be (the highest rate is {100 * max(rates, default=0.0):.1f} %), "
-        f"{enough} have a power of at least 80 %, and {held} have an interval that holds the truth in at least 92 %."
+        f"Of {len(rows)} conditions on all pages {rare} are met in at most 5 % of the studies in which "
+        f"they should not be (the highest rate is {100 * max(rates, default=0.0):.1f} %), {enough} have a "
+        f"power of at least 80 %, and {held} have an interval that holds the truth in at least 92 %."
     )
 
 

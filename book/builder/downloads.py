@@ -1,6 +1,6 @@
 """The files that a page offers: the measured numbers as packed CSV."""
 
-__all__ = ["SCORES", "curves_table", "packed", "score_rows", "tables", "values_table"]
+__all__ = ["SCORES", "curves_table", "packed", "runs_of", "score_rows", "tables", "values_table"]
 
 import csv
 import gzip
@@ -67,7 +67,7 @@ def curves_table(entries: Sequence[Entry]) -> list[list[Any]]:
 
 def _rows_of_pair(entry: Entry) -> Iterator[list[Any]]:
     *network, seeds = _network(entry)
-    pair = [*network, next(_runs(entry.spec)).get("initial_scale", 1), *seeds.split()]
+    pair = [*network, next(runs_of(entry.spec)).get("initial_scale", 1), *seeds.split()]
     for method, splits in entry.values.get("curves", {}).items():
         for split, curve in splits.items():
             for point in zip(entry.values["alphas"], curve["loss"], curve["error"], strict=True):
@@ -85,23 +85,23 @@ def values_table(entries: Sequence[Entry], factors: Mapping[str, str]) -> list[l
 
 def _network(entry: Entry) -> list[Any]:
     """Fingerprint, architecture, width and seeds of what was measured."""
-    runs = list(_runs(entry.spec))
+    runs = list(runs_of(entry.spec))
     model = runs[0]["model"]
     # A description leaves out what is at its default.
     network = "-".join([model["family"], str(model["depth"]), *([model["norm"]] if "norm" in model else [])])
     return [entry.fingerprint, network, model["width"], " ".join(str(run.get("init_seed", 0)) for run in runs)]
 
 
-def _runs(described: Any) -> Iterator[Mapping[str, Any]]:
-    """The descriptions of the networks within that of a measurement."""
+def runs_of(described: Any) -> Iterator[Mapping[str, Any]]:
+    """Yields the descriptions of the networks within that of a measurement."""
     if isinstance(described, list):
         for each in described:
-            yield from _runs(each)
+            yield from runs_of(each)
     elif isinstance(described, dict) and "model" in described:
         yield described
     elif isinstance(described, dict):
         for each in described.values():
-            yield from _runs(each)
+            yield from runs_of(each)
 
 
 def _numbers(values: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:

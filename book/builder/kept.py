@@ -1,7 +1,8 @@
 """Pages that were made before: kept under a hash of all that makes them.
 
-The hash is of the notebook, its parameters, its claim, the library, this builder, the records, the error rates of rules
-and the installed packages. The store of measurements is not part of it: what it holds is defined by the same things.
+The hash is of the notebook, its parameters, its claim, the library, this builder, the records, the error rates of
+rules, the references, how to cite the book, its settings, and the installed packages. The store of measurements is not
+part of it: what it holds is defined by the same things.
 """
 
 __all__ = ["clean", "keep", "key", "taken"]
@@ -79,12 +80,12 @@ def _folder(page: Page, its_key: str) -> Path:
 
 @functools.cache
 def _surroundings() -> str:
-    """A hash of the library, the builder, the records, the error rates and the installed packages."""
+    """A hash of all that pages have in common, and of the installed packages."""
     total = hashlib.sha256()
     library = sorted(path for kind in ("*.py", "*.yml") for path in (tree.ROOT / "lmc_lib").rglob(kind))
     builder = sorted((BOOK / "builder").glob("*.py"))
-    rates = sorted(BOOK.glob("audit.json"))
-    for path in [*library, *builder, *rates, *tree.shipped()]:
+    named = (BOOK / "audit.json", BOOK / "references.bib", tree.ROOT / "CITATION.cff", tree.ROOT / "_config.yml")
+    for path in [*library, *builder, *(path for path in named if path.exists()), *tree.shipped()]:
         total.update(f"{path.relative_to(tree.ROOT)}\n".encode())
         total.update(hashlib.sha256(path.read_bytes()).digest())
     for name in packages():

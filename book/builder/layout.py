@@ -2,7 +2,7 @@
 
 __all__ = [
     "BOOK", "BUILD", "GENERATED", "GUIDES", "KEPT", "PAGES", "ROOT", "SITE", "Page", "guides", "packages", "page_of",
-    "pages", "place", "place_only", "scales_of",
+    "pages", "place", "place_only", "repository", "scales_of",
 ]  # fmt: skip
 
 import shutil
@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import distributions
 from pathlib import Path
+
+import yaml
 
 from lmc_lib import claims
 from lmc_lib.cli import tree
@@ -77,6 +79,11 @@ def scales_of(claim: str) -> list[str]:
 def page_of(claim: str, scale: str) -> str:
     """The name of a page: the first of a claim has the claim's name."""
     return claim if scale == scales_of(claim)[0] else f"{claim}-{scale}"
+
+
+def repository() -> str:
+    """The address of the repository that ``_config.yml`` names; empty if it names none."""
+    return (yaml.safe_load((ROOT / "_config.yml").read_text()).get("repository") or {}).get("url", "")
 
 
 def packages() -> list[str]:

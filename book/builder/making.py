@@ -15,10 +15,12 @@ from typing import Any
 
 import nbformat
 
-from builder import audits, downloads, kept, notebook
-from builder.layout import Page, place
+from builder import audits, downloads, glance, kept, notebook, parameters, quick
+from builder.layout import Page, place, repository
+from lmc_lib import claims
 from lmc_lib.cli import Refused, records, running, tree
 from lmc_lib.processes import end_with_parent
+from lmc_lib.store import Entry
 
 
 @dataclass(frozen=True)
@@ -156,10 +158,8 @@ def _claim_files(page: Page, executed: Path, fresh: bool) -> dict[str, bytes]:
     ran = nbformat.read(executed, as_version=4)
     base = f"{page.claim}-{page.scale}"
     contents, numbers, scores = downloads.tables(entries, records.listed(executed))
-    finished = notebook.with_audit(ran, audits.rows_of(page.claim, page.scale))
+    finished = _shown(page, ran, result, entries)
     finished = notebook.with_downloads(finished, base, contents, scores=bool(scores))
-    if page.name != page.claim:
-        finished = notebook.as_quick_page(finished, page.claim)
     return {
         f"{page.name}.ipynb": nbformat.writes(finished).encode(),
         f"{base}.json": executed.with_suffix(".json").read_bytes(),
@@ -167,3 +167,20 @@ def _claim_files(page: Page, executed: Path, fresh: bool) -> dict[str, bytes]:
         **({f"{base}-scores.csv.gz": downloads.packed(scores)} if scores else {}),
         **({f"{page.claim}.png": notebook.first_figure(ran)} if page.name == page.claim else {}),
     }
+
+
+def _shown(
+    page: Page, ran: nbformat.NotebookNode, result: Mapping[str, Any], entries: Sequence[Entry]
+) -> nbformat.NotebookNode:
+    """The executed notebook as its page shows it: the verdict first, then the skeleton that all pages share."""
+    claim, rows = claims.load(page.claim), audits.rows_of(page.claim, page.scale)
+    texts = [cell.source for cell in ran.cells if cell.cell_type == "markdown"]
+    at_a_glance = glance.section(claim, result, [each.spec for each in entries], rows, glance.cost(texts, page.scale))
+    own = page.name == page.claim
+    finished = parameters.with_table(ran, result["parameters"])
+    finished = notebook.with_verdict(finished, claim, result, rows, at_a_glance if own else "")
+    finished = finished if own else quick.as_quick_page(finished, page.claim)
+    commits = {each.provenance["commit"] for each in entries} | {result["provenance"]["commit"]}
+    finished = notebook.with_commits(finished, repository(), commits)
+    finished = notebook.with_audit(finished, rows)
+    return notebook.with_citation(finished, claim) if own else finished

@@ -1,21 +1,80 @@
 """What the build makes of an executed notebook: a page."""
 
-__all__ = ["as_quick_page", "failed", "first_figure", "with_audit", "with_downloads"]
+__all__ = ["failed", "first_figure", "with_audit", "with_citation", "with_commits", "with_downloads", "with_verdict"]
 
 import base64
 import copy
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import nbformat
 
-from builder import audits
+from builder import audits, citing, quick, verdict
 from builder.downloads import SCORES
 from builder.layout import Page
+from lmc_lib import claims
 from lmc_lib.cli import Refused
 
+_VERDICT = re.compile(r"^## Verdict$", re.MULTILINE)
+_COMMIT = re.compile(r"[0-9a-f]{7,40}")
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def with_verdict(
+    notebook: nbformat.NotebookNode,
+    claim: claims.Claim,
+    report: Mapping[str, Any],
+    rows: Sequence[Mapping[str, Any]],
+    glance: str = "",
+) -> nbformat.NotebookNode:
+    """Puts the verdict below the title, and folds the details of the box in the notebook, to which it leads.
+
+    Args:
+        notebook: an executed notebook; its first cell begins with the title.
+        claim: the claim.
+        report: the report of the page.
+        rows: how often its rules err, as ``lmc audit`` found.
+        glance: what stands between the verdict and the introduction, as Markdown.
+
+    Raises:
+        Refused: if the notebook has no section "Verdict", or does not begin with a title.
+    """
+    page = copy.deepcopy(notebook)
+    title, _, rest = page.cells[0].source.partition("\n")
+    sections = [cell for cell in page.cells if cell.cell_type == "markdown" and _VERDICT.search(cell.source)]
+    if not title.startswith("# ") or len(sections) != 1:
+        raise Refused(f"{claim.id}.ipynb takes a title, '# ...', in its first line, and one section '## Verdict'")
+    sections[0].source = _VERDICT.sub(f"(verdict-{claim.id})=\n## Verdict", sections[0].source)
+    for output in (output for cell in page.cells for output in cell.get("outputs", [])):
+        if claims.verdict.extract([output]):
+            output["data"]["text/html"] = verdict.folded(report)
+    page.cells[0].source = title
+    texts = {"verdict": verdict.box(claim, report, rows), "glance": glance, "introduction": rest.strip()}
+    page.cells[1:1] = [nbformat.v4.new_markdown_cell(text, id=name) for name, text in texts.items() if text]
+    return page
+
+
+def with_commits(notebook: nbformat.NotebookNode, repository: str, commits: Iterable[str]) -> nbformat.NotebookNode:
+    """Makes links of the commits under Provenance, to their place in a repository; without one there are none."""
+    # A commit that is unknown, or whose name ends in "-dirty", is not that of the code that ran.
+    known = [each for each in commits if _COMMIT.fullmatch(each)]
+    if not repository or not known:
+        return notebook
+    page = copy.deepcopy(notebook)
+    for output in (output for cell in page.cells for output in cell.get("outputs", [])):
+        if 'class="provenance"' in output.get("data", {}).get("text/html", ""):
+            output["data"]["text/html"] = re.sub(
+                rf"\b({'|'.join(known)})\b(?!-)",
+                lambda found: f'<a href="{repository.rstrip("/")}/commit/{found[1]}">{found[1]}</a>',
+                output["data"]["text/html"],
+            )
+    return page
+
+
+def with_citation(notebook: nbformat.NotebookNode, claim: claims.Claim) -> nbformat.NotebookNode:
+    """Adds a section that says how to cite the page and its paper, before its references."""
+    return _with_section(notebook, citing.section(claim), "citation")
 
 
 def with_downloads(
@@ -41,23 +100,6 @@ def _with_section(notebook: nbformat.NotebookNode, text: str, name: str) -> nbfo
     before = [number for number, cell in enumerate(notebook.cells) if cell.source.startswith("## References")]
     page = copy.deepcopy(notebook)
     page.cells.insert(before[0] if before else len(page.cells), nbformat.v4.new_markdown_cell(text, id=name))
-    return page
-
-
-def as_quick_page(notebook: nbformat.NotebookNode, claim: str) -> nbformat.NotebookNode:
-    """Gives a notebook labels of its own: the same notebook at another scale is another page."""
-    page = copy.deepcopy(notebook)
-    names = [cell.metadata.get("mystnb", {}).get("figure", {}).get("name") for cell in page.cells]
-    labels = [name for name in names if name] + [f"run-{claim}"]
-    for cell in page.cells:
-        figure = cell.metadata.get("mystnb", {}).get("figure", {})
-        if figure.get("name"):
-            figure["name"] += "-quick"
-        if cell.cell_type == "markdown":
-            cell.source = re.sub(rf"([(#])({'|'.join(labels)})\b", r"\1\2-quick", cell.source)
-    first = page.cells[0]
-    title, _, rest = first.source.partition("\n")
-    first.source = f"{title} (quick scale)\n{rest}"
     return page
 
 
@@ -106,4 +148,4 @@ notebook showed before it stopped.
     if title is not None:
         title.source = re.sub(r"^# ", "## ", title.source)
     shown.cells.insert(0, nbformat.v4.new_markdown_cell(text, id="failure"))
-    return as_quick_page(shown, page.claim) if page.claim and page.name != page.claim else shown
+    return quick.relabelled(shown, page.claim) if page.claim and page.name != page.claim else shown

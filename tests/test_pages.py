@@ -1,0 +1,485 @@
+"""The skeleton of a claim's page: each part is made of a notebook and its report, and leaves them as they were."""
+
+import importlib.util
+import io
+import json
+import re
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import nbformat
+import pytest
+from docutils import nodes
+from pybtex.database import parse_string
+
+from builder import citing, glance, layout, notebook, parameters, quick, verdict
+from lmc_lib import claims, records
+from lmc_lib.cli import Refused
+
+ROOT = Path(__file__).parents[1]
+ONSET = claims.load("butterfly-onset")
+WEAK = claims.load("weak-connectivity")
+SOURCE = "# A title\n\nAn introduction with a [link](#run-toy)."
+CELL = """scale: str = "quick"  # name of the profile
+sizes: list = [0.1, 1.0]  # sizes of the perturbation, # 1 being large
+training: dict = {
+    "steps": 3,
+}  # of every parent
+seeds: int = 5
+others: dict = {}  # further networks
+"""
+
+
+def code(source, tags=(), outputs=(), **metadata):
+    cell = nbformat.v4.new_code_cell(source, metadata={"tags": [*tags], **metadata})
+    cell.outputs = [nbformat.v4.new_output("display_data", data) for data in outputs]
+    return cell
+
+
+def text(source):
+    return nbformat.v4.new_markdown_cell(source)
+
+
+def notebook_of(*cells):
+    return nbformat.v4.new_notebook(cells=[text(SOURCE), *cells])
+
+
+def judged(claim=WEAK, verdict="supported", estimates=((0.5, 0.4, 0.6, 0.01, "met"),), **more):
+    """A setting of a report; estimates are value, low, high, p and outcome of the conditions in their order."""
+    conditions = [
+        {
+            "condition": condition.text,
+            "quantity": condition.quantity,
+            "outcome": outcome,
+            "estimate": {"value": value, "low": low, "high": high, "count": "7 networks (21 pairs)"},
+            "p": p,
+        }
+        for condition, (value, low, high, p, outcome) in zip(
+            (*claim.observable, *claim.supported), estimates, strict=False
+        )
+    ]
+    setting = {"part": "", "setting": "wide", "title": "wide", "verdict": verdict, "held": False, "of": ""}
+    return setting | {"status": "preregistered", "conditions": conditions} | more
+
+
+def report_of(*settings, verdict="supported", scope="proxy", controls=()):
+    named = {"claim": "weak-connectivity", "scale": "laptop", "scope": scope, "unit": "network", "verdict": verdict}
+    return named | {"settings": list(settings), "controls": list(controls)}
+
+
+ROW = {
+    "part": "", "setting": "wide", "condition": "the barrier is below 0.1", "unit": "network", "n": 7, "power": 0.25,
+    "needed": 64, "most": 256, "underpowered": True,
+}  # fmt: skip
+ALIGNED = ((0.8, 0.7, 0.9, 0.001, "met"), (0.05, 0.03, 0.08, 0.02, "met"))
+
+
+class TestVerdict:
+    def test_a_verdict_hangs_on_the_condition_that_is_least_sure(self):
+        setting = judged(estimates=ALIGNED)
+        found, condition = verdict.deciding(WEAK, setting)
+        assert (found["estimate"]["value"], condition) == (0.05, WEAK.supported[0])
+        half = claims.load("butterfly-onset").part("B2")
+        three = judged(half, "inconclusive", [(1, 0, 2, 0.1, "met"), (1, 0, 5, 0.7, "open"), (1, 0, 2, 0.2, "met")])
+        assert verdict.deciding(ONSET, three | {"part": "B2"})[1] == half.supported[0]
+
+    def test_where_there_is_nothing_to_explain_that_is_what_decides(self):
+        setting = judged(
+            verdict="not observable at this scale",
+            estimates=[(0.1, 0.05, 0.3, 0.4, "open"), (0.2, 0.1, 0.3, 0.9, "failed")],
+        )
+        assert verdict.deciding(WEAK, setting)[1] == WEAK.observable[0]
+
+    def test_what_one_condition_leaves_to_another_is_said_in_full(self):
+        """The second condition on a ratio calls it "the same ratio"."""
+        half = ONSET.part("B2")
+        lower = [(1, 0, 2, 0.1, "met"), (1, 0, 5, 0.2, "met"), (1, 0, 2, 0.7, "open")]
+        found = judged(half, "inconclusive", lower, part="B2")
+        assert verdict.deciding(ONSET, found)[1] == half.supported[1]
+        assert half.supported[1].label == "the same ratio"
+        assert f"{half.supported[0].label}: **1.000" in verdict.box(ONSET, report_of(found), [])
+
+    def test_few_verdicts_stand_as_sentences_with_all_that_a_reader_must_know(self):
+        settings = [
+            judged(estimates=ALIGNED),
+            judged(verdict="inconclusive", estimates=ALIGNED, setting="deep", title="deep", held=True),
+        ]
+        told = verdict.box(WEAK, report_of(*settings, verdict="inconclusive"), [ROW])
+        first, second = [line for line in told.splitlines() if line.startswith("- ")]
+        assert first == (
+            "- **wide**: {bdg-success}`supported` the median error barrier after alignment: "
+            "**0.050 [0.030,\u00a00.080]** (the paper: 0.078, printed), below 0.1 is needed; "
+            "n = 7 networks (21 pairs), preregistered, underpowered."
+        )
+        assert second.startswith("- **deep**: {bdg-warning}`inconclusive`")
+        assert second.endswith("preregistered, a control could not say no.")
+        assert told.startswith(":::::{div} verdict verdict-inconclusive\n")
+        assert "The paper: VGG-16 on CIFAR-10, error barrier without a permutation: 0.898 train, 0.900 test." in told
+        assert "Scope: proxy, a smaller network" in told
+        assert "(#verdict-weak-connectivity)" in told
+        assert "(#how-to-read-a-verdict)" in told
+
+    def test_many_verdicts_stand_in_a_table_with_the_sentences_folded(self):
+        found = [(20, 11, 31, 0.01, "met")] * 3
+        settings = [judged(part, estimates=found, part=part.id, setting="", title=part.heading) for part in ONSET.parts]
+        settings[2] |= {"held": True, "status": "exploratory"}
+        told = verdict.box(ONSET, report_of(*settings), []).split("{dropdown}")
+        rows = [line for line in told[0].splitlines() if line.startswith("| B")]
+        notes = ["preregistered", "preregistered", "exploratory, a control could not say no", *["preregistered"] * 2]
+        assert [row.split(" | ")[0] for row in rows] == [
+            f"| {part.heading}; *{note}*" for part, note in zip(ONSET.parts, notes, strict=True)
+        ]
+        assert "All of them: n = 7 networks (21 pairs)." in told[1]
+        assert "{bdg-success}`supported` 20.000 [11.000,\u00a031.000], above 0.05" in rows[0]
+        assert told[1].count("\n- **B") == len(ONSET.parts)
+        assert told[0].count("\n- **B") == 0
+
+    def test_parts_in_several_networks_stand_as_a_matrix(self):
+        first, second, *_ = ONSET.parts
+        settings = [
+            judged(part, found, [(20, 11, 31, 0.01, "met")] * 3, part=part.id, setting=name, title=f"{part.id}, {name}")
+            for part, name, found in [
+                (first, "", "supported"), (first, "deep", "inconclusive"), (second, "", "supported"),
+                (first, "wide", "supported"),
+            ]
+        ]  # fmt: skip
+        told = verdict.box(ONSET, report_of(*settings), [])
+        head, _, above, below = [line for line in told.splitlines() if line.startswith("|")]
+        assert head == "| part | the page's own | deep | wide |"
+        assert [cell.split("`")[1] for cell in above.split("|")[2:-1]] == ["supported", "inconclusive", "supported"]
+        assert below.startswith(f"| {second.heading} | ")
+        assert below.endswith(" | – | – |")
+
+    @pytest.mark.parametrize("found", claims.VERDICTS)
+    def test_every_verdict_has_a_badge(self, found):
+        assert re.fullmatch(rf"{{bdg-\w+}}`{found}`", verdict._badge(found))
+
+    def test_the_box_of_the_notebook_folds_the_conditions_of_each_setting(self):
+        setting = judged(estimates=ALIGNED, title="a < b", held=True)
+        html = verdict.folded(report_of(setting, controls=[judged(verdict="not supported", estimates=ALIGNED[:1])]))
+        first, second = re.findall("<details>(.*?)</details>", html)
+        assert first.startswith(
+            "<summary><strong>a &lt; b: supported</strong>, 7 networks (21 pairs), preregistered</summary><ul><li>"
+        )
+        assert "barrier after alignment is below 0.1: 0.050 [0.030,\u00a00.080] (met)</li>" in first
+        assert "did not come out as not supported" in first
+        assert second.startswith(
+            "<summary><strong>Negative control: wide: not supported</strong>, 7 networks (21 pairs)</s"
+        )
+        assert "did not come out" not in second
+
+    @pytest.mark.parametrize("path", sorted((ROOT / "records").glob("*.json.gz")), ids=records.stem)
+    def test_every_report_has_a_box_whose_number_is_that_of_the_report(self, path):
+        report = records.head(path)
+        told = verdict.box(claims.load(report["claim"]), report, [])
+        values = {f"{c['estimate']['value']:.3f}" for each in report["settings"] for c in each["conditions"]}
+        shown = re.findall(r"\*\*(-?[\d.]+) \[", told)
+        assert len(shown) == len(report["settings"])
+        assert set(shown) <= values
+
+
+class TestTop:
+    @pytest.fixture
+    def page(self):
+        bundle = {"text/html": "<p>long</p>", "application/vnd.lmc.report+json": json.dumps({"claim": "toy"})}
+        return notebook_of(
+            text("## Verdict\n\nThe rule."), code("claims.conclude()", outputs=[bundle, {"text/html": "<b>1</b>"}])
+        )
+
+    def test_the_verdict_stands_between_title_and_introduction(self, page):
+        before = nbformat.writes(page)
+        made = notebook.with_verdict(
+            page, WEAK, report_of(judged(estimates=ALIGNED)), [], "## At a glance\n\n## Introduction"
+        )
+        assert [cell.source.splitlines()[0] for cell in made.cells[:5]] == [
+            "# A title", ":::::{div} verdict verdict-supported", "## At a glance",
+            "An introduction with a [link](#run-toy).", "(verdict-weak-connectivity)=",
+        ]  # fmt: skip
+        box, other = made.cells[-1].outputs
+        assert box["data"]["text/html"].startswith('<div class="verdict verdict-supported">')
+        assert other["data"]["text/html"] == "<b>1</b>"
+        assert nbformat.writes(page) == before
+        nbformat.validate(made)
+
+    def test_a_page_without_a_section_for_the_verdict_is_refused(self, page):
+        page.cells[1].source = "## Result"
+        with pytest.raises(Refused, match=r"weak-connectivity.ipynb takes a title, .* and one section '## Verdict'"):
+            notebook.with_verdict(page, WEAK, report_of(judged(estimates=ALIGNED)), [])
+
+
+class TestGlance:
+    SPECS = (
+        {"type": "P", "target": {"model": {"type": "ModelSpec", "family": "mlp", "width": 8, "depth": 3},
+                                 "data": {"name": "fashion_mnist", "train_examples": 500}, "train": {"steps": 4690}}},
+        {"type": "P", "runs": [{"model": {"type": "ModelSpec", "family": "mlp", "width": 512, "depth": 3},
+                                "data": {"name": "fashion_mnist"}, "train": {"steps": 4690}, "init_seed": seed}
+                               for seed in (1, 2, 1)]},
+        {"model": {"type": "ModelSpec", "family": "resnet", "width": 16, "depth": 8, "norm": "batch"},
+         "data": {"name": "digits", "train_examples": 300}, "train": {"steps": 400}},
+    )  # fmt: skip
+
+    def test_the_table_says_what_was_run(self):
+        settings = [judged(estimates=ALIGNED), judged(estimates=ALIGNED, title="deep", setting="deep")]
+        told = glance.table(WEAK, report_of(*settings, verdict="inconclusive"), self.SPECS, "two hours")
+        rows = dict(re.findall(r"^\* - (.*)\n  - (.*)$", told, re.MULTILINE))
+        assert rows == {
+            "Networks": "MLP, 3 hidden layers, widths 8 and 512; ResNet-8, batch normalisation, width 16",
+            "Data": "Fashion-MNIST, all training examples; digits of 8 × 8 pixels, 300 training examples",
+            "Training": "400 and 4,690 updates; 4 trainings",
+            "n": "7 networks (21 pairs)",
+            "On two cores": "two hours",
+            "Outcome": "inconclusive",
+            "Ours": "wide: 0.050 [0.030,\u00a00.080] (1 more above)",
+            "The paper's": "VGG-16 on CIFAR-10, error barrier without a permutation: 0.898 train, 0.900 test; the same "
+            "after weight matching, two pairs: 0.074 and 0.077 train, 0.076 and 0.078 test",
+        }
+
+    def test_the_cost_is_that_of_the_scale(self):
+        texts = [
+            "none",
+            "| scale | command | on two cores |\n|---|---|---|\n| quick | `a` | 10 s |\n| laptop | `b` | 2 h |",
+        ]
+        assert glance.cost(texts, "laptop") == "2 h"
+        with pytest.raises(ValueError, match=r"no row for the scale 'paper' under .* '\| paper \| command \| time \|"):
+            glance.cost(texts, "paper")
+
+    @pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
+    @pytest.mark.parametrize("scale", ["quick", "laptop"])
+    def test_every_notebook_says_what_it_costs(self, path, scale):
+        texts = [cell.source for cell in nbformat.read(path, 4).cells if cell.cell_type == "markdown"]
+        assert re.search(r"\d (s|min|h)\b|minute|hour", glance.cost(texts, scale))
+
+    @pytest.mark.parametrize(
+        ("estimate", "told"),
+        [
+            ((0.05, 0.03, 0.08, 0.02, "met"), "clears the bound 0.1 by 0.020."),
+            ((0.3, 0.24, 0.5, 0.99, "failed"), "misses the bound 0.1 by 0.140."),
+            (
+                (0.09, 0.05, 0.17, 0.4, "open"),
+                "has the bound 0.1 inside: its end would have to move by 0.070 to clear it.",
+            ),
+        ],
+    )
+    def test_says_how_far_the_interval_is_from_another_verdict(self, estimate, told):
+        report = report_of(judged(estimates=[ALIGNED[0], estimate]), scope="exact")
+        (line,) = glance.doubts(WEAK, report, []).splitlines()
+        assert line.startswith(
+            "- Nearest to its bound: *wide*: the interval of the median error barrier after alignment, "
+        )
+        assert line.endswith(told)
+
+    def test_open_conditions_come_before_those_that_are_only_near(self):
+        still = judged(estimates=[ALIGNED[0], (0.09, 0.05, 0.17, 0.4, "open")], title="still open")
+        other = judged(estimates=[ALIGNED[0], (0.09, 0.01, 0.9, 0.4, "open")], title="more open")
+        near = judged(estimates=[ALIGNED[0], (0.05, 0.03, 0.099, 0.02, "met")], title="near")
+        line = glance.doubts(WEAK, report_of(near, other, still), []).splitlines()[0]
+        assert "*still open*" in line
+        assert line.endswith("It is one of 2 verdicts with a condition that is open.")
+
+    def test_says_which_verdicts_wait_for_a_control(self):
+        held = judged(verdict="inconclusive", estimates=ALIGNED, title="deep", held=True)
+        told = glance.doubts(WEAK, report_of(judged(estimates=ALIGNED), held), []).splitlines()
+        assert told[1] == (
+            "- Of *deep* the conditions are met, but a negative control could not say no; with more networks it might."
+        )
+
+    def test_says_how_many_units_would_do_and_what_the_scope_leaves_open(self):
+        rows = [
+            ROW,
+            ROW | {"power": 0.4, "needed": None, "setting": "deep"},
+            ROW | {"underpowered": False, "power": 0.9},
+        ]
+        _, small, scope = glance.doubts(WEAK, report_of(judged(estimates=ALIGNED)), rows).splitlines()
+        assert small == (
+            "- Underpowered: 2 of 3 conditions. For \u201cthe barrier is below 0.1\u201d (deep) the study has 7 "
+            "networks and a power of 0.40; even 256 would not do."
+        )
+        assert "; 64 would do." in glance.doubts(WEAK, report_of(judged(estimates=ALIGNED)), rows[:1])
+        assert "The scope is proxy" in scope
+        assert "(#run-weak-connectivity)" in scope
+
+
+class TestParameters:
+    def test_one_table_of_what_holds_stands_in_place_of_both_cells(self):
+        page = notebook_of(code(CELL, ["parameters"]), code("seeds = 9", ["injected-parameters"]), text("After."))
+        before = nbformat.writes(page)
+        made = parameters.with_table(
+            page, {"scale": "laptop", "sizes": [0.5], "training": {"steps": 3}, "seeds": 9, "others": {}}
+        )
+        assert [cell.metadata.get("tags") for cell in made.cells[1:3]] == [
+            ["parameters", "remove-cell"], ["injected-parameters", "remove-cell"],
+        ]  # fmt: skip
+        assert [cell.source for cell in made.cells if "remove-cell" in cell.metadata.get("tags", [])] == [
+            CELL,
+            "seeds = 9",
+        ]
+        assert re.findall(r"\* - `(.*)`\n  - `(.*)`\n  - (.*)", made.cells[3].source) == [
+            ("scale", "'laptop'", "name of the profile"),
+            ("sizes", "[0.5]", "sizes of the perturbation, # 1 being large"),
+            ("training", "{'steps': 3}", "of every parent"),
+            ("seeds", "9", ""),
+            ("others", "{}", "further networks"),
+        ]
+        assert made.cells[3].source.startswith("::::{dropdown} The 5 parameters of this page")
+        assert nbformat.writes(page) == before
+
+    def test_a_notebook_without_parameters_is_refused(self):
+        with pytest.raises(ValueError, match="no cell with the tag 'parameters'"):
+            parameters.with_table(notebook_of(code("1")), {})
+
+
+class TestQuick:
+    @pytest.fixture
+    def made(self):
+        figure = {"figure": {"name": "toy-lines", "caption": "Lines."}}
+        cells = [
+            text("## The claim\n\nSee {numref}`here (toy-lines)`."),
+            code("claim", outputs=[{"text/html": '<dl class="claim">'}]),
+            text("## Setting\n\nLong. And longer."),
+            code("sweeps.fill(store, wanted)"),
+            text("## Lines\n\nHow lines rise. They do."),
+            code("plot()", ["hide-input"], [{"image/png": "AAAA"}], mystnb=figure),
+            text("Numbers of 3.5 lines\nor more. No more."),
+            code("frame", outputs=[{"text/html": "<table>"}]),
+            text("## Last\n\nWords.\n\n(run-toy)=\n## Run this yourself\n\n## Provenance\n\nFrom here. Not there."),
+            code("origin", outputs=[{"text/html": "<table class='provenance'>"}]),
+            text("## References"),
+        ]
+        page = parameters.with_table(notebook_of(code(CELL, ["parameters"]), *cells), {"scale": "quick"})
+        self.before = nbformat.writes(page)
+        made = quick.as_quick_page(page, "toy")
+        assert nbformat.writes(page) == self.before
+        nbformat.validate(made)
+        return made
+
+    def shown(self, page):
+        return [cell for cell in page.cells if "remove-cell" not in cell.metadata.get("tags", [])]
+
+    def test_shows_what_was_measured_and_no_second_copy_of_the_text(self, made):
+        title, table, *others = self.shown(made)
+        assert title.source.splitlines()[0] == "# A title (quick scale)"
+        assert "(toy.ipynb)" in title.source
+        assert table.id == "parameters"
+        assert [cell.source for cell in others] == [
+            "## Lines", "plot()", "Numbers of 3.5 lines\nor more.", "frame", "## Provenance\n\nFrom here.", "origin",
+        ]  # fmt: skip
+        assert all("remove-input" in cell.metadata["tags"] for cell in others if cell.cell_type == "code")
+
+    def test_can_still_be_run(self, made):
+        ran = [cell.source for cell in made.cells if cell.cell_type == "code"]
+        assert ran == [CELL, "claim", "sweeps.fill(store, wanted)", "plot()", "frame", "origin"]
+
+    def test_has_labels_of_its_own_and_stays_out_of_the_search(self, made):
+        (figure,) = [cell.metadata["mystnb"]["figure"] for cell in made.cells if "mystnb" in cell.metadata]
+        assert figure["name"] == "toy-lines-quick"
+        written = nbformat.writes(made)
+        assert "(toy-lines-quick)" in written
+        assert "(run-toy-quick)=" in written
+        assert made.metadata["nosearch"] is True
+
+    def test_a_stored_notebook_becomes_a_short_page(self):
+        path = ROOT / "notebooks" / "butterfly-onset.ipynb"
+        page = nbformat.read(path, 4)
+        report = next(filter(None, (claims.verdict.extract(cell.get("outputs", [])) for cell in page.cells)))
+        # As papermill leaves it; the notebook in the repository holds no figures.
+        for cell in page.cells:
+            for output in cell.get("outputs", []):
+                if "<Figure" in output.get("data", {}).get("text/plain", ""):
+                    output["data"]["image/png"] = "AAAA"
+        page = parameters.with_table(page, {"scale": "quick"})
+        page = quick.as_quick_page(notebook.with_verdict(page, ONSET, report, []), "butterfly-onset")
+        shown = self.shown(page)
+        assert shown[1].id == "verdict"
+        assert "(#verdict-butterfly-onset-quick)" in shown[1].source
+        assert "(verdict-butterfly-onset-quick)=\n## Verdict" in [cell.source for cell in shown]
+        assert sum(len(cell.source) for cell in shown if cell.cell_type == "markdown") < 8000
+        assert [cell for cell in shown if "image/png" in str(cell.get("outputs"))]
+
+
+class TestCiting:
+    def test_the_book_is_cited_with_the_page(self):
+        citation = {"title": "A book", "version": "0.2", "license": "MIT", "date-released": "2026-11-22"}
+        people = [{"given-names": "Ada", "family-names": "Byron"}, {"name": "The authors"}]
+        words, entry = citing.book(citation | {"authors": people, "url": "https://example.org"}, "A title")
+        assert words == "Ada Byron, The authors (2026). “A title”, in A book, version 0.2. https://example.org"
+        (read,) = parse_string(entry, "bibtex").entries.values()
+        assert [str(each) for each in read.persons["author"]] == ["Byron, Ada", "{The authors}"]
+        assert (read.fields["title"], read.fields["year"], read.fields["url"]) == (
+            "A title",
+            "2026",
+            "https://example.org",
+        )
+        assert "url" not in citing.book(citation | {"authors": people}, "A title")[1]
+
+    @pytest.mark.parametrize("claim", claims.load_all().values(), ids=lambda claim: claim.id)
+    def test_every_claim_names_its_paper(self, claim):
+        told = citing.section(claim)
+        (theirs,) = [each for each in re.findall(r"```bibtex\n(.*?)```", told, re.DOTALL) if claim.source in each]
+        (read,) = parse_string(theirs, "bibtex").entries.values()
+        assert read.fields["year"] in told.split("The paper: ")[1].split("```")[0]
+        assert claim.title in told
+
+    def test_a_paper_that_is_not_listed_is_named(self):
+        with pytest.raises(KeyError, match=r"nobody2020 is not in book/references.bib: add the paper"):
+            citing.paper(parse_string("", "bibtex"), "nobody2020")
+
+
+class TestCommits:
+    TABLE = '<table class="provenance"><td>0123456789ab (3); ba9876543210-dirty (1)</td></table>'
+
+    def page(self):
+        return notebook_of(code("origin", outputs=[{"text/html": self.TABLE}, {"text/html": "0123456789ab"}]))
+
+    def test_lead_to_the_repository_where_one_is_set(self):
+        commits = ["0123456789ab", "ba9876543210", "ba9876543210-dirty", "unknown"]
+        made = notebook.with_commits(self.page(), "https://example.org/o/r/", commits)
+        table, other = (output["data"]["text/html"] for output in made.cells[1].outputs)
+        link = '<a href="https://example.org/o/r/commit/0123456789ab">0123456789ab</a>'
+        assert table == self.TABLE.replace("0123456789ab", link)
+        assert other == "0123456789ab"
+
+    def test_lead_nowhere_without_one(self):
+        page = self.page()
+        assert notebook.with_commits(page, "", ["0123456789ab"]) is page
+        assert notebook.with_commits(page, "https://example.org", ["unknown", "0123456789ab-dirty"]) is page
+
+    def test_the_repository_is_that_of_the_settings(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(layout, "ROOT", tmp_path)
+        for settings, address in (("title: a", ""), ("repository: {url: 'https://a.b/c'}", "https://a.b/c")):
+            (tmp_path / "_config.yml").write_text(settings)
+            assert layout.repository() == address
+
+
+class TestFigures:
+    @pytest.fixture
+    def extension(self):
+        spec = importlib.util.spec_from_file_location("figures_extension", ROOT / "book" / "_ext" / "figures.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    def test_each_page_counts_its_own(self, extension):
+        numbers = {"a": {"figure": {"x": (7,), "y": (9,)}, "table": {"z": (4,)}}, "b": {"figure": {"w": (8,)}}}
+        assert extension.by_page(numbers) == {
+            "a": {"figure": {"x": (1,), "y": (2,)}, "table": {"z": (1,)}}, "b": {"figure": {"w": (1,)}},
+        }  # fmt: skip
+        assert numbers["a"]["figure"]["y"] == (9,)
+
+    def test_a_picture_tells_its_width(self, extension):
+        figure, _ = plt.subplots(figsize=(3, 2))
+        drawn = io.BytesIO()
+        figure.savefig(drawn, dpi=50)
+        plt.close(figure)
+        assert extension.width_of(drawn.getvalue()) == 150
+
+    def test_a_figure_scrolls_in_a_box_with_a_name(self, extension):
+        figure = nodes.figure("", nodes.image(uri="a.png"), nodes.caption("", "Lines of “a” & <b>."))
+        extension.boxed(figure, 900)
+        opening, image, closing, caption = figure.children
+        assert opening.astext() == (
+            '<div class="figure-box" tabindex="0" role="region" aria-label="Lines of “a” &amp; &lt;b&gt;." '
+            'style="--least-width: 562px">'
+        )
+        assert isinstance(image, nodes.image)
+        assert closing.astext() == "</div>"
+        assert isinstance(caption, nodes.caption)
