@@ -48,7 +48,7 @@ COSTS = """\
 |---|---|---|
 | quick | `lmc run toy` | a blink; two with `--recompute` |
 | laptop | `lmc run toy --profile laptop` | an hour |
-| your own | `lmc run toy -p width=3` | who knows |
+| mine | `lmc run toy -p width=3` | who knows |
 """
 
 
@@ -181,6 +181,11 @@ class TestResolve:
     def test_an_override_without_a_value_is_refused(self, toy):
         with pytest.raises(Refused, match="-p takes name=value, not 'width'"):
             resolve("toy", "quick", ["width"])
+
+    @pytest.mark.parametrize("text", ["wdith=3", "width=wide", "width", "width.units=3", "training.stepz=3"])
+    def test_a_refused_override_ends_with_what_tells_the_right_ones(self, toy, text):
+        with pytest.raises(Refused, match=r"\nlmc run toy --help says what each parameter means$"):
+            resolve("toy", "quick", [text])
 
     def test_an_unknown_claim_is_refused_with_those_that_there_are(self, toy):
         with pytest.raises(Refused, match="no notebook for the claim 'tyo'; there are: toy"):

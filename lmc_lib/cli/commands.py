@@ -27,7 +27,7 @@ examples:
 
 exit codes:
   0    done
-  1    refused or failed; the last line on stderr says what to do
+  1    refused or failed; the message on stderr ends with what to do
   2    wrong usage: an unknown command or option
   130  stopped by Ctrl-C; what is finished is stored
 """

@@ -46,18 +46,27 @@ def resolve(claim: str, profile: str, overrides: Sequence[str] = ()) -> dict[str
     for name, value in chosen.items():
         _check(name, value, defaults, f"profile {profile}")
     for text in overrides:
-        name, separator, raw = text.partition("=")
-        if not separator:
-            raise Refused(f"-p takes name=value, not {text!r}")
-        name, _, key = name.strip().partition(".")
-        value = _literal(raw)
-        if key and name in defaults:
-            if not isinstance(defaults[name], dict):
-                raise Refused(f"-p: {name} takes {kind(defaults[name])} and has no entry {key!r}")
-            value = {**chosen.get(name, defaults[name]), key: value}
-        _check(name, value, defaults, "-p")
+        try:
+            name, value = _override(text, defaults, chosen)
+        except Refused as error:
+            raise Refused(f"{error}\nlmc run {claim} --help says what each parameter means") from error
         chosen[name] = value
     return {"scale": profile} | chosen if "scale" in defaults else chosen
+
+
+def _override(text: str, defaults: Mapping[str, Any], chosen: Mapping[str, Any]) -> tuple[str, Any]:
+    """The parameter that a text ``name=value`` or ``name.key=value`` changes, and its new value."""
+    name, separator, raw = text.partition("=")
+    if not separator:
+        raise Refused(f"-p takes name=value, not {text!r}")
+    name, _, key = name.strip().partition(".")
+    value = _literal(raw)
+    if key and name in defaults:
+        if not isinstance(defaults[name], dict):
+            raise Refused(f"-p: {name} takes {kind(defaults[name])} and has no entry {key!r}")
+        value = {**chosen.get(name, defaults[name]), key: value}
+    _check(name, value, defaults, "-p")
+    return name, value
 
 
 def _profile(claim: str, profile: str) -> dict[str, Any]:
