@@ -25,7 +25,7 @@ def write(claim: str, chapter: str) -> list[Path]:
 
     Args:
         claim: its name.
-        chapter: one of :data:`lmc_lib.definitions.CHAPTERS`.
+        chapter: one of ``lmc_lib.definitions.CHAPTERS``.
 
     Returns:
         The files.
