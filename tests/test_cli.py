@@ -385,7 +385,12 @@ class TestNotebooks:
         found = {each.name: (each.default, each.meaning) for each in notebooks.parameters("toy")}
         assert found["rate"] == (0.1, "learning rate")
         assert found["training"] == ({"steps": 300, "lr": 0.05}, "of the networks, all of them")
-        assert notebooks.parameters_in("bare: int = 3") == [notebooks.Parameter("bare", 3, "")]
+
+    def test_a_parameter_without_a_comment_has_that_of_the_line_before(self):
+        found = notebooks.parameters_in(
+            "# long\na: int = 1\nb: int = 2  # own\nc: int = 3\n# of d\nd: int = 4  # own too"
+        )
+        assert [each.meaning for each in found] == ["long", "own", "", "own too"]
 
     @pytest.mark.parametrize(
         ("source", "message"),

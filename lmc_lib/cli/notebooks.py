@@ -20,7 +20,7 @@ from lmc_lib.cli.refused import Refused
 
 @dataclass(frozen=True)
 class Parameter:
-    """A line of the cell that is tagged ``parameters``, ``name: type = default  # meaning``.
+    """An assignment in the cell that is tagged ``parameters``, ``name: type = default  # meaning``.
 
     Attributes:
         name: its name.
@@ -53,6 +53,8 @@ def parameters(claim: str) -> list[Parameter]:
 def parameters_in(source: str) -> list[Parameter]:
     """The parameters that a cell assigns.
 
+    What one means is the comment within its lines; where there is none, that on a line of its own before them.
+
     Raises:
         ValueError: if a statement is no ``name: type = literal``; the message names its line.
     """
@@ -62,6 +64,7 @@ def parameters_in(source: str) -> list[Parameter]:
         raise ValueError(f"line {error.lineno} is no Python: {error.msg}") from error
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
     comments = {token.start[0]: token.string.lstrip("# ") for token in tokens if token.type == tokenize.COMMENT}
+    before = {line: words for line, words in comments.items() if source.splitlines()[line - 1].startswith("#")}
     found = []
     for each in statements:
         if not isinstance(each, ast.AnnAssign) or not isinstance(each.target, ast.Name) or each.value is None:
@@ -72,7 +75,7 @@ def parameters_in(source: str) -> list[Parameter]:
             raise ValueError(f"line {each.lineno}: {each.target.id} takes a value that needs no computing") from error
         lines = range(each.lineno, (each.end_lineno or each.lineno) + 1)
         meaning = " ".join(comments[line] for line in lines if line in comments)
-        found.append(Parameter(each.target.id, default, meaning))
+        found.append(Parameter(each.target.id, default, meaning or before.get(each.lineno - 1, "")))
     return found
 
 
