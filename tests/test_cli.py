@@ -1,11 +1,15 @@
 """The command line: parameters refused before anything runs, results as files, errors as one paragraph."""
 
+import argparse
 import gzip
+import io
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +17,10 @@ import nbformat
 import numpy as np
 import pytest
 
-from lmc_lib import claims, records
-from lmc_lib.cli import Refused, commands, judging, main, running, tree
+import lmc_lib
+from lmc_lib import claims, definitions, records
+from lmc_lib.cli import Refused, commands, completion, judging, main, measuring, notebooks, running, tree, verdicts
+from lmc_lib.cli.output import duration
 from lmc_lib.cli.parameters import parameters_of, resolve
 from lmc_lib.store import Result, Store
 
@@ -32,8 +38,17 @@ rate: float = 0.1  # learning rate
 fast: bool = False  # whether to hurry
 widths: list = [8, 16]  # further units
 rates: list = [0.1, 0.2]  # further rates
-training: dict = {"steps": 300, "lr": 0.05}  # of the networks
+training: dict = {  # of the networks,
+    "steps": 300, "lr": 0.05
+}  # all of them
 others: dict = {}  # further networks
+"""
+COSTS = """\
+| scale | command | on two cores |
+|---|---|---|
+| quick | `lmc run toy` | a blink; two with `--recompute` |
+| laptop | `lmc run toy --profile laptop` | an hour |
+| mine | `lmc run toy -p width=3` | who knows |
 """
 
 
@@ -42,6 +57,7 @@ def toy(tmp_path, monkeypatch, write_claim):
     """A claim with one parameter of each type, and its profiles, in a folder of its own."""
     notebook = nbformat.v4.new_notebook()
     notebook.cells.append(nbformat.v4.new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]}))
+    notebook.cells.append(nbformat.v4.new_markdown_cell(COSTS))
     notebook.metadata["kernelspec"] = {"name": "python3", "language": "python", "display_name": "Python 3"}
     nbformat.write(notebook, tmp_path / "toy.ipynb")
     write_claim(tmp_path, profiles={"laptop": {"width": 64, "training": {"steps": 1000}}, "paper": {"width": 128}})
@@ -165,6 +181,11 @@ class TestResolve:
     def test_an_override_without_a_value_is_refused(self, toy):
         with pytest.raises(Refused, match="-p takes name=value, not 'width'"):
             resolve("toy", "quick", ["width"])
+
+    @pytest.mark.parametrize("text", ["wdith=3", "width=wide", "width", "width.units=3", "training.stepz=3"])
+    def test_a_refused_override_ends_with_what_tells_the_right_ones(self, toy, text):
+        with pytest.raises(Refused, match=r"\nlmc run toy --help says what each parameter means$"):
+            resolve("toy", "quick", [text])
 
     def test_an_unknown_claim_is_refused_with_those_that_there_are(self, toy):
         with pytest.raises(Refused, match="no notebook for the claim 'tyo'; there are: toy"):
@@ -348,23 +369,253 @@ class TestRecords:
         assert kept["records"].keys() == {entry.fingerprint}
 
 
-class TestMain:
-    def test_list_shows_every_claim_with_its_title(self, capsys):
+def record(toy, scale, verdict):
+    """Writes the head of a file of records of the toy claim; nothing reads further."""
+    path = toy / "records" / f"toy-{scale}.json.gz"
+    path.parent.mkdir(exist_ok=True)
+    report = {"claim": "toy", "scale": scale, "verdict": verdict}
+    path.write_bytes(
+        gzip.compress(f'{{"report": {json.dumps(report)},\n"records": {{\n"ab": {{"not": "read\n'.encode())
+    )
+    return path
+
+
+class TestNotebooks:
+    def test_parameters_have_their_comments_however_many_lines_they_take(self, toy):
+        found = {each.name: (each.default, each.meaning) for each in notebooks.parameters("toy")}
+        assert found["rate"] == (0.1, "learning rate")
+        assert found["training"] == ({"steps": 300, "lr": 0.05}, "of the networks, all of them")
+
+    def test_a_parameter_without_a_comment_has_that_of_the_line_before(self):
+        found = notebooks.parameters_in(
+            "# long\na: int = 1\nb: int = 2  # own\nc: int = 3\n# of d\nd: int = 4  # own too"
+        )
+        assert [each.meaning for each in found] == ["long", "own", "", "own too"]
+
+    @pytest.mark.parametrize(
+        ("source", "message"),
+        [
+            ("a: int = 1  # one\nb = 2  # two", "line 2 is no `name: type = value  # meaning`, but 'b = 2'"),
+            ("a: int  # nothing", "line 1 is no `name"),
+            ("\na: int = len('ab')  # computed", "line 2: a takes a value that needs no computing"),
+            ("a: int = ", "line 1 is no Python"),
+        ],
+    )
+    def test_other_statements_are_refused_with_their_line(self, toy, source, message):
+        with pytest.raises(ValueError, match=message):
+            notebooks.parameters_in(source)
+        cell = nbformat.v4.new_code_cell(source, metadata={"tags": ["parameters"]})
+        nbformat.write(nbformat.v4.new_notebook(cells=[cell]), toy / "toy.ipynb")
+        with pytest.raises(Refused, match=rf"the cell of parameters of toy\.ipynb: {message}"):
+            notebooks.parameters("toy")
+
+    def test_what_is_no_notebook_is_refused(self, toy):
+        (toy / "toy.ipynb").write_text("[]")
+        with pytest.raises(Refused, match=r"toy\.ipynb is no notebook"):
+            notebooks.parameters("toy")
+
+    def test_costs_are_those_of_the_profiles_in_the_table(self, toy):
+        assert notebooks.costs("toy") == {"quick": "a blink; two with --recompute", "laptop": "an hour"}
+        assert notebooks.costs("none") == {}
+
+    def test_every_page_says_what_its_profiles_cost(self):
+        assert [claim for claim in claims.load_all() if notebooks.costs(claim).keys() != set(tree.PROFILES)] == []
+
+    @pytest.mark.parametrize(
+        ("seconds", "words"), [(0.04, "0.0 s"), (59.94, "59.9 s"), (60, "1.0 min"), (3599, "60.0 min"), (9000, "2.5 h")]
+    )
+    def test_times_are_told_in_the_unit_that_fits(self, seconds, words):
+        assert duration(seconds) == words
+
+
+class TestList:
+    def test_shows_every_claim_under_its_chapter(self, capsys):
         assert main(["list"]) == 0
         lines = capsys.readouterr().out.splitlines()
-        for claim in claims.load_all().values():
-            assert any(line.split() == [claim.id, *claim.title.split()] for line in lines)
+        for claim_id, each in definitions.read_all().items():
+            (row,) = [n for n, line in enumerate(lines) if line.split() == [claim_id, *each.claim.title.split()]]
+            assert [line for line in lines[:row] if line in definitions.CHAPTERS][-1] == each.chapter
+        assert [line for line in lines if line in definitions.CHAPTERS] == list(definitions.CHAPTERS)
 
-    def test_list_shows_the_verdicts_of_shipped_records(self, toy, monkeypatch, capsys):
-        record = toy / "records" / f"{CLAIM}-laptop.json.gz"
-        record.parent.mkdir()
-        report = {"claim": CLAIM, "scale": "laptop", "verdict": "mixed"}
-        text = f'{{"report": {json.dumps(report)},\n"records": {{\n"ab": {{"not": "read\n'
-        record.write_bytes(gzip.compress(text.encode()))
-        main(["list"])
-        lines = capsys.readouterr().out.splitlines()
-        assert [line.split() for line in lines if "laptop" in line] == [["laptop:", "mixed"]]
+    def test_shows_verdicts_and_costs_by_scale(self, toy, capsys):
+        record(toy, "laptop", "not seen at this scale")
+        assert main(["list"]) == 0
+        assert capsys.readouterr().out.splitlines()[1:] == [
+            "",
+            "Example difficulty",
+            "",
+            f"{'toy':<28} A toy",
+            f"    quick   {'no records':<29} a blink; two with --recompute",
+            f"    laptop  {'not seen at this scale':<29} an hour",
+            "    paper   no records",
+        ]
 
+    def test_says_the_same_as_json(self, toy, capsys):
+        record(toy, "quick", "mixed")
+        assert main(["list", "--json"]) == 0
+        assert json.loads(capsys.readouterr().out) == [
+            {
+                "claim": "toy", "chapter": "Example difficulty", "title": "A toy", "brief": "toys fall",
+                "scales": {
+                    "quick": {"verdict": "mixed", "scope": "toy", "cost": "a blink; two with --recompute"},
+                    "laptop": {"verdict": None, "scope": "proxy", "cost": "an hour"},
+                    "paper": {"verdict": None, "scope": "exact", "cost": None},
+                },
+            }
+        ]  # fmt: skip
+
+
+def said_by_help(arguments, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 0
+    return capsys.readouterr().out
+
+
+class TestHelp:
+    def test_of_all_tells_examples_and_exit_codes(self, capsys):
+        said = said_by_help(["--help"], capsys)
+        assert len(re.findall(r"^  lmc \w+", said, re.MULTILINE)) == 5
+        for code, meaning in ((0, "done"), (1, "refused or failed"), (2, "wrong usage"), (130, "stopped by Ctrl-C")):
+            assert re.search(rf"^  {code} +{meaning}", said, re.MULTILINE)
+
+    @pytest.mark.parametrize("command", ["list", "run", "open", "status", "shared", "judge", "audit", "new"])
+    def test_of_each_command_has_examples_that_can_be_parsed(self, command, capsys, monkeypatch):
+        said = said_by_help([command, "--help"], capsys)
+        assert re.search(rf"^    {command} ", said_by_help(["--help"], capsys), re.MULTILINE)
+        examples = [shlex.split(line) for line in said.partition("examples:\n")[2].splitlines()]
+        assert examples
+        done = []
+        for module in (measuring, verdicts, commands):
+            for name in (command, f"_{command}"):
+                monkeypatch.setattr(module, name, done.append, raising=False)
+        for program, *arguments in examples:
+            assert (program, arguments[0]) == ("lmc", command)
+            if "--help" in arguments:
+                said_by_help(arguments, capsys)
+            else:
+                assert main(arguments) == 0
+        assert len(done) == sum("--help" not in example for example in examples)
+
+    @pytest.mark.parametrize("command", ["run", "status"])
+    def test_behind_a_claim_is_about_that_claim(self, toy, command, capsys):
+        said = said_by_help([command, "toy", "--help"], capsys)
+        assert said.startswith("A toy\n\nEvery toy falls.\n")
+        assert f"  lmc {command} toy --profile laptop  an hour\n" in said
+        assert "\n  width: int\n      units\n" in said
+        assert re.search(r"\n      quick: +16\n      laptop: +64\n      paper: +128\n", said)
+        assert re.search(
+            r"  rates: a list of float\n      further rates\n      quick, laptop, paper: +\[0.1, 0.2\]\n", said
+        )
+        assert re.search(r"\n      quick, paper: +{'steps': 300, 'lr': 0.05}\n      laptop: +{'steps': 1000}\n", said)
+        assert "scale: str" not in said, "the profile says it"
+        assert max(map(len, said.splitlines())) <= 122
+
+    def test_before_a_claim_is_about_the_command(self, toy, capsys):
+        assert said_by_help(["run", "--help", "toy"], capsys).startswith("usage: lmc run ")
+
+    def test_of_no_claim_is_refused(self, toy, capsys):
+        assert main(["run", "tyo", "--help"]) == 1
+        assert "no notebook for the claim 'tyo'; there are: toy" in capsys.readouterr().err
+
+    def test_of_every_claim_loads_no_library_of_numbers(self):
+        program = (
+            "import contextlib, sys\n"
+            "from lmc_lib import cli, definitions\n"
+            "for claim in definitions.load_all():\n"
+            "    with contextlib.suppress(SystemExit):\n"
+            "        cli.main(['run', claim, '--help'])\n"
+            "print(*{'torch', 'numpy', 'papermill', 'tqdm', 'argcomplete'} & sys.modules.keys())"
+        )
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        assert done.stdout.splitlines()[-1] == ""
+        assert done.stdout.count("parameters, each changed by -p") == len(claims.load_all())
+
+    def test_version_is_that_of_the_library(self, capsys):
+        assert said_by_help(["--version"], capsys) == f"lmc {lmc_lib.__version__}\n"
+
+
+class TestOpen:
+    @pytest.fixture
+    def opened(self, toy, monkeypatch):
+        """The addresses that the browser is given; the site has the first page and two pages of the toy claim."""
+        for name in ("index.html", "claims/toy.html", "claims/toy-quick.html"):
+            path = toy / "html" / "book" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+        record(toy, "laptop", "mixed")
+        addresses = []
+        monkeypatch.setattr(tree, "SITE", toy / "html")
+        monkeypatch.setattr("webbrowser.open", lambda address: not addresses.append(address))
+        return addresses
+
+    @pytest.mark.parametrize(
+        ("arguments", "page"),
+        [
+            ([], "index.html"),
+            (["toy"], "claims/toy.html"),
+            (["toy", "--scale", "laptop"], "claims/toy.html"),
+            (["toy", "--scale", "quick"], "claims/toy-quick.html"),
+        ],
+    )
+    def test_opens_or_prints_the_page(self, opened, toy, arguments, page, capsys):
+        path = toy / "html" / "book" / page
+        assert main(["open", *arguments, "--print"]) == 0
+        assert (opened, capsys.readouterr().out) == ([], f"{path}\n")
+        assert main(["open", *arguments]) == 0
+        assert (opened, capsys.readouterr().out) == ([path.as_uri()], "")
+
+    def test_the_quick_page_is_the_first_where_there_is_no_other(self, opened, toy, capsys):
+        (toy / "records" / "toy-laptop.json.gz").unlink()
+        assert main(["open", "toy", "--scale", "quick", "--print"]) == 0
+        assert capsys.readouterr().out.endswith("/claims/toy.html\n")
+        assert main(["open", "toy", "--scale", "laptop"]) == 1
+        assert "measure with lmc run toy --profile laptop --records" in capsys.readouterr().err
+
+    def test_what_is_not_built_is_refused_with_what_to_do(self, opened, toy, capsys):
+        (toy / "html" / "book" / "claims" / "toy.html").unlink()
+        assert main(["open", "toy"]) == 1
+        assert re.search(r"toy\.html is not built: build the book with make book", capsys.readouterr().err)
+        assert main(["open", "tyo"]) == 1
+        assert "no claim 'tyo'" in capsys.readouterr().err
+        assert opened == []
+
+    def test_a_machine_without_a_browser_is_told(self, opened, monkeypatch, capsys):
+        monkeypatch.setattr("webbrowser.open", lambda _: False)
+        assert main(["open", "toy"]) == 1
+        assert re.search(r"no browser was found: open \S+toy\.html yourself", capsys.readouterr().err)
+
+
+class TestCompletion:
+    def test_offers_claims_and_the_parameters_of_the_claim(self, toy):
+        assert completion.claims(prefix="t") == ["toy"]
+        found = completion.overrides(argparse.Namespace(claim="toy"), prefix="")
+        assert found[:2] == ["scale=", "data="]
+        assert {"training=", "training.steps=", "training.lr="} <= set(found)
+        assert completion.overrides(argparse.Namespace(claim="tyo")) == []
+        assert completion.overrides(argparse.Namespace(claim=None)) == []
+
+    @pytest.mark.parametrize(
+        ("line", "expected"),
+        [
+            ("lmc ju", {"judge "}),
+            ("lmc run weak", {"weak-connectivity "}),
+            ("lmc judge strong", {"strong-connectivity "}),
+            ("lmc shared --profile l", {"laptop "}),
+            ("lmc run weak-connectivity -p wid", {"width=", "widths="}),
+            ("lmc run weak-connectivity -p training.st", {"training.steps="}),
+        ],
+    )
+    def test_the_shell_is_answered(self, line, expected, tmp_path):
+        pytest.importorskip("argcomplete", reason="completion needs the package argcomplete: make install")
+        program = "from lmc_lib.cli import main; main([])"
+        environment = {**os.environ, "_ARGCOMPLETE": "1", "_ARGCOMPLETE_STDOUT_FILENAME": str(tmp_path / "said")}
+        environment |= {"COMP_LINE": line, "COMP_POINT": str(len(line)), "_ARGCOMPLETE_IFS": "\n"}
+        subprocess.run([sys.executable, "-c", program], env=environment, check=True, timeout=60)
+        assert set((tmp_path / "said").read_text().split("\n")) == expected
+
+
+class TestMain:
     @pytest.mark.parametrize(
         ("content", "told"),
         [
@@ -376,18 +627,15 @@ class TestMain:
                 gzip.compress(b'{"report": {"claim": "butterfly-onset", "scale": "laptop", "verdict": "mixed"},\n'),
                 "butterfly-onset-laptop",
             ),
-            (
-                gzip.compress(b'{"report": {"claim": "weak-connectivity", "scale": "quick", "verdict": "mixed"},\n'),
-                "connectivity-quick",
-            ),
+            (gzip.compress(b'{"report": {"claim": "toy", "scale": "quick", "verdict": "mixed"},\n'), "toy-quick"),
         ],
     )
     def test_a_damaged_or_misplaced_file_of_records_is_told(self, toy, content, told, capsys):
         (toy / "records").mkdir()
-        (toy / "records" / f"{CLAIM}-laptop.json.gz").write_bytes(content)
+        (toy / "records" / "toy-laptop.json.gz").write_bytes(content)
         assert main(["list"]) == 1
         err = capsys.readouterr().err
-        assert f"{CLAIM}-laptop.json.gz" in err
+        assert "toy-laptop.json.gz" in err
         assert told in err
         assert "take it from git again" in err
 
@@ -479,7 +727,12 @@ class TestWeakConnectivity:
         assert report["parameters"]["training"]["steps"] == 30
         said = (tiny / "stdout").read_text()
         assert said.startswith(f"{CLAIM} (quick, toy): {report['verdict']}\n")
-        assert "written to out/weak-connectivity.ipynb and .json" in said
+        assert re.search(
+            r"\nwritten in [\d.]+ (s|min): out/weak-connectivity\.ipynb, out/weak-connectivity\.json\n", said
+        )
+        cost = notebooks.costs(CLAIM)["laptop"]
+        assert re.search(rf"\nnext: lmc run {CLAIM} --profile laptop +{re.escape(cost)}\n", said)
+        assert re.search(rf"\n +lmc run {CLAIM} --help .*\n +lmc open {CLAIM} .*\n$", said)
 
     def test_a_run_is_silent_about_its_connection_to_the_kernel(self, tiny):
         assert "encryption" not in (tiny / "stderr").read_text()
@@ -497,7 +750,10 @@ class TestWeakConnectivity:
         code, stdout, stderr = lmc("run", CLAIM, "--out", "bad", "--workers", "1", overrides=[*TINY, "points=2"])
         assert (code, stdout) == (1, "")
         message = stderr[stderr.index("lmc: ") :]
-        assert re.match(rf"lmc: {CLAIM} stopped in cell \d+: ValueError: .*points is at least 3, got 2\n$", message)
+        first, last = message.splitlines()
+        assert re.match(rf"lmc: {CLAIM} stopped in cell \d+: ValueError: .*points is at least 3, got 2$", first)
+        assert last.startswith(f"bad/{CLAIM}.ipynb shows how far it came. Other values: lmc run {CLAIM} --help.")
+        assert (tiny / "bad" / f"{CLAIM}.ipynb").exists()
         assert "Traceback" not in stderr
         assert not (tiny / "bad" / f"{CLAIM}.json").exists()
 
@@ -543,12 +799,118 @@ def test_results_that_several_claims_need_are_listed_with_their_claims(monkeypat
         "one": [row("a", "MLP", "networks"), row("b", "MLP", "networks"), row("c", "MLP", "pairs")],
         "two": [row("a", "MLP", "networks"), row("b", "MLP", "networks"), row("d", "VGG", "networks")],
     }
-    monkeypatch.setattr(commands, "load_all", lambda: plans)
+    monkeypatch.setattr(measuring, "load_all", lambda: plans)
     monkeypatch.setattr(running, "plan", lambda claim, profile: plans[claim] if profile == "laptop" else [])
     assert main(["shared", "--profile", "laptop"]) == 0
     first, last = capsys.readouterr().out.splitlines()
     assert first.split() == ["MLP", "2", "networks", "one,", "two"]
     assert last == "2 of 4 results serve several claims; the store computes them once"
+    assert main(["shared", "--profile", "laptop", "--json"]) == 0
+    kind = {"label": "MLP", "noun": "networks", "results": 2, "claims": ["one", "two"]}
+    assert json.loads(capsys.readouterr().out) == {"profile": "laptop", "kinds": [kind], "shared": 2, "results": 4}
+
+
+def test_a_plan_is_told_by_kind_in_words_and_as_json(monkeypatch, capsys):
+    def row(label, noun, stored, seconds=None, updates=0, pace=None):
+        return {
+            "label": label, "noun": noun, "stored": stored, "needed": not stored, "seconds": seconds,
+            "updates": updates, "pace": pace,
+        }  # fmt: skip
+
+    rows = [row("MLP", "networks", True, 20.0), row("MLP", "networks", True, 40.0), row("MLP", "networks", False)]
+    rows += [row("VGG", "networks", False, updates=100, pace=72.0), row("VGG", "pairs", False)]
+    asked = []
+    monkeypatch.setattr(running, "plan", lambda claim, **options: asked.append((claim, options)) or rows)
+    assert main(["status", "toy", "--profile", "laptop", "-p", "width=3"]) == 0
+    assert asked == [("toy", {"profile": "laptop", "overrides": ["width=3"], "pace": True})]
+    assert [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()] == [
+        "MLP 3 networks 2 stored 1 to compute, 30.0 s each",
+        "VGG 1 networks 0 stored 1 to compute, about 2.0 h each, by the time of a few updates",
+        "VGG 1 pairs 0 stored 1 to compute, time unknown",
+        "to compute: 0.5 core-minutes, about 2.0 hours of training on one device like this and 1 of unknown cost",
+    ]
+    assert main(["status", "toy", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["claim"], told["profile"]) == ("toy", "quick")
+    assert told["left"] == {"seconds": 30.0, "estimated_seconds": 7200.0, "of_unknown_cost": 1}
+    assert [(each["results"], each["stored"], each["to_compute"], each["cost"]) for each in told["kinds"]] == [
+        (3, 2, 1, "known"), (1, 0, 1, "estimated"), (1, 0, 1, "unknown"),
+    ]  # fmt: skip
+
+
+class TestEndOfARun:
+    """What ``lmc run`` says last, around a notebook that is not executed."""
+
+    @pytest.fixture
+    def end(self, toy, monkeypatch, capsys):
+        def end(*arguments, run=lambda *_, **__: RESULT):
+            monkeypatch.setattr(running, "run", run)
+            code = main(["run", "toy", "--out", "out", *arguments])
+            return code, *capsys.readouterr()
+
+        return end
+
+    def test_is_verdict_files_and_next_command(self, end):
+        code, out, err = end("--profile", "quick")
+        assert (code, err) == (0, "")
+        assert out.splitlines() == [
+            "toy (laptop, toy): supported",
+            "  negative control, narrow: not supported",
+            "written in 1.0 s: out/toy.ipynb, out/toy.json",
+            f"next: {'lmc run toy --profile laptop':<54} an hour",
+            f"      {'lmc run toy --help':<54} the parameters that -p changes",
+            f"      {'lmc open toy':<54} its page in the book",
+        ]
+
+    def test_offers_no_larger_scale_behind_the_largest(self, end):
+        assert "next: lmc run toy --profile paper\n" in end("--profile", "laptop")[1]
+        assert re.search("next: lmc run toy --help ", end("--profile", "paper")[1])
+
+    def test_of_records_names_their_file_and_what_follows_from_them(self, end, toy, monkeypatch):
+        monkeypatch.setattr("lmc_lib.cli.records.keep", lambda *_, **__: Path("records/toy-laptop.json.gz"))
+        out = end("--records", "--allow-dirty")[1]
+        assert "out/toy.json, records/toy-laptop.json.gz\n" in out
+        assert "next: lmc audit toy --json book/audit.json " in out
+        assert "      python notebooks/refresh.py notebooks/toy.ipynb " in out
+
+    @pytest.mark.parametrize(
+        ("error", "code", "last"),
+        [
+            (running.Stopped("toy stopped in cell 3: ValueError: no"), 1, "out/toy.ipynb shows how far it came."),
+            (PermissionError(13, "Permission denied", "out"), 1, "check this path and who may write there"),
+            (KeyboardInterrupt(), 130, "lmc: stopped. What is finished is stored"),
+        ],
+    )
+    def test_of_a_failure_says_what_to_do(self, end, error, code, last):
+        def fail(*_, **__):
+            raise error
+
+        found, out, err = end(run=fail)
+        assert (found, out) == (code, "")
+        assert err.startswith("lmc: ")
+        assert err.splitlines()[-1].startswith(last)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "known", "words"),
+    [
+        (0.0, False, "time left not known yet"),
+        (90.0, False, "more than 1.5 min left"),
+        (90.0, True, "about 1.5 min left"),
+        (0.0, True, ""),
+    ],
+)
+def test_the_bar_says_the_time_left(seconds, known, words, monkeypatch, tmp_path):
+    path = tmp_path / "progress"
+    path.write_text(json.dumps({"done": 3, "total": 7, "seconds": seconds, "all": known}))
+    terminal, stop = io.StringIO(), threading.Event()
+    terminal.isatty = lambda: True
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr(stop, "wait", lambda _: stop.is_set() or stop.set())  # one look at the file
+    monkeypatch.setenv("COLUMNS", "100")
+    running._watch(path, stop, "toy")
+    shown = terminal.getvalue().split("\r")[-1]
+    assert re.fullmatch(r"toy: 3/7 results \|[^|]*\| 00:00(, )?" + words, shown.strip())
 
 
 def edited(report, old, new):
@@ -571,9 +933,9 @@ class TestJudging:
             report = claims.conclude(claim, [found], [], scale="quick", numbers={}).as_json()
             path = toy / "records" / "toy-quick.json.gz"
             records.write(path, report, {})
-            for module in (commands, judging):
+            for module in (verdicts, judging):
                 monkeypatch.setattr(module, "load", lambda _: claim)
-            monkeypatch.setattr(commands, "load_all", lambda: {"toy": claim})
+            monkeypatch.setattr(verdicts, "load_all", lambda: {"toy": claim})
             return path
 
         return recorded
@@ -582,6 +944,18 @@ class TestJudging:
         recorded(1.5)
         assert main(["judge", "--all"]) == 0
         assert capsys.readouterr().out == "toy (quick): supported\n"
+
+    def test_says_the_same_as_json(self, recorded, capsys):
+        path = recorded(1.5)
+        assert main(["judge", "--all", "--json"]) == 0
+        row = {"claim": "toy", "scale": "quick", "verdict": "supported", "changes": []}
+        assert json.loads(capsys.readouterr().out) == [row]
+        content = path.read_bytes()
+        recorded(1.5, bound=4.0)
+        path.write_bytes(content)
+        assert main(["judge", "toy", "--json"]) == 1
+        (row,) = json.loads(capsys.readouterr().out)
+        assert row["changes"][0] == "verdict: supported -> not seen at this scale"
 
     def test_a_changed_rule_is_told_condition_by_condition(self, recorded, capsys, monkeypatch):
         path = recorded(1.5)
@@ -668,7 +1042,7 @@ class TestJudging:
         assert "--draws takes at least 20 simulated studies, got 3" in capsys.readouterr().err
         with pytest.raises(SystemExit):
             main(["judge"])
-        assert "one of the arguments claim --all is required" in capsys.readouterr().err
+        assert "one of the arguments CLAIM --all is required" in capsys.readouterr().err
 
     def test_a_claim_without_records_is_told(self, recorded, capsys):
         recorded(1.5).unlink()

@@ -1,5 +1,6 @@
 """A claim is added by its two files and their records, as CONTRIBUTING.md says: all that lists claims follows."""
 
+import json
 import os
 import re
 import shutil
@@ -63,7 +64,7 @@ assert main(["run", "toy", "--profile", "laptop", "--records", "--allow-dirty"])
 sys.argv[1:] = ["notebooks/toy.ipynb"]
 runpy.run_path("notebooks/refresh.py", run_name="__main__")
 with Path("list").open("w") as file, contextlib.redirect_stdout(file):
-    assert main(["list"]) == 0
+    assert main(["list", "--json"]) == 0
 with Path("judged").open("w") as file, contextlib.redirect_stdout(file):
     assert main(["judge", "toy"]) == 0
 reports = {scale: tree.report_of(tree.record_of("toy", scale)) for scale in ("laptop", "quick")}
@@ -110,12 +111,12 @@ class TestAddedClaim:
         assert [each["spec"]["target"]["model"]["width"] for each in content["records"].values()] == [width]
 
     def test_is_listed_in_its_place_with_its_verdicts(self, copy):
-        lines = [line.split() for line in (copy / "list").read_text().splitlines()]
-        row = lines.index(["toy", "A", "toy"])
-        assert lines[row + 1 : row + 3] == [["quick:", "supported"], ["laptop:", "supported"]]
-        names = [line[0] for line in lines if not line[0].endswith(":")]
-        place = names.index("toy")
-        assert (names[place - 1], names[place + 1]) == ("difficulty-noise", "difficulty-agreement")
+        listed = json.loads((copy / "list").read_text())
+        place = [each["claim"] for each in listed].index("toy")
+        assert [listed[place + step]["claim"] for step in (-1, 1)] == ["difficulty-noise", "difficulty-agreement"]
+        assert (listed[place]["title"], listed[place]["chapter"]) == ("A toy", "Example difficulty")
+        verdicts = {scale: each["verdict"] for scale, each in listed[place]["scales"].items()}
+        assert verdicts == {"quick": "supported", "laptop": "supported", "paper": None}
 
     def test_is_judged_from_its_records_alone_and_nothing_changes(self, copy):
         assert (copy / "judged").read_text().splitlines() == ["toy (quick): supported", "toy (laptop): supported"]

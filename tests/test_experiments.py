@@ -209,7 +209,8 @@ class TestFill:
     def test_progress_is_told_to_the_file(self, store, tmp_path, monkeypatch):
         monkeypatch.setenv("LMC_PROGRESS", str(tmp_path / "progress"))
         sweeps.fill(store, listed(tiny(), **OPTIONS), workers=1)
-        assert (tmp_path / "progress").read_text() == "6 6"
+        told = json.loads((tmp_path / "progress").read_text())
+        assert told == {"done": 6, "total": 6, "seconds": 0.0, "all": True}
 
     def test_workers_come_from_the_environment(self, store, monkeypatch):
         monkeypatch.setenv("LMC_WORKERS", "1")

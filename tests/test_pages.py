@@ -14,7 +14,7 @@ from pybtex.database import parse_string
 
 from builder import citing, glance, layout, notebook, parameters, quick, verdict
 from lmc_lib import claims, records
-from lmc_lib.cli import Refused
+from lmc_lib.cli import Refused, notebooks
 
 ROOT = Path(__file__).parents[1]
 ONSET = claims.load("butterfly-onset")
@@ -234,20 +234,10 @@ class TestGlance:
             "after weight matching, two pairs: 0.074 and 0.077 train, 0.076 and 0.078 test",
         }
 
-    def test_the_cost_is_that_of_the_scale(self):
-        texts = [
-            "none",
-            "| scale | command | on two cores |\n|---|---|---|\n| quick | `a` | 10 s |\n| laptop | `b` | 2 h |",
-        ]
-        assert glance.cost(texts, "laptop") == "2 h"
-        with pytest.raises(ValueError, match=r"no row for the scale 'paper' under .* '\| paper \| command \| time \|"):
-            glance.cost(texts, "paper")
-
     @pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
     @pytest.mark.parametrize("scale", ["quick", "laptop"])
     def test_every_notebook_says_what_it_costs(self, path, scale):
-        texts = [cell.source for cell in nbformat.read(path, 4).cells if cell.cell_type == "markdown"]
-        assert re.search(r"\d (s|min|h)\b|minute|hour", glance.cost(texts, scale))
+        assert re.search(r"\d (s|min|h)\b|minute|hour", notebooks.costs(path.stem)[scale])
 
     @pytest.mark.parametrize(
         ("estimate", "told"),

@@ -1,13 +1,16 @@
 """Sweeps of specs that know no network: what they need, in which order it is computed, and what is planned."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
 
 from lmc_lib.store import Result, Store
-from lmc_lib.sweeps import Planned, Spec, fill, obtain
+from lmc_lib.sweeps import Planned, Spec, fill, filling, obtain
+from lmc_lib.sweeps.filling import time_left
 
 
 @dataclass(frozen=True)
@@ -105,3 +108,26 @@ def test_a_plan_tells_what_a_training_takes(store, monkeypatch, tmp_path):
         ("Tree", "leaf 3", False, 0, None),
     ]
     assert [row["asked"] for row in rows] == [False] * 4 + [True]
+
+
+def test_the_time_left_is_that_of_what_is_missing_by_kind():
+    waiting = {"networks": 3, "pairs": 10, "done": 0}
+    assert time_left(waiting, {"networks": [50.0, 70.0], "pairs": [2.0], "done": [900.0]}, 2) == (100.0, True)
+    # Nothing is known of pairs: it takes longer than the networks do.
+    assert time_left(waiting, {"networks": [50.0, 70.0]}, 1) == (180.0, False)
+    assert time_left(waiting, {}, 1) == (0.0, False)
+    assert time_left({"networks": 0}, {}, 1) == (0.0, True)
+
+
+@pytest.mark.parametrize(("workers", "seconds"), [(1, 100.0), (2, 50.0)])
+def test_progress_tells_the_time_left(store, monkeypatch, tmp_path, workers, seconds):
+    monkeypatch.setattr(filling, "_obtain", lambda store, spec: 100.0 if isinstance(spec, Tree) else spec.number / 4)
+    monkeypatch.setattr(filling, "ProcessPoolExecutor", lambda workers, **_: ThreadPoolExecutor(workers))
+    monkeypatch.setenv("LMC_PROGRESS", str(tmp_path / "progress"))
+    told = []
+    monkeypatch.setattr(Path, "write_text", lambda _, text: told.append(json.loads(text)))
+    fill(store, [FOREST, TREE], workers=workers)
+    assert [each["done"] for each in told] == list(range(8))
+    assert {each["total"] for each in told} == {7}
+    # Of the trees nothing is known before the first of them is there; then the other takes as long.
+    assert [(each["seconds"], each["all"]) for each in told[5:]] == [(0.0, False), (seconds, True), (0.0, True)]

@@ -1,9 +1,8 @@
 """At a glance: what was run, what came out, and what would change it; all from the report and the measurements."""
 
-__all__ = ["cost", "doubts", "section", "table"]
+__all__ = ["doubts", "section", "table"]
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -72,21 +71,6 @@ def table(claim: claims.Claim, report: Mapping[str, Any], described: Sequence[Ma
     ]
     lines = [f"* - {name}\n  - {text}" for name, text in rows]
     return "\n".join([":::{list-table}", ":stub-columns: 1", ":class: glance", "", *lines, ":::"])
-
-
-def cost(sources: Sequence[str], scale: str) -> str:
-    """What a scale costs, from the table under "Run this yourself" among the texts of a notebook.
-
-    Raises:
-        ValueError: if there is no row for the scale.
-    """
-    for source in sources:
-        found = re.search(rf"^\| {scale} \|[^|]*\|([^|]*)\|", source, re.MULTILINE)
-        if found:
-            return found[1].strip()
-    raise ValueError(
-        f"no row for the scale {scale!r} under 'Run this yourself': its table takes '| {scale} | command | time |'"
-    )
 
 
 def doubts(claim: claims.Claim, report: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:

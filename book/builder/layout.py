@@ -16,6 +16,7 @@ import yaml
 
 from lmc_lib import claims
 from lmc_lib.cli import tree
+from lmc_lib.cli.tree import page_of, scales_of
 
 ROOT = Path(__file__).parents[2]
 BOOK = ROOT / "book"
@@ -23,10 +24,8 @@ PAGES = BOOK / "claims"
 GUIDES = BOOK / "guides"
 GENERATED = BOOK / "generated"
 BUILD = ROOT / "_build"
-SITE = BUILD / "html"
+SITE = tree.SITE
 KEPT = BUILD / "pages"
-
-_SCALES = ("laptop", "quick")
 
 
 @dataclass(frozen=True)
@@ -69,16 +68,6 @@ def pages() -> list[Page]:
 def guides() -> list[Page]:
     """All guides."""
     return [Page(path.stem, path) for path in sorted((tree.NOTEBOOKS / "guides").glob("*.ipynb"))]
-
-
-def scales_of(claim: str) -> list[str]:
-    """The scales at which a claim has pages, first that of its own name; the laptop page needs shipped records."""
-    return [scale for scale in _SCALES if scale == "quick" or tree.record_of(claim, scale).exists()]
-
-
-def page_of(claim: str, scale: str) -> str:
-    """The name of a page: the first of a claim has the claim's name."""
-    return claim if scale == scales_of(claim)[0] else f"{claim}-{scale}"
 
 
 def repository() -> str:

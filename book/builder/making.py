@@ -18,7 +18,7 @@ import nbformat
 from builder import audits, downloads, glance, kept, notebook, parameters, quick
 from builder.layout import Page, place, repository
 from lmc_lib import claims
-from lmc_lib.cli import Refused, records, running, tree
+from lmc_lib.cli import Refused, notebooks, records, running, tree
 from lmc_lib.processes import end_with_parent
 from lmc_lib.store import Entry
 
@@ -174,8 +174,8 @@ def _shown(
 ) -> nbformat.NotebookNode:
     """The executed notebook as its page shows it: the verdict first, then the skeleton that all pages share."""
     claim, rows = claims.load(page.claim), audits.rows_of(page.claim, page.scale)
-    texts = [cell.source for cell in ran.cells if cell.cell_type == "markdown"]
-    at_a_glance = glance.section(claim, result, [each.spec for each in entries], rows, glance.cost(texts, page.scale))
+    cost = notebooks.costs(page.claim).get(page.scale, "–")
+    at_a_glance = glance.section(claim, result, [each.spec for each in entries], rows, cost)
     own = page.name == page.claim
     finished = parameters.with_table(ran, result["parameters"])
     finished = notebook.with_verdict(finished, claim, result, rows, at_a_glance if own else "")

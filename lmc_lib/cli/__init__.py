@@ -1,4 +1,4 @@
-"""The command line: ``lmc run``, ``lmc list``, ``lmc status``, ``lmc shared``.
+"""The command line: ``lmc --help`` shows its commands.
 
 papermill alone accepts misspelt and wrongly typed parameters; here they are refused before anything runs. Modules that
 load torch or papermill are imported by the commands that need them, so that the others answer at once.

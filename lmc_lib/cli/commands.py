@@ -3,188 +3,232 @@
 __all__ = ["main"]
 
 import argparse
+import logging
 import os
 import sys
-from collections import Counter
-from collections.abc import Sequence
+import webbrowser
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lmc_lib.cli import tree
+from lmc_lib import __version__
+from lmc_lib.cli import completion, measuring, overview, skeleton, tree, verdicts
+from lmc_lib.cli.output import write_json
 from lmc_lib.cli.refused import Refused
-from lmc_lib.definitions import DefinitionError, load, load_all
+from lmc_lib.definitions import CHAPTERS, DefinitionError
+
+_EXAMPLES = """\
+examples:
+  lmc list                                            claims, their verdicts, what a run costs
+  lmc run weak-connectivity                           a claim at the quick scale
+  lmc run weak-connectivity --help                    its parameters
+  lmc run weak-connectivity -p width=32 -p seeds=3    with other parameters
+  lmc open weak-connectivity                          its page in the book
+
+exit codes:
+  0    done
+  1    refused or failed; the message on stderr ends with what to do
+  2    wrong usage: an unknown command or option
+  130  stopped by Ctrl-C; what is finished is stored
+"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns its exit code."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    completion.complete(parser)
     try:
+        options = parser.parse_args(arguments)
         options.action(options)
         sys.stdout.flush()
     except BrokenPipeError:
         # Who reads has seen enough (`lmc list | head`). What is still buffered would fail again as Python ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (Refused, DefinitionError, OSError) as error:
+    except KeyboardInterrupt:
+        # It would tell at length, as Python ends, of the cell that was running.
+        logging.getLogger("asyncio").disabled = True
+        sys.stderr.write("lmc: stopped. What is finished is stored: the same command goes on from there\n")
+        return 130
+    except OSError as error:
+        sys.stderr.write(f"lmc: {error}\ncheck this path and who may write there, or name another one\n")
+        return 1
+    except (Refused, DefinitionError) as error:
         sys.stderr.write(f"lmc: {error}\n")
         return 1
     return 0
 
 
+class _HelpOnClaim(argparse.Action):
+    """``--help`` behind the name of a claim is about that claim, else about the command."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        del values, option_string
+        if namespace.claim is None:
+            parser.print_help()
+        else:
+            sys.stdout.write(overview.about(namespace.claim, parser.prog))
+        parser.exit()
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="lmc", description="Runs the claims of the LMC companion.")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("claim", help="name of the claim, as in `lmc list`")
-    common.add_argument("--profile", default="quick", help="quick (default), laptop or paper")
-    common.add_argument("-p", dest="overrides", action="append", default=[], metavar="NAME=VALUE", help="a parameter")
-    running = commands.add_parser("run", parents=[common], help="run a claim's notebook")
+    parser = argparse.ArgumentParser(
+        prog="lmc",
+        description="Tests claims of papers about linear mode connectivity. Each is a notebook with three scales.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"lmc {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
+    for add in (_add_list, _add_run, _add_open, _add_status, _add_shared, _add_judge, _add_audit, _add_new):
+        add(commands)
+    return parser
+
+
+def _add(
+    commands: Any, name: str, action: Callable[[argparse.Namespace], None], says: str, *examples: str, **options: Any
+) -> argparse.ArgumentParser:
+    """Adds a command with a line for the list of commands, and examples for its own help."""
+    found: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=says,
+        description=f"{says[0].upper()}{says[1:]}.",
+        epilog="\n".join(["examples:", *(f"  lmc {name} {each}".rstrip() for each in examples)]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        **options,
+    )
+    found.set_defaults(action=action)
+    return found
+
+
+def _add_list(commands: Any) -> None:
+    listing = _add(
+        commands, "list", _list, "list the claims by part of the book, with verdicts and costs", "", "--json"
+    )
+    _takes_json(listing, "a list of claims with `chapter`, `title`, `brief` and, by scale, `verdict`, `scope`, `cost`")
+
+
+def _add_run(commands: Any) -> None:
+    examples = (
+        "weak-connectivity",
+        "weak-connectivity --help",
+        "weak-connectivity --profile laptop",
+        "weak-connectivity -p width=32 -p training.lr=0.02",
+    )
+    running = _add(commands, "run", measuring.run, "run a claim's notebook", *examples, add_help=False)
+    _takes_parameters(running)
     running.add_argument("--out", type=Path, default=Path("results"), help="folder of the results (default: results)")
     running.add_argument("--workers", type=int, help="processes (default: all cores)")
     running.add_argument("--recompute", action="store_true", help="compute also what is stored")
     running.add_argument("--records", action="store_true", help="keep the measurements in records/ for the book")
     running.add_argument("--allow-dirty", action="store_true", help="keep records of code that is not committed")
-    running.set_defaults(action=_run_command)
-    commands.add_parser("list", help="list the claims").set_defaults(action=_list_command)
-    commands.add_parser("status", parents=[common], help="what is stored and what is missing").set_defaults(
-        action=_status_command
+
+
+def _add_open(commands: Any) -> None:
+    examples = ("", "weak-connectivity", "weak-connectivity --scale quick --print")
+    opening = _add(commands, "open", _open, "open a page of the built book in the browser", *examples)
+    _takes_claim(opening, nargs="?", more="; the first page if left out")
+    opening.add_argument("--scale", choices=("quick", "laptop"), help="page of this scale (default: the largest)")
+    opening.add_argument("--print", action="store_true", help="print the path of the page, open nothing")
+
+
+def _add_status(commands: Any) -> None:
+    examples = ("weak-connectivity --profile laptop", "weak-connectivity -p seeds=9 --json")
+    asking = _add(
+        commands, "status", measuring.status, "say what is stored and what is missing", *examples, add_help=False
     )
-    sharing = commands.add_parser("shared", help="which networks and measurements several claims need")
-    sharing.add_argument("--profile", default="quick", help="quick (default), laptop or paper")
-    sharing.set_defaults(action=_shared_command)
-    chosen = argparse.ArgumentParser(add_help=False)
-    which = chosen.add_mutually_exclusive_group(required=True)
-    which.add_argument("claim", nargs="?", help="name of the claim, as in `lmc list`")
-    which.add_argument("--all", action="store_true", help="every claim with records")
-    judging = commands.add_parser(
-        "judge", parents=[chosen], help="verdicts from the records alone, by the rules as they are"
+    _takes_parameters(asking)
+    _takes_json(asking, "the `kinds` of results, with their number and cost, and the cost of what is `left`")
+
+
+def _add_shared(commands: Any) -> None:
+    says = "say which networks and measurements several claims need"
+    sharing = _add(commands, "shared", measuring.shared, says, "--profile laptop", "--json")
+    _takes_profile(sharing)
+    _takes_json(
+        sharing, "the `kinds` of results that several `claims` need, and how many of all `results` are `shared`"
     )
-    judging.set_defaults(action=_judge_command)
-    auditing = commands.add_parser("audit", parents=[chosen], help="how often the rules err, on simulated studies")
+
+
+def _add_judge(commands: Any) -> None:
+    says = "make the verdicts again from the records alone, by the rules as they are"
+    judging = _add(commands, "judge", verdicts.judge, says, "weak-connectivity", "--all --json")
+    _takes_claims(judging)
+    _takes_json(judging, "a list with `claim`, `scale`, `verdict` and the `changes` to the stored report")
+
+
+def _add_audit(commands: Any) -> None:
+    says = "say how often the rules err, on simulated studies"
+    auditing = _add(commands, "audit", verdicts.audit, says, "weak-connectivity", "--all --json book/audit.json")
+    _takes_claims(auditing)
     auditing.add_argument("--draws", type=int, default=500, help="simulated studies of each kind (default: 500)")
-    auditing.add_argument("--json", type=Path, help="file of the rows; those that nothing changed are taken from it")
-    auditing.set_defaults(action=_audit_command)
-    return parser
-
-
-def _run_command(options: argparse.Namespace) -> None:
-    from lmc_lib.cli import records, running  # noqa: PLC0415 -- loads torch and papermill
-
-    if options.records and options.overrides:
-        raise Refused("--records keeps a profile as it is defined: leave out -p, or change notebooks/CLAIM.yml")
-    if options.records and not options.allow_dirty:
-        records.refuse_unclean()
-    result = running.run(
-        options.claim,
-        profile=options.profile,
-        overrides=options.overrides,
-        out=options.out,
-        workers=options.workers,
-        recompute=options.recompute,
+    auditing.add_argument(
+        "--json", type=Path, metavar="FILE", help="file of the rows; those that nothing changed are taken from it"
     )
-    if options.records:
-        records.keep(options.out / f"{options.claim}.ipynb", result, allow_dirty=options.allow_dirty)
-    lines = [f"{result['claim']} ({result['scale']}, {result['scope']}): {result['verdict']}"]
-    lines += [f"  {each['title']}: {each['verdict']}, {each['status']}" for each in result["settings"]]
-    lines += [f"  negative control, {each['title']}: {each['verdict']}" for each in result["controls"]]
-    lines.append(f"written to {options.out / options.claim}.ipynb and .json in {result['provenance']['seconds']:.0f} s")
-    sys.stdout.write("\n".join(lines) + "\n")
 
 
-def _list_command(options: argparse.Namespace) -> None:
-    del options
-    for claim in load_all().values():
-        sys.stdout.write(f"{claim.id:<28} {claim.title}\n")
-        for profile in tree.PROFILES:
-            if (path := tree.record_of(claim.id, profile)).exists():
-                sys.stdout.write(f"{'':<28} {profile}: {tree.report_of(path)['verdict']}\n")
+def _add_new(commands: Any) -> None:
+    says = "write the skeleton of a claim: its notebook and its file"
+    examples = ("residual-width", "late-noise --chapter 'The butterfly effect'")
+    beginning = _add(commands, "new", _new, says, *examples)
+    beginning.add_argument("claim", metavar="CLAIM", help="its name: lower-case words with hyphens between them")
+    beginning.add_argument("--chapter", choices=CHAPTERS, default=CHAPTERS[0], help=f"default: {CHAPTERS[0]}")
 
 
-def _status_command(options: argparse.Namespace) -> None:
-    from lmc_lib.cli import running  # noqa: PLC0415 -- loads torch and papermill
-
-    rows = running.plan(options.claim, profile=options.profile, overrides=options.overrides, pace=True)
-    kinds: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for row in rows:
-        kinds.setdefault((row["noun"], row["label"]), []).append(row)
-    remaining, estimated, unknown = 0.0, 0.0, 0
-    for (noun, label), mine in kinds.items():
-        stored, needed = sum(row["stored"] for row in mine), sum(row["needed"] for row in mine)
-        known = [row["seconds"] for row in mine if row["seconds"] is not None]
-        paced = [row["updates"] * row["pace"] for row in mine if row["pace"] is not None]
-        if known:
-            each = f"{sum(known) / len(known):.1f} s each"
-            remaining += needed * sum(known) / len(known)
-        elif paced:
-            each = f"about {_duration(sum(paced) / len(paced))} each, by the time of a few updates"
-            estimated += sum(paced)
-        else:
-            each = "time unknown"
-            unknown += needed
-        sys.stdout.write(f"{label:<36} {len(mine):>4} {noun:<12} {stored:>4} stored {needed:>4} to compute, {each}\n")
-    parts = [f"{remaining / 60:.1f} core-minutes"]
-    parts += [f"about {estimated / 3600:.1f} hours of training on one device like this"] if estimated else []
-    parts += [f"{unknown} of unknown cost"] if unknown else []
-    sys.stdout.write(f"to compute: {', '.join(parts[:-1])}{' and ' if parts[1:] else ''}{parts[-1]}\n")
+def _takes_claim(parser: Any, *, more: str = "", **options: Any) -> None:
+    claim = parser.add_argument("claim", metavar="CLAIM", help=f"name of the claim, as in `lmc list`{more}", **options)
+    claim.completer = completion.claims
 
 
-def _judge_command(options: argparse.Namespace) -> None:
-    from lmc_lib.cli import judging  # noqa: PLC0415 -- loads numpy and scipy
-
-    differing = 0
-    for path in _records_of(options):
-        report, told = judging.changes(path)
-        differing += bool(told)
-        sys.stdout.write(
-            "\n".join([f"{report.claim.id} ({report.scale}): {report.verdict}", *(f"  {each}" for each in told)]) + "\n"
-        )
-    if differing:
-        raise Refused(f"{differing} reports differ from their records: see above")
+def _takes_claims(parser: argparse.ArgumentParser) -> None:
+    which = parser.add_mutually_exclusive_group(required=True)
+    _takes_claim(which, nargs="?")
+    which.add_argument("--all", action="store_true", help="every claim with records")
 
 
-def _audit_command(options: argparse.Namespace) -> None:
-    from lmc_lib.cli import judging  # noqa: PLC0415 -- loads numpy and scipy
+def _takes_profile(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--profile", choices=tree.PROFILES, default="quick", help="scale of the run (default: quick)")
 
-    if options.draws < 20:
-        raise Refused(f"--draws takes at least 20 simulated studies, got {options.draws}")
-    known = judging.kept_audits(options.json) if options.json else []
-    rows = []
-    for row in judging.audits(_records_of(options), draws=options.draws, known=known):
-        rows.append(row)
-        sys.stdout.write("\n".join(judging.table([row])) + "\n")
+
+def _takes_parameters(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-h", "--help", action=_HelpOnClaim, nargs=0, default=argparse.SUPPRESS, dest=argparse.SUPPRESS,
+        help="show this help; behind CLAIM, the claim and its parameters",
+    )  # fmt: skip
+    _takes_claim(parser)
+    _takes_profile(parser)
+    override: Any = parser.add_argument(
+        "-p", dest="overrides", action="append", default=[], metavar="NAME=VALUE",
+        help="a parameter; NAME.KEY=VALUE for an entry of a dictionary",
+    )  # fmt: skip
+    override.completer = completion.overrides
+
+
+def _takes_json(parser: argparse.ArgumentParser, content: str) -> None:
+    parser.add_argument("--json", action="store_true", help=f"write JSON: {content}")
+
+
+def _list(options: argparse.Namespace) -> None:
+    claims = overview.listed()
     if options.json:
-        others = [] if options.all else [row for row in known if row["claim"] != options.claim]
-        options.json.write_text(judging.as_text([*others, *rows]))
+        write_json(claims)
+    else:
+        sys.stdout.write("\n".join(overview.table(claims)) + "\n")
 
 
-def _records_of(options: argparse.Namespace) -> list[Path]:
-    """The files of records of one claim, or of all."""
-    names = list(load_all()) if options.all else [load(options.claim).id]
-    paths = [tree.record_of(name, scale) for name in names for scale in tree.PROFILES]
-    found = [path for path in paths if path.exists()]
-    if not found:
-        raise Refused(f"there are no records of {options.claim}: measure with lmc run {options.claim} --records")
-    return found
+def _open(options: argparse.Namespace) -> None:
+    page = overview.page(options.claim, options.scale)
+    if options.print:
+        sys.stdout.write(f"{page}\n")
+    elif not webbrowser.open(page.as_uri()):
+        raise Refused(f"no browser was found: open {page} yourself, or give --print to see its path alone")
 
 
-def _duration(seconds: float) -> str:
-    for unit, length in (("h", 3600.0), ("min", 60.0)):
-        if seconds >= length:
-            return f"{seconds / length:.1f} {unit}"
-    return f"{seconds:.1f} s"
-
-
-def _shared_command(options: argparse.Namespace) -> None:
-    from lmc_lib.cli import running  # noqa: PLC0415 -- loads torch and papermill
-
-    users: dict[str, list[str]] = {}
-    found: dict[str, dict[str, Any]] = {}
-    for claim in load_all():
-        for row in running.plan(claim, profile=options.profile):
-            users.setdefault(row["fingerprint"], []).append(claim)
-            found[row["fingerprint"]] = row
-    groups = Counter((row["label"], row["noun"], tuple(users[key])) for key, row in found.items())
-    for (label, noun, names), count in groups.items():
-        if len(names) > 1:
-            sys.stdout.write(f"{label:<36} {count:>4} {noun:<18} {', '.join(names)}\n")
-    shared = sum(len(names) > 1 for names in users.values())
-    sys.stdout.write(f"{shared} of {len(found)} results serve several claims; the store computes them once\n")
+def _new(options: argparse.Namespace) -> None:
+    written = skeleton.write(options.claim, options.chapter)
+    sys.stdout.write("\n".join(skeleton.told(options.claim, written)) + "\n")

@@ -7,10 +7,9 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import papermill
-
 from lmc_lib import definitions
-from lmc_lib.cli import tree
+from lmc_lib.cli import notebooks, tree
+from lmc_lib.cli.notebooks import kind
 from lmc_lib.cli.refused import Refused
 from lmc_lib.training import TrainConfig
 
@@ -23,17 +22,12 @@ _TRAINING: dict[str, Any] = {
 
 
 def parameters_of(claim: str) -> dict[str, Any]:
-    """Reads the parameters of a claim's notebook: name and default value.
+    """The parameters of a claim's notebook by name, with their values at the quick scale.
 
     Raises:
-        Refused: if there is no such notebook.
+        Refused: if there is no such notebook, or if its cell of parameters cannot be read.
     """
-    path = tree.NOTEBOOKS / f"{claim}.ipynb"
-    if not path.exists():
-        there = ", ".join(sorted(each.stem for each in tree.NOTEBOOKS.glob("*.ipynb"))) or f"none in {tree.NOTEBOOKS}"
-        raise Refused(f"no notebook for the claim {claim!r}; there are: {there}")
-    inspected = papermill.inspect_notebook(str(path))
-    return {name: ast.literal_eval(each["default"]) for name, each in inspected.items()}
+    return {each.name: each.default for each in notebooks.parameters(claim)}
 
 
 def resolve(claim: str, profile: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -52,18 +46,27 @@ def resolve(claim: str, profile: str, overrides: Sequence[str] = ()) -> dict[str
     for name, value in chosen.items():
         _check(name, value, defaults, f"profile {profile}")
     for text in overrides:
-        name, separator, raw = text.partition("=")
-        if not separator:
-            raise Refused(f"-p takes name=value, not {text!r}")
-        name, _, key = name.strip().partition(".")
-        value = _literal(raw)
-        if key and name in defaults:
-            if not isinstance(defaults[name], dict):
-                raise Refused(f"-p: {name} takes {_type(defaults[name])} and has no entry {key!r}")
-            value = {**chosen.get(name, defaults[name]), key: value}
-        _check(name, value, defaults, "-p")
+        try:
+            name, value = _override(text, defaults, chosen)
+        except Refused as error:
+            raise Refused(f"{error}\nlmc run {claim} --help says what each parameter means") from error
         chosen[name] = value
     return {"scale": profile} | chosen if "scale" in defaults else chosen
+
+
+def _override(text: str, defaults: Mapping[str, Any], chosen: Mapping[str, Any]) -> tuple[str, Any]:
+    """The parameter that a text ``name=value`` or ``name.key=value`` changes, and its new value."""
+    name, separator, raw = text.partition("=")
+    if not separator:
+        raise Refused(f"-p takes name=value, not {text!r}")
+    name, _, key = name.strip().partition(".")
+    value = _literal(raw)
+    if key and name in defaults:
+        if not isinstance(defaults[name], dict):
+            raise Refused(f"-p: {name} takes {kind(defaults[name])} and has no entry {key!r}")
+        value = {**chosen.get(name, defaults[name]), key: value}
+    _check(name, value, defaults, "-p")
+    return name, value
 
 
 def _profile(claim: str, profile: str) -> dict[str, Any]:
@@ -76,7 +79,7 @@ def _profile(claim: str, profile: str) -> dict[str, Any]:
 
 def _check(name: str, value: Any, defaults: Mapping[str, Any], where: str) -> None:
     if name not in defaults:
-        valid = "\n".join(f"  {each}: {_type(default)} = {default!r}" for each, default in defaults.items())
+        valid = "\n".join(f"  {each}: {kind(default)} = {default!r}" for each, default in defaults.items())
         raise Refused(f"{where}: no parameter {name!r}; the valid ones are\n{valid}")
     default = defaults[name]
     if isinstance(value, dict) and isinstance(default, dict):
@@ -84,7 +87,7 @@ def _check(name: str, value: Any, defaults: Mapping[str, Any], where: str) -> No
         for key, each in value.items():
             _check(key, each, known, f"{where}: {name}")
     elif not _fits(value, default):
-        raise Refused(f"{where}: {name} takes {_type(default)}, like {default!r}, not {value!r}")
+        raise Refused(f"{where}: {name} takes {kind(default)}, like {default!r}, not {value!r}")
 
 
 def _fits(value: Any, default: Any) -> bool:
@@ -93,12 +96,6 @@ def _fits(value: Any, default: Any) -> bool:
     if isinstance(default, float):
         return type(value) in (int, float)
     return type(value) is type(default)
-
-
-def _type(default: Any) -> str:
-    if isinstance(default, list) and default:
-        return f"a list of {type(default[0]).__name__}"
-    return type(default).__name__
 
 
 def _literal(raw: str) -> Any:

@@ -1,6 +1,6 @@
 """Running a claim's notebook, or only listing what it needs."""
 
-__all__ = ["execute", "plan", "run", "variables", "without_figures"]
+__all__ = ["Stopped", "execute", "plan", "run", "variables", "without_figures"]
 
 import contextlib
 import copy
@@ -22,6 +22,7 @@ from tqdm import tqdm
 from lmc_lib import store
 from lmc_lib.claims.verdict import extract
 from lmc_lib.cli import tree
+from lmc_lib.cli.output import duration
 from lmc_lib.cli.parameters import parameters_of, resolve
 from lmc_lib.cli.refused import Refused
 
@@ -29,6 +30,14 @@ from lmc_lib.cli.refused import Refused
 # is interrupted as it ends. Errors of a notebook are exceptions all the same. Warnings of a
 # notebook's own code are part of its outputs and stay.
 _KERNEL = ("--IPKernelApp.log_level=CRITICAL",)
+
+
+# The time left is that of `sweeps.fill`, which knows what is cheap and what is not.
+_BAR = "{desc}: {n_fmt}/{total_fmt} results |{bar}| {elapsed}{postfix}"
+
+
+class Stopped(Refused):
+    """A cell of a notebook failed."""
 
 
 def run(
@@ -59,7 +68,8 @@ def run(
         run to run.
 
     Raises:
-        Refused: if the parameters are wrong or the notebook fails; the message is that of the failing cell.
+        Refused: if the parameters are wrong, or if the notebook shows no report.
+        Stopped: if a cell fails; the message is that of the cell.
     """
     parameters = resolve(claim, profile, overrides)
     started = time.time()
@@ -108,7 +118,7 @@ def execute(source: Path, target: Path, parameters: Mapping[str, Any] | None = N
     """Executes a notebook in the folder of the claims' notebooks and writes it, where a cell fails as far as it came.
 
     Raises:
-        Refused: if a cell fails; the message is that of the cell.
+        Stopped: if a cell fails; the message is that of the cell.
     """
     try:
         executed: nbformat.NotebookNode = papermill.execute_notebook(
@@ -122,7 +132,7 @@ def execute(source: Path, target: Path, parameters: Mapping[str, Any] | None = N
             extra_arguments=list(_KERNEL),
         )
     except PapermillExecutionError as error:
-        raise Refused(f"{source.stem} stopped in cell {error.exec_count}: {error.ename}: {error.evalue}") from error
+        raise Stopped(f"{source.stem} stopped in cell {error.exec_count}: {error.ename}: {error.evalue}") from error
     return executed
 
 
@@ -175,8 +185,16 @@ def _watch(path: Path, stop: threading.Event, claim: str) -> None:
     while not path.exists():  # nothing to compute, no bar
         if stop.wait(0.3):
             return
-    with tqdm(desc=claim, unit="result", disable=None, file=sys.stderr) as bar:
+    with tqdm(desc=claim, disable=None, file=sys.stderr, bar_format=_BAR) as bar:
         while not stop.wait(0.3):
-            if words := path.read_text().split():
-                bar.total = int(words[1])
-                bar.update(int(words[0]) - bar.n)
+            if text := path.read_text():  # empty in the moment in which it is written
+                told = json.loads(text)
+                bar.total, bar.n = told["total"], told["done"]
+                bar.set_postfix_str(_left(told))  # shows the bar anew
+
+
+def _left(told: Mapping[str, Any]) -> str:
+    """The time left in words, by what ``sweeps.fill`` tells of its progress."""
+    if not told["seconds"]:
+        return "" if told["all"] else "time left not known yet"
+    return f"{'about' if told['all'] else 'more than'} {duration(told['seconds'])} left"

@@ -1,6 +1,8 @@
 """Where the files of the book stand, in the repository that holds the library."""
 
-__all__ = ["NOTEBOOKS", "PROFILES", "RECORDS", "ROOT", "record_of", "report_of", "shipped"]
+__all__ = [
+    "NOTEBOOKS", "PROFILES", "RECORDS", "ROOT", "SITE", "page_of", "record_of", "report_of", "scales_of", "shipped",
+]  # fmt: skip
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,11 @@ from lmc_lib.cli.refused import Refused
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = ROOT / "notebooks"
 RECORDS = ROOT / "records"
+SITE = ROOT / "_build" / "html"
 PROFILES = ("quick", "laptop", "paper")
+
+# The scales that have pages, first that of the page with the claim's own name.
+_SCALES = ("laptop", "quick")
 
 _WAYS_OUT = "so take it from git again, or measure with lmc run CLAIM --profile PROFILE --recompute --records"
 
@@ -40,3 +46,13 @@ def report_of(path: Path) -> dict[str, Any]:
 def shipped() -> tuple[Path, ...]:
     """All files of records."""
     return tuple(sorted(RECORDS.glob(f"*{records.SUFFIX}")))
+
+
+def scales_of(claim: str) -> list[str]:
+    """The scales at which a claim has pages, first that of its own name; the laptop page needs shipped records."""
+    return [scale for scale in _SCALES if scale == "quick" or record_of(claim, scale).exists()]
+
+
+def page_of(claim: str, scale: str) -> str:
+    """The name of a page: the first of a claim has the claim's name."""
+    return claim if scale == scales_of(claim)[0] else f"{claim}-{scale}"

@@ -4,12 +4,15 @@ Every finished result is in the store, so a sweep that was stopped goes on where
 job array) only has to call ``obtain`` for each spec on a machine that sees the same store.
 """
 
-__all__ = ["fill"]
+__all__ = ["fill", "time_left"]
 
+import json
 import multiprocessing
 import os
 import sys
-from collections.abc import Sequence
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.context import BaseContext
@@ -43,14 +46,30 @@ def fill(store: Store, specs: Sequence[Spec], *, workers: int | None = None) -> 
         raise Planned(f"the plan is in {plan}")
     if not in_order or not store.compute:
         return
-    progress = _Progress(len(in_order))
     workers = workers or int(os.environ.get("LMC_WORKERS", 0)) or _usable_cores()
+    workers = min(workers, max(map(len, missing))) if workers > 1 else 1
+    progress = _Progress(in_order, workers)
     if workers == 1:
         for spec in in_order:
-            obtain(store, spec)
-            progress.advance()
+            progress.advance(spec, _obtain(store, spec))
     else:
-        _fill_with_processes(store, missing, min(workers, max(map(len, missing))), progress)
+        _fill_with_processes(store, missing, workers, progress)
+
+
+def time_left(waiting: Mapping[str, int], taken: Mapping[str, Sequence[float]], workers: int) -> tuple[float, bool]:
+    """How long what is missing will take, by the mean time of those of its kind that are done.
+
+    Args:
+        waiting: how many results of each kind are missing.
+        taken: the seconds that each of those took that are done, by kind.
+        workers: number of processes.
+
+    Returns:
+        Seconds, and whether that is all: False where of some missing kind none is done, so that it takes longer.
+    """
+    kinds = [kind for kind, count in waiting.items() if count]
+    seconds = sum(waiting[kind] * sum(taken[kind]) / len(taken[kind]) for kind in kinds if taken.get(kind))
+    return seconds / workers, all(taken.get(kind) for kind in kinds)
 
 
 def _fill_with_processes(store: Store, stages: Sequence[Sequence[Spec]], workers: int, progress: "_Progress") -> None:
@@ -58,10 +77,9 @@ def _fill_with_processes(store: Store, stages: Sequence[Sequence[Spec]], workers
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(dict(os.environ),))
     try:
         for stage in stages:
-            futures: list[Future[None]] = [pool.submit(_obtain, store, spec) for spec in stage]
+            futures: dict[Future[float], Spec] = {pool.submit(_obtain, store, spec): spec for spec in stage}
             for future in as_completed(futures):
-                future.result()
-                progress.advance()
+                progress.advance(futures[future], future.result())
     except BrokenProcessPool as error:
         raise RuntimeError(
             "a worker was ended from outside, often for lack of memory. Finished results are stored: run again, with "
@@ -90,8 +108,11 @@ def _begin(environment: dict[str, str]) -> None:
     os.environ.update(environment)
 
 
-def _obtain(store: Store, spec: Spec) -> None:
-    obtain(store, spec)  # the result stays where it is: it need not travel between processes
+def _obtain(store: Store, spec: Spec) -> float:
+    """Obtains a result, which stays where it is: it need not travel between processes. Returns the seconds it took."""
+    started = time.perf_counter()
+    obtain(store, spec)
+    return time.perf_counter() - started
 
 
 def _usable_cores() -> int:
@@ -99,17 +120,31 @@ def _usable_cores() -> int:
 
 
 class _Progress:
-    """Tells the command line, through the file that ``LMC_PROGRESS`` names, how many results are done."""
+    """Tells the command line, through the file that ``LMC_PROGRESS`` names, how many results are done.
 
-    def __init__(self, total: int) -> None:
-        self.done, self.total = 0, total
+    The file is JSON: ``done`` of ``total`` results, the ``seconds`` left, and whether that is ``all`` of it.
+    """
+
+    def __init__(self, specs: Sequence[Spec], workers: int) -> None:
+        self.done, self.total, self.workers = 0, len(specs), workers
+        self.waiting = Counter(_kind(spec) for spec in specs)
+        self.taken: dict[str, list[float]] = {}
         self.path = os.environ.get("LMC_PROGRESS")
         self._tell()
 
-    def advance(self) -> None:
+    def advance(self, spec: Spec, seconds: float) -> None:
         self.done += 1
+        self.waiting[_kind(spec)] -= 1
+        self.taken.setdefault(_kind(spec), []).append(seconds)
         self._tell()
 
     def _tell(self) -> None:
         if self.path:
-            Path(self.path).write_text(f"{self.done} {self.total}")
+            seconds, known = time_left(self.waiting, self.taken, self.workers)
+            told = {"done": self.done, "total": self.total, "seconds": round(seconds, 1), "all": known}
+            Path(self.path).write_text(json.dumps(told))
+
+
+def _kind(spec: Spec) -> str:
+    """What has about one cost."""
+    return f"{spec.noun}: {spec.label}"

@@ -1,0 +1,20 @@
+"""How commands write what they found: times in words, and JSON for other programs."""
+
+__all__ = ["duration", "write_json"]
+
+import json
+import sys
+from typing import Any
+
+
+def duration(seconds: float) -> str:
+    """A time in the unit that fits: ``"2.5 h"``, ``"12.0 min"``, ``"8.3 s"``."""
+    for unit, length in (("h", 3600.0), ("min", 60.0)):
+        if seconds >= length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.1f} s"
+
+
+def write_json(value: Any) -> None:
+    """Writes a value to the standard output as indented JSON; letters stay as they are."""
+    sys.stdout.write(json.dumps(value, indent=1, ensure_ascii=False) + "\n")

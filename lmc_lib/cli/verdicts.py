@@ -1,0 +1,68 @@
+"""The commands that look at verdicts, from the records alone: ``lmc judge`` and ``lmc audit``.
+
+What judges loads numpy and scipy, so each command imports it when it is called.
+"""
+
+__all__ = ["audit", "judge"]
+
+import argparse
+import sys
+from pathlib import Path
+
+from lmc_lib.cli import tree
+from lmc_lib.cli.output import write_json
+from lmc_lib.cli.refused import Refused
+from lmc_lib.definitions import load, load_all
+
+
+def judge(options: argparse.Namespace) -> None:
+    """Judges the records by the rules as they are, and says what differs from the stored reports.
+
+    Raises:
+        Refused: if something differs, after all of it was said.
+    """
+    from lmc_lib.cli import judging  # noqa: PLC0415 -- loads numpy and scipy
+
+    found = []
+    for path in _records_of(options):
+        report, told = judging.changes(path)
+        found.append({"claim": report.claim.id, "scale": report.scale, "verdict": report.verdict, "changes": told})
+        if not options.json:
+            sys.stdout.write(
+                "\n".join([f"{report.claim.id} ({report.scale}): {report.verdict}", *(f"  {each}" for each in told)])
+                + "\n"
+            )
+    if options.json:
+        write_json(found)
+    if differing := sum(bool(each["changes"]) for each in found):
+        raise Refused(
+            f"{differing} reports differ from their records: see above. Take back what changed, or keep the new "
+            "verdicts with lmc run CLAIM --profile SCALE --records"
+        )
+
+
+def audit(options: argparse.Namespace) -> None:
+    """Says how often each condition errs on simulated studies like those of the records."""
+    from lmc_lib.cli import judging  # noqa: PLC0415 -- loads numpy and scipy
+
+    if options.draws < 20:
+        raise Refused(f"--draws takes at least 20 simulated studies, got {options.draws}")
+    known = judging.kept_audits(options.json) if options.json else []
+    rows = []
+    for row in judging.audits(_records_of(options), draws=options.draws, known=known):
+        rows.append(row)
+        sys.stdout.write("\n".join(judging.table([row])) + "\n")
+    if options.json:
+        others = [] if options.all else [row for row in known if row["claim"] != options.claim]
+        options.json.write_text(judging.as_text([*others, *rows]))
+
+
+def _records_of(options: argparse.Namespace) -> list[Path]:
+    """The files of records of one claim, or of all."""
+    names = list(load_all()) if options.all else [load(options.claim).id]
+    paths = [tree.record_of(name, scale) for name in names for scale in tree.PROFILES]
+    found = [path for path in paths if path.exists()]
+    if not found:
+        name = options.claim or "CLAIM"
+        raise Refused(f"there are no records of {name}: measure with lmc run {name} --records")
+    return found
