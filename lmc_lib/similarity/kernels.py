@@ -58,8 +58,10 @@ class Kernels:
         Raises:
             ValueError: if the centred kernel is zero.
         """
-        norm = sum(rows.square().sum(dim=(-2, -1)) for rows in self._rows(factor))
-        norm = torch.as_tensor(norm).sqrt()
+        if _few_features(factor):
+            norm = self._inner(factor, factor).sqrt()
+        else:
+            norm = torch.as_tensor(sum(rows.square().sum(dim=(-2, -1)) for rows in self._rows(factor))).sqrt()
         if not bool((norm > 1e-14 * factor.square().sum(dim=(-2, -1))).all()):
             raise ValueError(
                 f"a representation has no direction in the flavour {self.flavour!r}: its kernel is the same for all "
@@ -69,8 +71,7 @@ class Kernels:
 
     def distance(self, first: Tensor, second: Tensor) -> Tensor:
         """The angle between two centred kernels, in radians."""
-        examples = first.shape[-2]
-        if 2 * max(first.shape[-1], second.shape[-1]) <= examples:
+        if _few_features(first) and _few_features(second):
             cosine = self._inner(first, second)
             if bool((1.0 - cosine > _NEAR).all()):
                 return cosine.clamp(min=-1.0).acos()
@@ -164,6 +165,11 @@ class Kernels:
             if self.flavour != "gretton":
                 rows[..., torch.arange(len(here)), here] = 0.0
             yield rows
+
+
+def _few_features(factor: Tensor) -> bool:
+    """Whether inner products of features need less than the kernel, and lose no digits to its diagonal."""
+    return 2 * factor.shape[-1] <= factor.shape[-2]
 
 
 def linear_factor(representation: Tensor) -> Tensor:

@@ -141,12 +141,7 @@ class Shapes:
             ValueError: if the share is not between 0 and 1.
         """
         check_share(share)
-        first, second = _aligned(first, second)
-        if not self.angular:
-            return (1.0 - share) * first + share * second
-        angle = self._length(frobenius(first - second))[..., None, None]
-        both = _sine_ratio(1.0 - share, angle) * first + _sine_ratio(share, angle) * second
-        return both / frobenius(both)[..., None, None]
+        return self._between(*_aligned(first, second), share)
 
     def tangent(self, first: Tensor, second: Tensor) -> Tensor:
         """The difference to the rotated second point; on the sphere without its part along the first."""
@@ -164,7 +159,8 @@ class Shapes:
 
     def project(self, point: Tensor, first: Tensor, last: Tensor) -> Projection:
         """The nearest point, by numeric minimisation: the best rotation differs from place to place."""
-        return nearest_share(lambda share: float(self.distance(point, self.geodesic(first, last, share))))
+        first, last = _aligned(first, last)
+        return nearest_share(lambda share: float(self.distance(point, self._between(first, last, share))))
 
     def mean(self, points: Sequence[Tensor]) -> Tensor:
         """The generalised Procrustes mean: rotate all points to it, average, and again until nothing moves.
@@ -183,6 +179,14 @@ class Shapes:
             if moves < _SETTLED:
                 return mean
         raise unsettled(moves, _STEPS)
+
+    def _between(self, first: Tensor, second: Tensor, share: float) -> Tensor:
+        """The point of the geodesic between two points that are rotated to each other."""
+        if not self.angular:
+            return (1.0 - share) * first + share * second
+        angle = self._length(frobenius(first - second))[..., None, None]
+        both = _sine_ratio(1.0 - share, angle) * first + _sine_ratio(share, angle) * second
+        return both / frobenius(both)[..., None, None]
 
     def _moved(self, point: Tensor, step: Tensor) -> Tensor:
         if not self.angular:
