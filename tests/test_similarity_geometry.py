@@ -3,7 +3,9 @@
 import dataclasses
 import itertools
 import math
+import re
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from scipy.spatial.distance import pdist, squareform
 from lmc_lib import rng, similarity
 from lmc_lib.similarity import METRICS, Definite, Flat, Kernels, Shapes, metric
 
+METHODS = Path(__file__).parents[1] / "book" / "methods.md"
 GEODESIC = tuple(each for each in METRICS if each.geodesics)
 SEEDS = st.integers(0, 2**40)
 
@@ -46,6 +49,12 @@ def changed(representation, invariance):
             return representation + draw(units, name="shift")
 
 
+def names(cell, name):
+    """Whether a cell of the table, in which dots stand for any part of a name, means a metric."""
+    patterns = re.findall(r"`(.+?)`", cell)
+    return any(re.fullmatch(each.replace("-…", "-[a-z]+").replace(".5", r"\.5"), name) for each in patterns)
+
+
 class TestInvariances:
     @pytest.mark.parametrize("invariance", similarity.INVARIANCES)
     @pytest.mark.parametrize("each", **by_name(METRICS))
@@ -59,6 +68,15 @@ class TestInvariances:
         else:
             assert itself > 0.02
             assert moved > 0.001
+
+    @pytest.mark.parametrize("each", **by_name(METRICS))
+    def test_stand_on_the_page_of_methods(self, each):
+        rows = re.findall(r"^\| (`(?:cka|shape|bures|affine|stress).*) \|$", METHODS.read_text(), re.MULTILINE)
+        found = [row for row in rows if names(row.split(" | ")[0], each.name)]
+        assert len(found) == 1
+        kept = found[0].split(" | ")[-1]
+        expected = {"scale": {"scaling"}, "any invertible linear map": {"scaling", "linear"}, "nothing": set()}[kept]
+        assert each.invariances - {"permutation", "orthogonal", "translation"} == expected
 
     def test_names_are_known_and_rows_differ(self):
         assert all(each.invariances <= set(similarity.INVARIANCES) for each in METRICS)
