@@ -75,7 +75,7 @@ class TestInvariances:
         found = [row for row in rows if names(row.split(" | ")[0], each.name)]
         assert len(found) == 1
         kept = found[0].split(" | ")[-1]
-        expected = {"scale": {"scaling"}, "any invertible linear map": {"scaling", "linear"}, "nothing": set()}[kept]
+        expected = {"scale": {"scaling"}, "linear maps": {"scaling", "linear"}, "nothing": set()}[kept]
         assert each.invariances - {"permutation", "orthogonal", "translation"} == expected
 
     def test_names_are_known_and_rows_differ(self):
