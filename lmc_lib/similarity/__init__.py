@@ -1,0 +1,31 @@
+"""Distances between representations of the same examples, their geometry, and what two networks predict differently.
+
+A ``Metric`` is one row of ``METRICS``: it takes a representation, one row an example, to a point of a space, and says
+what makes no difference to its distances. A space has distances, geodesics, tangent vectors, angles, projections and
+means; a network is a path through it, one point a layer.
+"""
+
+__all__ = [
+    "FLAVOURS", "INVARIANCES", "KERNELS", "METRICS", "Definite", "Flat", "Kernels", "Metric", "Projection", "Shapes",
+    "Space", "affine_invariant", "angular_cka", "bures", "cka", "disagreement", "distances", "length", "metric",
+    "progress", "shape", "steps", "straightness", "stress", "turning_angles",
+]  # fmt: skip
+
+from lmc_lib.similarity.definite import Definite
+from lmc_lib.similarity.kernels import FLAVOURS, KERNELS, Kernels
+from lmc_lib.similarity.metrics import (
+    INVARIANCES,
+    METRICS,
+    Metric,
+    affine_invariant,
+    angular_cka,
+    bures,
+    cka,
+    distances,
+    metric,
+    shape,
+    stress,
+)
+from lmc_lib.similarity.paths import length, progress, steps, straightness, turning_angles
+from lmc_lib.similarity.predictions import disagreement
+from lmc_lib.similarity.spaces import Flat, Projection, Shapes, Space

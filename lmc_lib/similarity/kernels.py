@@ -1,0 +1,217 @@
+"""The sphere of centred kernels of inputs, on which angular CKA is the distance; kernels are kept as their factors."""
+
+__all__ = ["FLAVOURS", "KERNELS", "Kernels", "linear_factor", "rbf_factor"]
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lmc_lib.similarity.spaces import ROUNDING, Projection, check_share, unsettled
+
+FLAVOURS = ("gretton", "lange", "song")
+KERNELS = ("linear", "rbf")
+
+# Rows of a kernel that are held at once.
+_ROWS = 1024
+
+# Where 1 - cos is below this, the arc cosine has lost too many digits.
+_NEAR = 1e-4
+
+# A mean is found when it moves by less than this, the rounding of its moves, or after so many steps.
+_SETTLED = 1e-7
+_STEPS = 1000
+
+
+@dataclass(frozen=True)
+class Kernels:
+    r"""Centred kernels of norm 1, with the angle between them as the distance.
+
+    A point is a factor :math:`F`, one row an input, of the kernel :math:`K = FF^\top`; its columns have mean 0. On the
+    sphere stands :math:`c(K)`, where :math:`c` is one of three linear ways to centre:
+
+    - ``"gretton"``: :math:`K` as it is, since :math:`HKH = K` for centred columns;
+    - ``"lange"``: :math:`K` with the diagonal set to zero;
+    - ``"song"``: the diagonal set to zero before centring without bias,
+      :math:`K_{ij} + (K_{ii} + K_{jj})/(m-2) - \mathrm{tr} K/((m-1)(m-2))` for :math:`i \ne j`, 0 for :math:`i = j`.
+
+    All three inner products follow from factors of :math:`r` and :math:`s` columns without a matrix of inputs,
+
+    .. math:: \langle c(K), c(L) \rangle = \lVert F^\top G \rVert^2 - a \sum_i K_{ii} L_{ii} + b\, \mathrm{tr} K\,
+        \mathrm{tr} L,
+
+    with :math:`(a, b)` equal to :math:`(0, 0)`, :math:`(1, 0)` and :math:`(m/(m-2), 1/((m-1)(m-2)))`. So they are
+    computed where :math:`2r, 2s \le m` and the angle is not small; elsewhere the chord :math:`\lVert c(K) - c(L)
+    \rVert` is summed over some rows of the kernels at a time.
+
+    Attributes:
+        flavour: one of ``FLAVOURS``.
+    """
+
+    flavour: str
+
+    def normalised(self, factor: Tensor) -> Tensor:
+        """Scales a factor with centred columns so that its centred kernel has norm 1.
+
+        Raises:
+            ValueError: if the centred kernel is zero.
+        """
+        if _few_features(factor):
+            norm = self._inner(factor, factor).sqrt()
+        else:
+            norm = torch.as_tensor(sum(rows.square().sum(dim=(-2, -1)) for rows in self._rows(factor))).sqrt()
+        if not bool((norm > 1e-14 * factor.square().sum(dim=(-2, -1))).all()):
+            raise ValueError(
+                f"a representation has no direction in the flavour {self.flavour!r}: its kernel is the same for all "
+                "pairs of examples"
+            )
+        return factor / norm.sqrt()[..., None, None]
+
+    def distance(self, first: Tensor, second: Tensor) -> Tensor:
+        """The angle between two centred kernels, in radians."""
+        if _few_features(first) and _few_features(second):
+            cosine = self._inner(first, second)
+            if bool((1.0 - cosine > _NEAR).all()):
+                return cosine.clamp(min=-1.0).acos()
+        rows = zip(self._rows(first), self._rows(second), strict=True)
+        chord = torch.as_tensor(sum((a - b).square().sum(dim=(-2, -1)) for a, b in rows)).sqrt()
+        return 2.0 * torch.asin((chord / 2.0).clamp(max=1.0))
+
+    def geodesic(self, first: Tensor, second: Tensor, share: float) -> Tensor:
+        r"""The point of the great circle, whose kernel is a sum of both kernels with weights that are not negative.
+
+        Its factor has the columns of both: :math:`[\sqrt{\sin((1-t)w)/\sin w}\, F, \sqrt{\sin(tw)/\sin w}\, G]`.
+
+        Raises:
+            ValueError: if the share is not between 0 and 1.
+        """
+        check_share(share)
+        angle = self.distance(first, second)
+        weights = [
+            torch.sinc(part * angle / math.pi) * part / torch.sinc(angle / math.pi) for part in (1 - share, share)
+        ]
+        return _sum_of_kernels((first, second), weights)
+
+    def tangent(self, first: Tensor, second: Tensor) -> Tensor:
+        """The direction at the first centred kernel of the great circle to the second: a matrix of inputs."""
+        angle = self.distance(first, second)[..., None, None]
+        start, end = (torch.cat(list(self._rows(each)), dim=-2) for each in (first, second))
+        return (end - start * torch.cos(angle)) / torch.sinc(angle / math.pi)
+
+    def angle(self, first: Tensor, corner: Tensor, last: Tensor) -> Tensor:
+        """The angle of the spherical triangle at ``corner``, from its sides; NaN if one of them is but rounding."""
+        return _corner(self.distance(corner, first), self.distance(corner, last), self.distance(first, last))
+
+    def project(self, point: Tensor, first: Tensor, last: Tensor) -> Projection:
+        """The foot of the perpendicular on the great circle, or the nearer end, from the lengths of the sides.
+
+        The distance of a point on the geodesic itself is 0 up to about 1e-8.
+        """
+        whole, begin, end = (float(self.distance(*each)) for each in ((first, last), (first, point), (point, last)))
+        ends = min(Projection(0.0, begin), Projection(1.0, end), key=lambda each: each.distance)
+        if whole == 0.0:
+            return ends
+        along = math.cos(begin)
+        across = (math.cos(end) - math.cos(whole) * along) / math.sin(whole)
+        share = math.atan2(across, along) / whole
+        if not 0.0 <= share <= 1.0:
+            return ends
+        return Projection(share, math.acos(min(math.hypot(along, across), 1.0)))
+
+    def mean(self, points: Sequence[Tensor]) -> Tensor:
+        """The mean of angles on the sphere: a sum of the kernels whose weights follow from the angles between them.
+
+        Raises:
+            ValueError: if it does not settle.
+        """
+        cosines = torch.stack([torch.stack([self.distance(a, b) for b in points]) for a in points]).cos()
+        weights, moves = torch.full_like(cosines[0], 1.0 / len(points)), math.inf
+        weights = weights / (weights @ cosines @ weights).sqrt()
+        for _ in range(_STEPS):
+            angles = (cosines @ weights).clamp(-1.0, 1.0).acos()
+            pulls = 1.0 / torch.sinc(angles / math.pi) / len(points)
+            step = pulls - (pulls @ angles.cos()) * weights
+            moves = float((step @ cosines @ step).clamp(min=0.0).sqrt())
+            weights = math.cos(moves) * weights + math.sin(moves) / max(moves, 1e-300) * step
+            weights = weights / (weights @ cosines @ weights).sqrt()
+            if moves < _SETTLED:
+                return _sum_of_kernels(points, list(weights))
+        raise unsettled(moves, _STEPS)
+
+    def _inner(self, first: Tensor, second: Tensor) -> Tensor:
+        examples = first.shape[-2]
+        product = (first.mT @ second).square().sum(dim=(-2, -1))
+        if self.flavour == "gretton":
+            return product
+        squares = [each.square().sum(-1) for each in (first, second)]
+        diagonals = (squares[0] * squares[1]).sum(-1)
+        if self.flavour == "lange":
+            return product - diagonals
+        traces = squares[0].sum(-1) * squares[1].sum(-1)
+        return product - diagonals * examples / (examples - 2) + traces / ((examples - 1) * (examples - 2))
+
+    def _rows(self, factor: Tensor) -> Iterator[Tensor]:
+        """The centred kernel, some rows at a time."""
+        count, squares = factor.shape[-2], factor.square().sum(-1)
+        for begin in range(0, count, _ROWS):
+            here = torch.arange(begin, min(begin + _ROWS, count))
+            rows = factor[..., here, :] @ factor.mT
+            if self.flavour == "song":
+                # The sums of rows without their diagonal, in closed form: centred examples add up to zero.
+                rows += (squares[..., here, None] + squares[..., None, :]) / (count - 2)
+                rows -= squares.sum(-1)[..., None, None] / ((count - 1) * (count - 2))
+            if self.flavour != "gretton":
+                rows[..., torch.arange(len(here)), here] = 0.0
+            yield rows
+
+
+def _few_features(factor: Tensor) -> bool:
+    """Whether inner products of features need less than the kernel, and lose no digits to its diagonal."""
+    return 2 * factor.shape[-1] <= factor.shape[-2]
+
+
+def linear_factor(representation: Tensor) -> Tensor:
+    """A factor of the linear kernel: the representation with centred columns."""
+    return representation - representation.mean(-2, keepdim=True)
+
+
+def rbf_factor(representation: Tensor, bandwidth: float) -> Tensor:
+    r"""A factor of the centred kernel :math:`\exp(-d_{ij}^2 / 2\sigma^2)` of distances :math:`d_{ij}`.
+
+    :math:`\sigma` is ``bandwidth`` times the median distance between two examples, so that scale makes no difference.
+
+    Raises:
+        ValueError: if the median is zero.
+    """
+    distances = torch.cdist(representation, representation, compute_mode="donot_use_mm_for_euclid_dist")
+    count = distances.shape[-1]
+    upper = torch.triu_indices(count, count, offset=1)
+    median = distances[..., upper[0], upper[1]].median(-1).values[..., None, None]
+    if not bool((median > 0.0).all()):
+        raise ValueError(
+            "half of the pairs of examples have distance 0, so the median distance, which sets the scale, is 0"
+        )
+    kernel = torch.exp(-0.5 * (distances / (bandwidth * median)).square())
+    kernel = linear_factor(linear_factor(kernel).mT)
+    values, vectors = torch.linalg.eigh((kernel + kernel.mT) / 2.0)
+    return linear_factor(vectors * values.clamp(min=0.0).sqrt()[..., None, :])
+
+
+def _sum_of_kernels(factors: Sequence[Tensor], weights: Sequence[Tensor]) -> Tensor:
+    """A factor of the weighted sum of kernels, with no more columns than rows."""
+    columns = [
+        weight.clamp(min=0.0).sqrt()[..., None, None] * each for weight, each in zip(weights, factors, strict=True)
+    ]
+    factor = torch.cat(columns, dim=-1)
+    return torch.linalg.qr(factor.mT, mode="r").R.mT if factor.shape[-1] > factor.shape[-2] else factor
+
+
+def _corner(one: Tensor, other: Tensor, opposite: Tensor) -> Tensor:
+    """The angle between two sides of a spherical triangle, by half angles, which lose no digits where it is thin."""
+    half = (one + other + opposite) / 2.0
+    sine = (torch.sin(half - one) * torch.sin(half - other)).clamp(min=0.0).sqrt()
+    cosine = (torch.sin(half) * torch.sin(half - opposite)).clamp(min=0.0).sqrt()
+    angle = 2.0 * torch.atan2(sine, cosine)
+    return torch.where(torch.minimum(one, other) <= ROUNDING, torch.nan, angle)
