@@ -4,6 +4,7 @@ __all__ = ["Outcome", "make_all"]
 
 import json
 import multiprocessing
+import re
 import tempfile
 import time
 import traceback
@@ -17,6 +18,7 @@ import nbformat
 
 from builder import audits, downloads, kept, notebook
 from builder.layout import Page, place
+from lmc_lib import definitions
 from lmc_lib.cli import Refused, records, running, tree
 from lmc_lib.processes import end_with_parent
 
@@ -160,10 +162,13 @@ def _claim_files(page: Page, executed: Path, fresh: bool) -> dict[str, bytes]:
     finished = notebook.with_downloads(finished, base, contents, scores=bool(scores))
     if page.name != page.claim:
         finished = notebook.as_quick_page(finished, page.claim)
+        finished.metadata["nosearch"] = True  # the claim's own page is found
+    # The search knows single words, so that of a keyword of several each counts.
+    words = dict.fromkeys(re.findall(r"\w+", " ".join(definitions.load(page.claim).keywords).lower()))
+    finished.metadata["myst"] = {"html_meta": {"keywords": ", ".join(words)}}
     return {
         f"{page.name}.ipynb": nbformat.writes(finished).encode(),
         f"{base}.json": executed.with_suffix(".json").read_bytes(),
         f"{base}.csv.gz": downloads.packed(numbers),
         **({f"{base}-scores.csv.gz": downloads.packed(scores)} if scores else {}),
-        **({f"{page.claim}.png": notebook.first_figure(ran)} if page.name == page.claim else {}),
     }
