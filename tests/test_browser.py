@@ -160,6 +160,12 @@ class TestSite:
             assert link.bounding_box()["y"] < WIDE["height"], name
         assert page.get_by_text("ten more wrong answers in a hundred").bounding_box()["y"] < WIDE["height"]
 
+    def test_the_first_page_offers_no_contents_that_it_does_not_have(self, page, served):
+        page.set_viewport_size(NARROW)
+        for name, offered in ((FIRST, False), ("book/methods.html", True)):
+            page.goto(served + name)
+            assert page.locator(".secondary-toggle").is_visible() == offered, name
+
     @pytest.mark.parametrize("query", ["barrier", "linear mode connectivity", "chaotic"])
     def test_the_search_finds_claims_first(self, page, served, query):
         hits = faults.search_hits(page, served, query)

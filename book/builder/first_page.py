@@ -206,10 +206,12 @@ def _row(result: Result, papers: Mapping[str, str], weak: _Weak) -> str:
         f"<li>{escape(each['what'].strip())}: <strong>{escape(each['value'].strip())}</strong></li>"
         for each in result.definition.beside
     )
-    title = f'<a href="claims/{claim.id}.html">{escape(claim.title)}</a><p>{escape(result.definition.brief)}</p>'
+    brief = result.definition.brief
+    in_a_line = "" if brief.lower() == claim.title.lower() else f"<p>{escape(brief)}</p>"
+    title = f'<a href="claims/{claim.id}.html">{escape(claim.title)}</a>{in_a_line}'
     cells = [
         f"{badge(report['verdict'])}<p>{_scope(result, report)}</p>" if report else "failed",
-        _numbers(result, weak),
+        f"{_numbers(result, weak)}<details><summary>How it is measured</summary>{escape(claim.criterion)}</details>",
         f"{escape(papers[claim.source])}<ul>{published}</ul>",
     ]
     shown = "".join(f'<td data-label="{name}">{cell}</td>' for name, cell in zip(_COLUMNS[1:], cells, strict=True))
