@@ -621,6 +621,7 @@ class TestJudging:
         assert (row["claim"], row["n"], row["power"], row["underpowered"]) == ("toy", 7, 1.0, False)
         assert "n = 7 networks, false " in capsys.readouterr().out
         before = file.read_text()
+        assert row["precondition"] is False
         monkeypatch.setattr(claims, "audit", None)  # nothing is simulated again
         assert main(["audit", "toy", "--draws", "20", "--json", str(file)]) == 0
         assert file.read_text() == before
@@ -637,6 +638,19 @@ class TestJudging:
         main(["audit", "toy", "--draws", "20", "--json", str(file)])
         (row,) = json.loads(file.read_text())["criteria"]
         assert (row["condition"], row["effect_from"]) == ("how far it falls is above 0.5", "figure")
+
+    def test_preconditions_are_audited_too(self, recorded, toy, monkeypatch):
+        recorded(1.5)
+        plain = judging.load("toy")
+        (fall,) = plain.supported
+        first = replace(fall, bound=1.0, effect=1.2)
+        monkeypatch.setattr(judging, "load", lambda _: replace(plain, observable=(first,)))
+        file = toy / "audit.json"
+        main(["audit", "toy", "--draws", "20", "--json", str(file)])
+        rows = json.loads(file.read_text())["criteria"]
+        assert [(row["condition"], row["effect"], row["precondition"]) for row in rows] == [
+            (first.text, 1.2, True), (fall.text, fall.effect, False)
+        ]  # fmt: skip
 
     def test_another_bound_or_study_is_audited_anew(self, recorded, toy):
         file = toy / "audit.json"

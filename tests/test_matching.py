@@ -297,6 +297,34 @@ def test_objective_never_falls_and_the_observer_sees_it():
     assert values[-1] == pytest.approx(matching.objective(spec, target, source, found), rel=1e-12)
 
 
+def test_a_permutation_that_cannot_be_improved_takes_one_sweep():
+    spec, target, source = HARD
+    found = matching.weight_matching(spec, target, source, generator=order())
+    sweeps = []
+    again = matching.weight_matching(
+        spec,
+        target,
+        symmetry.permute(source, found, spec),
+        generator=order("again"),
+        observe=lambda sweep, _: sweeps.append(sweep),
+    )
+    assert equal(again, symmetry.identity(spec))
+    assert sweeps == [1]
+
+
+@pytest.mark.parametrize(("way", "place"), [("forward", 0), ("backward", -1)])
+def test_a_sweep_begins_at_the_inputs_or_at_the_outputs(way, place):
+    spec, target, source = HARD
+    found = matching.weight_matching(spec, target, source, generator=order(), order=way, max_sweeps=1)
+    # What is visited first meets all others in place.
+    layers = [name.removesuffix(".weight") for name in target if name.endswith(".weight")]
+    own, following = [*itertools.pairwise(layers)][place]
+    incoming, biases, outgoing = f"{own}.weight", f"{own}.bias", f"{following}.weight"
+    gain = target[incoming] @ source[incoming].T + torch.outer(target[biases], source[biases])
+    gain += target[outgoing].T @ source[outgoing]
+    assert found[own].tolist() == linear_sum_assignment(gain.numpy(), maximize=True)[1].tolist()
+
+
 def test_without_lapx_scipy_finds_an_assignment_of_the_same_gain(monkeypatch):
     from lmc_lib.matching import ascent
 
@@ -551,8 +579,13 @@ def test_one_hidden_layer_is_the_assignment_of_numpys_correlations(kernel, seed)
     a, b = hidden(target, x), hidden(source, x)
     similarity = np.corrcoef(a, b)[:12, 12:] if kernel == "correlation" else a @ b.T
     _, expected = linear_sum_assignment(similarity, maximize=True)
-    found = matching.activation_matching(spec, target, source, x, generator=order(), kernel=kernel)
+    seen = []
+    found = matching.activation_matching(
+        spec, target, source, x, generator=order(), kernel=kernel, observe=lambda *each: seen.append(each)
+    )
     assert found["1"].tolist() == expected.tolist()
+    total = similarity[range(12), expected].sum()
+    assert seen == [(1, pytest.approx(total, rel=1e-9))]
 
 
 def test_pixels_count_as_further_samples():

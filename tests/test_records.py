@@ -534,7 +534,7 @@ def test_every_criterion_is_audited_as_it_is(path):
     for setting in report["settings"]:
         rule = claim.part(setting["part"]) if setting["part"] else claim
         found = {each["quantity"]: each for each in setting["conditions"]}
-        for condition in rule.supported:
+        for condition in (*rule.observable, *rule.supported):
             assert judging.key(condition, found[condition.quantity], 500) in keys, (
                 f"{setting['title']}: {condition.text}"
             )

@@ -208,13 +208,15 @@ def variance_components(values: Float[ndarray, "replicas *others"]) -> tuple[flo
     """The mean over sets, and the standard deviations of the effects of members and of sets.
 
     Least squares with one effect a replica; the variance of the effects is that of the estimates less their own error.
+    Both are about the mean of the replicas, which is not an effect but the centre.
     """
     _, numbers, design = _of_sets(values)
     centre = float(numbers.mean())
     effects, rest = _fitted(design, numbers - centre)
     of_sets = float(np.square(rest).sum()) / max(len(numbers) - len(values), 1)
-    own_error = of_sets * float(np.trace(np.linalg.pinv(design.T @ design))) / len(values)
-    of_members = float(np.square(effects).sum()) / (len(values) - 1) - own_error
+    covariance = np.linalg.pinv(design.T @ design)
+    own_error = of_sets * float(np.trace(covariance) - covariance.sum() / len(values)) / (len(values) - 1)
+    of_members = float(effects.var(ddof=1)) - own_error
     return centre, float(np.sqrt(max(of_members, 0.0))), float(np.sqrt(of_sets))
 
 

@@ -60,7 +60,7 @@ def _said(estimate: Mapping[str, Any]) -> str:
 def audits(
     paths: Iterable[Path], *, draws: int = _DRAWS, known: Sequence[Mapping[str, Any]] = ()
 ) -> Iterator[dict[str, Any]]:
-    """Audits every condition of the settings of files of records (see :func:`lmc_lib.claims.audit`).
+    """Audits every condition of the settings of files of records, preconditions too (see :func:`lmc_lib.claims.audit`).
 
     Args:
         paths: the files.
@@ -79,10 +79,11 @@ def audits(
             found = {each["quantity"]: each for each in setting["conditions"] if "study" in each}
             if missing := rule.quantities - found.keys():
                 raise Refused(f"{path.name} cannot be audited: it holds no study of {', '.join(sorted(missing))}")
-            for condition in rule.supported:
+            for condition in (*rule.observable, *rule.supported):
                 its_key = key(condition, found[condition.quantity], draws)
                 row = made.get(its_key) or _row(condition, found[condition.quantity]["study"], draws) | {"key": its_key}
-                yield row | _named(claim, report, setting, condition)
+                precondition = {"precondition": condition in rule.observable}
+                yield row | _named(claim, report, setting, condition) | precondition
 
 
 def _named(claim: Claim, report: Mapping[str, Any], setting: Mapping[str, Any], condition: Condition) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 __all__ = ["activation_matching"]
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -23,6 +23,7 @@ def activation_matching(
     kernel: str = "correlation",
     batch_size: int = 256,
     max_sweeps: int = 100,
+    observe: Callable[[int, float], None] | None = None,
 ) -> Permutation:
     """Finds a permutation that maximises the summed similarity of matched units' activations.
 
@@ -41,6 +42,7 @@ def activation_matching(
             nnperm).
         batch_size: examples a batch.
         max_sweeps: bound on the number of sweeps.
+        observe: called after each sweep with the number of sweeps done and the summed similarity.
 
     Raises:
         SymmetryError: if a state does not fit the spec.
@@ -60,7 +62,7 @@ def activation_matching(
         moments = _moments(spec, first, second, inputs, batch_size)
         pairs.append([each.correlation() if kernel == "correlation" else each.products for each in moments])
     problem = _Activations(spec, [torch.stack(each).sum(0) for each in zip(*pairs, strict=True)])
-    return coordinate_ascent(problem, spec, identity(spec), generator=generator, max_sweeps=max_sweeps)
+    return coordinate_ascent(problem, spec, identity(spec), generator=generator, max_sweeps=max_sweeps, observe=observe)
 
 
 @dataclass
