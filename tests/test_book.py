@@ -19,7 +19,7 @@ import nbformat
 import pytest
 from conftest import copy_of_repository
 
-from builder import audits, benchmarks, downloads, kept, layout, making, notebook, results, site
+from builder import audits, benchmarks, downloads, kept, layout, making, notebook, site, telling
 from lmc_lib import claims, records
 from lmc_lib.cli import Refused, running, tree
 from lmc_lib.store import Entry
@@ -77,10 +77,10 @@ def test_the_first_page_and_that_of_verdicts_equal_the_results_behind_them(book)
             name: record[name] for name in ("verdict", "settings", "controls", "numbers")
         }
         row = first.split(f'<a href="claims/{claim.id}.html">')[-1].split("</tr>")[0]
-        assert results.badge(record["verdict"]) in row
+        assert telling.badge(record["verdict"]) in row
         for setting in record["settings"]:
-            assert results.badge(setting["verdict"]) in row
-            assert results.interval(results.deciding(claim, setting)[2]["estimate"]) in row
+            assert telling.badge(setting["verdict"]) in row
+            assert telling.interval(telling.deciding(claim, setting)[2]["estimate"]) in row
             page = f"| [laptop](claims/{record['claim']}.ipynb)"
             line = next(each for each in evidence.splitlines() if page in each and f"| {setting['title']} |" in each)
             assert setting["verdict"] in line

@@ -10,7 +10,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from builder.results import badge
+from builder.telling import badge
 from lmc_lib import records
 
 ROOT = Path(__file__).parents[1]

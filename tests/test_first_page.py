@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 from pybtex.database import Entry, Person
 
-from builder import first_page, results, verdict_tables
+from builder import first_page, results, telling, verdict_tables
 from builder.layout import Page
 from builder.making import Outcome
 from builder.results import Result
@@ -76,9 +76,9 @@ class TestDeciding:
     def test_a_precondition_counts_only_where_it_is_not_met(self):
         claim = self.claim(("aligned", 0.1, False))
         met = self.setting((0.2001, 0.9, "met"), (0.01, 0.02, "met"))
-        assert results.deciding(claim, met)[0] == "aligned"
+        assert telling.deciding(claim, met)[0] == "aligned"
         unmet = self.setting((0.1, 0.9, "open"), (0.01, 0.5, "open"))
-        about, condition, found = results.deciding(claim, unmet)
+        about, condition, found = telling.deciding(claim, unmet)
         assert (about, condition) == (claim.observable[0].label, claim.observable[0])
         assert found["estimate"]["low"] == 0.1
 
@@ -96,19 +96,19 @@ class TestDeciding:
     def test_it_clears_its_bound_by_least_in_lengths_of_its_interval(self, ratio, size, decides):
         claim = self.claim(("ratio", 2.0, True), ("size", 0.1, False))
         setting = self.setting((0.5, 0.9, "met"), (*ratio, "met"), (*size, "met"))
-        assert results.deciding(claim, setting)[0] == decides
+        assert telling.deciding(claim, setting)[0] == decides
 
     def test_a_label_that_refers_to_another_stands_behind_it(self):
         claim = self.claim(("the ratio", 2.0, True), ("the same at the start", 9.0, False))
         setting = self.setting((0.5, 0.9, "met"), (30.0, 31.0, "met"), (7.0, 8.5, "met"))
-        assert results.deciding(claim, setting)[0] == "the ratio; the same at the start"
+        assert telling.deciding(claim, setting)[0] == "the ratio; the same at the start"
 
     def test_a_part_is_judged_by_its_own_conditions(self):
         claim = claims.load("butterfly-onset")
         part = claim.part("B3")
         setting = judged(part, "supported")
         setting["conditions"][1]["estimate"] = {"low": 1.0, "high": 2.0}
-        assert results.deciding(claim, setting)[1] == part.supported[0]
+        assert telling.deciding(claim, setting)[1] == part.supported[0]
 
 
 class TestTable:
@@ -127,7 +127,7 @@ class TestTable:
         assert all(each["status"] in words(verdict) for each in report["settings"])
         lines = numbers.findall(".//li")
         for line, setting in zip(lines, report["settings"], strict=True):
-            _, _, found = results.deciding(claim, setting)
+            _, _, found = telling.deciding(claim, setting)
             assert line.find("strong").text == shown(found["estimate"])
             assert f"n = {setting['conditions'][0]['estimate']['count']}" in words(line)
             assert setting["setting"] in words(line)
@@ -246,13 +246,13 @@ class TestFindings:
         assert "matching-limits" not in text
         assert f"**[{DEFINITIONS[name].headline}](claims/{name}.ipynb)**" in text
         assert DEFINITIONS[name].brief in text
-        assert results.badge(report["verdict"]) in text
+        assert telling.badge(report["verdict"]) in text
         assert "Measured on Fashion-MNIST; the scope is *proxy*" in text
         for setting in report["settings"]:
             (line,) = [each for each in text.splitlines() if f"{setting['setting']}:" in each]
-            _, _, found = results.deciding(claim, setting)
+            _, _, found = telling.deciding(claim, setting)
             assert shown(found["estimate"]) in line
-            assert results.badge(setting["verdict"]) in line
+            assert telling.badge(setting["verdict"]) in line
             assert f"n\u00a0=\u00a0{setting['conditions'][0]['estimate']['count']}" in line
 
     def test_name_each_kind_of_connectivity(self):
@@ -285,10 +285,10 @@ class TestExample:
             assert shown(found["estimate"]) in line
             assert line.endswith(f"the condition is {found['outcome']}.")
         assert "anything to explain?" in asked
-        assert f"{control['title']}, says {results.badge(control['verdict'])}" in refused
-        assert f"So this verdict is {results.badge(setting['verdict'])}" in text
+        assert f"{control['title']}, says {telling.badge(control['verdict'])}" in refused
+        assert f"So this verdict is {telling.badge(setting['verdict'])}" in text
         others = len(report["settings"]) - 1
-        assert f"judges {others} more, and says {results.badge(report['verdict'])} as a whole" in text
+        assert f"judges {others} more, and says {telling.badge(report['verdict'])} as a whole" in text
 
     def test_is_left_out_where_its_page_failed(self):
         assert first_page.example([result("weak-connectivity", {}), result("matching-limits")]) == ""
@@ -308,12 +308,12 @@ class TestVerdicts:
         assert f"{{dropdown}} {whole.title}" in table
         for part, row in zip(whole.parts, rows, strict=True):
             (line,) = [each for each in table.splitlines() if f"| {part.id}: " in each]
-            assert f"{results.badge(row['verdict'])} exploratory |" in line
+            assert f"{telling.badge(row['verdict'])} exploratory |" in line
             assert "20.000 [11.000,\u00a031.000]" in line
             assert line.endswith("| 5 parents |")
             assert all(condition.text in line for condition in part.supported)
         (line,) = [each for each in table.splitlines() if "| negative control: " in each]
-        assert f"shallow | {results.badge('not supported')} |" in line
+        assert f"shallow | {telling.badge('not supported')} |" in line
 
     def test_rows_say_status_and_what_a_verdict_lacks(self):
         whole = claims.load("butterfly-onset")
@@ -374,12 +374,12 @@ class TestVerdicts:
 
 @pytest.mark.parametrize("verdict", claims.VERDICTS)
 def test_every_verdict_has_a_badge(verdict):
-    assert ElementTree.fromstring(results.badge(verdict)).text == verdict
+    assert ElementTree.fromstring(telling.badge(verdict)).text == verdict
 
 
 def test_all_data_and_scopes_have_words():
-    assert results.DATA.keys() == set(data.NAMES)
-    assert results.SCOPES.keys() == {"exact", "proxy", "toy"}
+    assert telling.DATA.keys() == set(data.NAMES)
+    assert telling.SCOPES.keys() == {"exact", "proxy", "toy"}
 
 
 def test_the_data_of_a_page_are_told_once():

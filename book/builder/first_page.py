@@ -15,12 +15,11 @@ from pybtex.database import Entry, parse_file
 
 from builder.layout import BOOK
 from builder.making import Outcome
-from builder.results import SCOPES, Result, badge, by_claim, count_of, deciding, interval, notes, underpowered
+from builder.results import Result, by_claim
+from builder.telling import SCOPES, Place, badge, count_of, deciding, interval, notes, underpowered
 from lmc_lib.claims import VERDICTS
 from lmc_lib.cli import judging
 from lmc_lib.definitions import CHAPTERS
-
-_Weak = Container[tuple[str, str, str, str]]
 
 _COLUMNS = ("Claim", "Verdict, scope, status", "Our number [95 % interval], n", "The paper")
 
@@ -54,7 +53,7 @@ def _warning(failures: Iterable[Outcome]) -> str:
     return "\n".join([head, *links, ":::", ""])
 
 
-def findings(results: Sequence[Result], weak: _Weak = ()) -> str:
+def findings(results: Sequence[Result], weak: Container[Place] = ()) -> str:
     """What was found so far, as a list: the claims that have a headline, with their numbers.
 
     Args:
@@ -75,7 +74,7 @@ def _chapters(results: Sequence[Result]) -> list[str]:
     return [chapter for chapter in CHAPTERS if any(each.definition.chapter == chapter for each in results)]
 
 
-def _finding(result: Result, weak: _Weak) -> str:
+def _finding(result: Result, weak: Container[Place]) -> str:
     """A claim with its verdict, and the numbers of its settings: of one in the same line, of several in a list."""
     report = result.report
     head = f"- **[{result.definition.headline}](claims/{result.claim.id}.ipynb)**, {result.definition.brief}:"
@@ -87,7 +86,7 @@ def _finding(result: Result, weak: _Weak) -> str:
     return f"{head} {said} in {told[0]}" if len(told) == 1 else "\n".join([f"{head} {said}", *below])
 
 
-def _told(result: Result, setting: Mapping[str, Any], weak: _Weak, *, badged: bool) -> str:
+def _told(result: Result, setting: Mapping[str, Any], weak: Container[Place], *, badged: bool) -> str:
     """What was judged, its verdict, the number on which it hangs, and what a reader must know of it."""
     about, condition, found = deciding(result.claim, setting)
     said = f"{badge(setting['verdict'])} " if badged else ""
@@ -146,11 +145,11 @@ def example(results: Sequence[Result]) -> str:
     return "\n".join([head, "", *steps, "", end, ""])
 
 
-def table(results: Sequence[Result], papers: Mapping[str, str], weak: _Weak = ()) -> str:
+def table(results: Sequence[Result], papers: Mapping[str, str], weak: Container[Place] = ()) -> str:
     """What the chapters come to, a form that filters the claims, and a row for each, as HTML within Markdown.
 
     Of a claim it shows the page with its own name, and of each verdict the number on which it hangs
-    (:func:`builder.results.deciding`).
+    (:func:`builder.telling.deciding`).
 
     Args:
         results: the claims.
@@ -200,7 +199,7 @@ def _verdicts(result: Result) -> list[str]:
     return list(dict.fromkeys(told))
 
 
-def _row(result: Result, papers: Mapping[str, str], weak: _Weak) -> str:
+def _row(result: Result, papers: Mapping[str, str], weak: Container[Place]) -> str:
     claim, report = result.claim, result.report
     published = "".join(
         f"<li>{escape(each['what'].strip())}: <strong>{escape(each['value'].strip())}</strong></li>"
@@ -225,7 +224,7 @@ def _row(result: Result, papers: Mapping[str, str], weak: _Weak) -> str:
     return f'<tr{attributes}><th scope="row">{title}</th>{shown}</tr>\n'
 
 
-def _numbers(result: Result, weak: _Weak) -> str:
+def _numbers(result: Result, weak: Container[Place]) -> str:
     """The number of each verdict; many are folded under their count."""
     if result.report is None:
         return "This page could not be made when the book was built; it says why."

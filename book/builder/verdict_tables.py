@@ -9,7 +9,8 @@ from scipy.stats import false_discovery_control
 
 from builder.layout import page_of
 from builder.making import Outcome
-from builder.results import Result, badge, by_claim, count_of, interval, notes, place_of, underpowered
+from builder.results import Result, by_claim
+from builder.telling import Place, badge, count_of, interval, notes, place_of, underpowered
 from lmc_lib.cli import judging
 
 _HEAD = ("| scale | setting | verdict | evidence | n |", "|---|---|---|---|---|")
@@ -31,7 +32,7 @@ def multiplicity(reports: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[st
     A verdict has the highest p-value of its conditions, since it needs all. Benjamini and Hochberg's procedure is
     applied to the verdicts of one scale, at 2.5 %, since p-values are of one side and intervals of two.
     """
-    rates: dict[tuple[str, str, str, str], float] = {}
+    rates: dict[Place, float] = {}
     for row in rows:
         rates[place_of(row)] = max(rates.get(place_of(row), 0.0), row["false_positive"])
     lines = []
@@ -74,7 +75,7 @@ def tables(results: Sequence[Result], rows: Sequence[Mapping[str, Any]] = ()) ->
     return "\n".join("\n".join(lines) for lines in folded)
 
 
-def _table(result: Result, weak: Container[tuple[str, str, str, str]]) -> str:
+def _table(result: Result, weak: Container[Place]) -> str:
     """One row a setting and scale; conditions stand in the rows, since parts have conditions of their own."""
     rows = list(_HEAD)
     for scale, report in result.reports.items():
