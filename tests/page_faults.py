@@ -4,6 +4,7 @@ Functions of a *site* read its files; functions of a *page* look at what a brows
 """
 
 import functools
+import gzip
 import http.server
 import sys
 import threading
@@ -12,7 +13,7 @@ from contextlib import contextmanager
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import quote_plus, unquote, urljoin, urlsplit
 
 from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import ConsoleMessage, Page, Request, Response, Route
@@ -362,15 +363,34 @@ def _axe(page: Page, rules: Sequence[str], selector: str) -> list[str]:
     return found
 
 
-def follow_cards(page: Page, address: str) -> dict[str, tuple[str, int]]:
-    """Clicks every card of a page; where each leads to, and the status of the answer."""
+def follow_claims(page: Page, address: str) -> dict[str, tuple[str, int]]:
+    """Clicks the title of every claim in the table of a page; where each leads to, and the status of the answer."""
     found = {}
     page.goto(address)
-    for number in range(page.locator(".sd-card").count()):
-        card = page.locator(".sd-card").nth(number)
-        title = card.locator(".sd-card-title").inner_text()
+    titles = page.locator(".claims th a")
+    for number in range(titles.count()):
+        title = titles.nth(number).inner_text()
         with page.expect_response(lambda response: response.request.is_navigation_request()) as answer:
-            card.click()
+            titles.nth(number).click()
         found[title] = (urljoin(address, answer.value.url).removeprefix(urljoin(address, ".")), answer.value.status)
         page.goto(address)
     return found
+
+
+def loaded_bytes(page: Page, address: str, site: Path) -> int:
+    """How much a page loads when it is opened, packed as servers pack it; what is packed already stays as it is."""
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(address)
+    settle(page)
+    files = {site / unquote(urlsplit(each).path.lstrip("/")) for each in asked}
+    packed = (".woff2", ".png", ".jpg", ".webp", ".gz")
+    return sum(len(each.read_bytes() if each.suffix in packed else gzip.compress(each.read_bytes())) for each in files)
+
+
+def search_hits(page: Page, address: str, query: str) -> list[str]:
+    """The pages that the search of a site lists for some words, best first."""
+    page.goto(f"{address}search.html?q={quote_plus(query)}")
+    page.wait_for_function("document.querySelector('.search-summary')?.textContent.trim()")
+    links = page.locator("ul.search > li > a").all()
+    return [(link.get_attribute("href") or "").split("#")[0] for link in links]

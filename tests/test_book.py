@@ -3,7 +3,6 @@
 import csv
 import gzip
 import importlib.util
-import itertools
 import json
 import os
 import re
@@ -20,7 +19,7 @@ import nbformat
 import pytest
 from conftest import copy_of_repository
 
-from builder import audits, benchmarks, downloads, first_page, kept, layout, making, notebook, quick, site
+from builder import audits, benchmarks, downloads, kept, layout, making, notebook, quick, site, telling
 from lmc_lib import claims, records
 from lmc_lib.cli import Refused, running, tree
 from lmc_lib.store import Entry
@@ -60,29 +59,55 @@ def test_every_claim_has_a_page_for_each_scale(book):
     for page in pages():
         text = (site / "book" / "claims" / f"{layout.page_of(*page)}.html").read_text()
         assert "verdict-title" in text
-    for page in ("index", "methods", "glossary", "deviations", "reproduce", "reference"):
+    for page in ("index", "verdicts", "methods", "glossary", "deviations", "reproduce", "reference"):
         assert (site / "book" / f"{page}.html").exists()
     assert (site / "index.html").exists()
 
 
 @pytest.mark.slow
-def test_the_dashboard_equals_the_results_behind_it(book):
-    dashboard = (book / "book" / "generated" / "dashboard.md").read_text()
-    html = (book / "_build" / "html" / "book" / "index.html").read_text()
+def test_the_first_page_and_that_of_verdicts_equal_the_results_behind_them(book):
+    first, verdicts = (
+        (book / "_build" / "html" / "book" / f"{name}.html").read_text() for name in ("index", "verdicts")
+    )
+    evidence = (book / "book" / "generated" / "verdicts.md").read_text()
     for path in RECORDS:
-        record = records.head(path)
+        record, claim = records.head(path), claims.load(path.name.removesuffix("-laptop.json.gz"))
         made = json.loads((book / "book" / "claims" / f"{record['claim']}-laptop.json").read_text())
         assert {name: made[name] for name in ("verdict", "settings", "controls", "numbers")} == {
             name: record[name] for name in ("verdict", "settings", "controls", "numbers")
         }
+        row = first.split(f'<a href="claims/{claim.id}.html">')[-1].split("</tr>")[0]
+        assert telling.badge(record["verdict"]) in row
         for setting in record["settings"]:
+            assert telling.badge(setting["verdict"]) in row
+            assert telling.interval(telling.deciding(claim, setting)[2]["estimate"]) in row
             page = f"| [laptop](claims/{record['claim']}.ipynb)"
-            row = next(line for line in dashboard.splitlines() if page in line and f"| {setting['title']} |" in line)
-            assert setting["verdict"] in row
+            line = next(each for each in evidence.splitlines() if page in each and f"| {setting['title']} |" in each)
+            assert setting["verdict"] in line
             for estimate in (each["estimate"] for each in setting["conditions"]):
                 number = f"{estimate['value']:.3f} [{estimate['low']:.3f},\u00a0{estimate['high']:.3f}]"
-                assert number in row
-                assert number in html
+                assert number in line
+                assert number in verdicts
+
+
+@pytest.mark.slow
+def test_the_search_finds_a_claim_by_its_keywords_and_no_page_of_the_quick_scale(book):
+    (text,) = re.findall(r"Search.setIndex\((.*)\)", (book / "_build" / "html" / "searchindex.js").read_text())
+    index = json.loads(text)
+    names, terms = index["docnames"], index["terms"]
+    hits = [names[each] for found in terms.values() for each in ([found] if isinstance(found, int) else found)]
+    assert [name for name in hits if name.endswith("-quick")] == []
+    assert names[terms["lyapunov"][0]] == "book/claims/butterfly-direction"
+    for claim in claims.load_all().values():
+        page = (book / "_build" / "html" / "book" / "claims" / f"{claim.id}.html").read_text()
+        (words,) = re.findall(r'<meta content="([^"]+)" name="keywords"', page)
+        assert set(words.split(", ")) == set(re.findall(r"\w+", " ".join(claim.keywords).lower()))
+
+
+@pytest.mark.slow
+def test_pages_without_formulas_do_not_load_what_sets_them(book):
+    pages = {name: (book / "_build" / "html" / "book" / f"{name}.html").read_text() for name in ("index", "methods")}
+    assert {name: "tex-chtml" in text for name, text in pages.items()} == {"index": False, "methods": True}
 
 
 @pytest.mark.slow
@@ -204,10 +229,11 @@ def test_a_page_that_fails_says_so_and_leaves_the_others(tmp_path):
     assert "lmc run weak-connectivity --profile quick" in page.cells[0].source
     assert "ArithmeticError" in page.cells[0].source.split("Where it happened")[1]
     assert "(run-weak-connectivity-quick)=" in nbformat.writes(page)  # what others refer to is still there
-    dashboard = (copy / "book" / "generated" / "dashboard.md").read_text()
-    assert "1 of its pages could not be made" in dashboard.split("grid")[0]
-    assert "[weak-connectivity at quick scale](claims/weak-connectivity-quick.ipynb)" in dashboard
-    assert re.search(r"^\| \[quick\]\(.*\) \| failed \|", dashboard, re.M)
+    findings = (copy / "book" / "generated" / "findings.md").read_text()
+    assert "1 of its pages could not be made" in findings.split("Weak connectivity")[0]
+    assert "[weak-connectivity at quick scale](claims/weak-connectivity-quick.ipynb)" in findings
+    verdicts = (copy / "book" / "generated" / "verdicts.md").read_text()
+    assert re.search(r"^\| \[quick\]\(.*\) \| failed \|", verdicts, re.M)
 
     # What was made is kept, and only what failed is tried again.
     second = build()
@@ -466,11 +492,6 @@ def test_the_quick_page_has_labels_of_its_own(canonical):
     assert "(quick scale)" in after
 
 
-@pytest.mark.parametrize("verdict", claims.VERDICTS)
-def test_every_verdict_has_a_badge(verdict):
-    assert first_page.badge(verdict).endswith(f"`{verdict}`")
-
-
 def test_the_table_of_values_holds_every_number_with_its_networks():
     run = {"type": "RunSpec", "model": {"family": "mlp", "width": 8, "depth": 3, "norm": "layer"}, "init_seed": 2}
     spec = {"type": "Anything", "target": {**run, "init_seed": 0}, "others": [run], "points": 3}
@@ -516,97 +537,18 @@ def test_measurements_that_list_diverged_networks_are_offered_with_every_number(
     ]  # fmt: skip
 
 
-def judged(part, verdict, *, setting="", value=20.0, p=0.001, **more):
-    """A setting of a report, as far as the first page reads it."""
-    found = {"value": value, "low": 11.0, "high": 31.0, "pairs": 5, "replicas": 5, "count": "5 parents"}
-    conditions = [
-        {"condition": each.text, "quantity": each.quantity, "estimate": found, "p": p} for each in part.supported
-    ]
-    named = {"part": part.id if part.is_part else "", "setting": setting}
-    named["title"] = ", ".join(each for each in (part.heading, setting) if each)
-    return {**named, "verdict": verdict, "status": "exploratory", "held": False, "conditions": conditions} | more
-
-
-def report_of(claim, *settings, scale="quick", controls=()):
-    return {"claim": claim.id, "scale": scale, "scope": "toy", "settings": list(settings), "controls": list(controls)}
-
-
-def test_parts_of_a_claim_have_rows_of_their_own_in_the_dashboard():
-    """Each part stands with its verdict and its evidence; the page's own verdict stands on the page."""
-    whole = claims.load("butterfly-onset")
-    verdicts = itertools.cycle(["supported", "not seen at this scale"])
-    rows = [judged(part, verdict) for part, verdict in zip(whole.parts, verdicts, strict=False)]
-    control = judged(whole.parts[0], "not supported", setting="shallow")
-    table = first_page.dashboard({whole.id: {"quick": report_of(whole, *rows, controls=[control])}})
-    for part, row in zip(whole.parts, rows, strict=True):
-        (line,) = [each for each in table.splitlines() if f"| {part.id}: " in each]
-        assert f"`{row['verdict']}` exploratory |" in line
-        assert "20.000 [11.000,\u00a031.000]" in line
-        assert line.endswith("| 5 parents |")
-        assert all(condition.text in line for condition in part.supported)
-    (line,) = [each for each in table.splitlines() if "| negative control: " in each]
-    assert "shallow | {bdg-danger}`not supported` |" in line
-
-
-def test_a_card_says_scope_status_and_what_a_verdict_lacks():
-    whole = claims.load("butterfly-onset")
-    first, second, *_ = whole.parts
-    rows = [
-        judged(first, "inconclusive", held=True),
-        judged(second, "supported", status="preregistered"),
-        judged(second, "not seen at this scale", setting="resnet-8"),
-    ]
-    weak = {("butterfly-onset", "quick", second.id, "resnet-8")}
-    card = first_page._card(whole, report_of(whole, *rows), weak)
-    supported, unseen, open_ = map(first_page.badge, ("supported", "not seen at this scale", "inconclusive"))
-    assert [line for line in card.splitlines() if line[:2] == "- "] == [
-        f"- {first.heading}: {open_} exploratory, a control could not say no, n = 5 parents",
-        f"- {second.heading}: {supported} preregistered, n = 5 parents; in resnet-8: {unseen} exploratory, "
-        "underpowered, n = 5 parents",
-    ]
-    assert "Scope: toy, synthetic data or digits of 8 × 8 pixels." in card
-
-
-@pytest.mark.parametrize("name", claims.load_all())
-def test_parts_whose_names_begin_alike_keep_their_lines_and_their_networks(name):
-    """A part may be "half" and another "half, by class", whatever is judged in further networks."""
-    claim = claims.load(name)
-    settings = [judged(part, "supported") for part in claim.parts]
-    further = [judged(part, "inconclusive", setting="resnet-8-layer") for part in claim.parts]
-    own = first_page._verdicts(claim, report_of(claim, *settings), ())
-    assert [line.split(": {bdg")[0] for line in own] == [f"- {part.heading}" for part in claim.parts]
-    inconclusive = first_page.badge("inconclusive")
-    assert first_page._verdicts(claim, report_of(claim, *settings, *further), ()) == [
-        f"{line}; in resnet-8-layer: {inconclusive} exploratory, n = 5 parents" for line in own
-    ]
-
-
-def test_many_verdicts_are_counted_and_corrected():
-    whole = claims.load("butterfly-onset")
-    parts = whole.parts
-    # By Benjamini and Hochberg, of 4 verdicts those with p up to 0.025 * rank / 4 stay: 0.001 and 0.012, but not 0.02.
-    rows = [judged(part, "supported", p=p) for part, p in zip(parts, (0.02, 0.001, 0.012), strict=False)]
-    rows.append(judged(parts[3], "inconclusive", p=0.9))
-    rates = [
-        {"claim": whole.id, "scale": "laptop", "part": parts[0].id, "setting": "", "false_positive": rate}
-        for rate in (0.01, 0.04)
-    ]
-    other = report_of(whole, judged(parts[0], "supported", p=0.9))
-    laptop, quick = first_page.multiplicity([report_of(whole, *rows, scale="laptop"), other], rates)
-    conditions = sum(len(part.supported) for part in parts[:4])
-    assert f"The laptop scale has 4 verdicts from {conditions} conditions; 3 of the verdicts say *supported*." in laptop
-    # The highest rate of the first, and 0.025 for each of the three others.
-    assert f"at most {0.04 + 3 * 0.025:.1f} would still say so" in laptop
-    assert f"1 of them would not stay: butterfly-onset ({parts[0].heading})." in laptop
-    assert quick.startswith("- The quick scale has 1 verdicts from 1 conditions")
-    assert "1 of them would not stay" in quick
-
-
 ROW = {
     "claim": "toy", "scale": "quick", "part": "B1", "setting": "wide", "condition": "it is above 2", "unit": "parent",
     "n": 8, "at_bound": 0.0123, "exchanged": None, "false_positive": 0.0123, "effect": 4.0, "effect_from": "figure",
     "power": 0.5, "coverage": 0.944, "needed": 24, "most": 256, "underpowered": True, "draws": 500,
 }  # fmt: skip
+
+
+def test_a_page_says_how_often_a_verdict_needs_all_its_conditions_at_the_least():
+    two = [ROW | {"power": 0.9}, ROW | {"power": 0.85}]
+    assert audits.section(two).endswith("*supported* comes out in at least 0.75 of all studies.")
+    other = ROW | {"setting": "deep", "power": 0.3}
+    assert audits.section([*two, other, other]).endswith("in at least 0.00 to 0.75 of all studies, by verdict.")
 
 
 def test_a_page_says_how_often_its_rule_errs():

@@ -11,9 +11,12 @@ from pathlib import Path
 
 import page_faults as faults
 import pytest
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
+from test_first_page import PAPERS, ROOT, forty_five
 
+from builder import first_page
 from lmc_lib import claims
+from lmc_lib.definitions import CHAPTERS
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 SWITCHES = [
@@ -28,6 +31,7 @@ SWITCHES = [
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 FIRST = "book/index.html"
 MEGABYTES = 40
+STATIC = ROOT / "book" / "_static"
 
 
 def find_browser():
@@ -153,8 +157,8 @@ class TestSite:
         assert page.url == served + FIRST
         assert page.locator("h1").first.inner_text().startswith("The LMC companion")
 
-    def test_cards_lead_to_the_pages_of_their_claims(self, page, served):
-        landed = faults.follow_cards(page, served + FIRST)
+    def test_rows_lead_to_the_pages_of_their_claims(self, page, served):
+        landed = faults.follow_claims(page, served + FIRST)
         assert list(landed.values()) == [(f"claims/{name}.html", 200) for name in claims.load_all()], landed
 
     def test_links_lead_to_files_and_places_that_exist(self, site):
@@ -163,6 +167,33 @@ class TestSite:
 
     def test_is_small(self, site):
         assert faults.size_faults(site, MEGABYTES) == []
+
+    def test_the_first_page_loads_little(self, page, site, served):
+        assert faults.loaded_bytes(page, served + FIRST, site) <= 1_000_000
+
+    def test_the_first_screen_names_what_was_found(self, page, served):
+        page.set_viewport_size(WIDE)
+        page.goto(served + FIRST)
+        for name in ("Weak", "Simultaneous", "Strong"):
+            link = page.get_by_role("link", name=re.compile(f"^{name} connectivity")).first
+            assert link.bounding_box()["y"] < WIDE["height"], name
+        assert page.get_by_text("ten more wrong answers in a hundred").bounding_box()["y"] < WIDE["height"]
+
+    def test_the_first_page_offers_no_contents_that_it_does_not_have(self, page, served):
+        page.set_viewport_size(NARROW)
+        for name, offered in ((FIRST, False), ("book/methods.html", True)):
+            page.goto(served + name)
+            assert page.locator(".secondary-toggle").is_visible() == offered, name
+
+    @pytest.mark.parametrize("query", ["barrier", "linear mode connectivity", "chaotic"])
+    def test_the_search_finds_claims_first(self, page, served, query):
+        hits = faults.search_hits(page, served, query)
+        assert len(hits) >= 5
+        assert set(hits[:5]) <= {f"book/claims/{name}.html" for name in claims.load_all()}
+
+    def test_the_search_finds_a_function_by_its_name(self, page, served):
+        hits = faults.search_hits(page, served, "straight_through")
+        assert any(hit.startswith("book/api/") for hit in hits)
 
 
 SOUND = """<!doctype html>
@@ -343,16 +374,24 @@ class TestChecks:
             "two.html: data/: no such file in the site",
         ]
 
-    def test_a_card_that_leads_to_no_page_is_found(self, page, tmp_path):
-        card = "<div class=sd-card style='position: relative'><p class=sd-card-title>{0}</p><a href={1}>go</a></div>"
+    def test_a_row_that_leads_to_no_page_is_found(self, page, tmp_path):
         (tmp_path / "claims").mkdir()
         (tmp_path / "claims" / "one.html").write_text("<h1>One</h1>")
-        over = "<style>.sd-card a { position: absolute; inset: 0; }</style>"
-        cards = card.format("One", "claims/one.html") + card.format("Two", "two.ipynb")
-        (tmp_path / "index.html").write_text(over + cards)
+        rows = "".join(
+            f"<tr><th><a href={target}>{title}</a></th></tr>"
+            for title, target in (("One", "claims/one.html"), ("Two", "two.ipynb"))
+        )
+        (tmp_path / "index.html").write_text(f"<table class=claims>{rows}</table>")
         with faults.served(tmp_path) as address:
-            landed = faults.follow_cards(page, f"{address}index.html")
+            landed = faults.follow_claims(page, f"{address}index.html")
         assert landed == {"One": ("claims/one.html", 200), "Two": ("two.ipynb", 404)}
+
+    def test_what_a_page_loads_is_counted_packed_and_once(self, page, tmp_path):
+        for name in ("a.js", "b.png", "unused.js"):
+            (tmp_path / name).write_bytes(b" " * 50_000)
+        (tmp_path / "index.html").write_text("<script src=a.js></script><script src=a.js></script><img src=b.png>")
+        with faults.served(tmp_path) as address:
+            assert 50_000 < faults.loaded_bytes(page, f"{address}index.html", tmp_path) < 51_000
 
     def test_a_site_that_is_too_large_names_its_five_largest_files(self, tmp_path):
         for number in range(1, 8):
@@ -360,6 +399,92 @@ class TestChecks:
         assert faults.size_faults(tmp_path, 2.81) == []
         (told,) = faults.size_faults(tmp_path, 2.7)
         assert told == "2.8 MB, at most 2.7: 7.csv 0.7 MB, 6.csv 0.6 MB, 5.csv 0.5 MB, 4.csv 0.4 MB, 3.csv 0.3 MB"
+
+
+class TestTableOfClaims:
+    """The table of the first page and its filter, with as many claims as the book may have one day."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def served(cls, tmp_path_factory):
+        """The address of a page with the table alone, styled and scripted as in the book."""
+        folder = tmp_path_factory.mktemp("table")
+        for name in ("first_page.css", "first_page.js"):
+            shutil.copy(STATIC / name, folder)
+        (html,) = re.findall(r"```{raw} html\n(.*)```\n", first_page.table(forty_five(), PAPERS), re.DOTALL)
+        head = "<meta charset=utf-8><link rel=stylesheet href=first_page.css><script src=first_page.js></script>"
+        style = "<style>:root { --pst-color-border: #ccc; } body { font: 16px/1.6 sans-serif; }</style>"
+        (folder / "index.html").write_text(f"<!doctype html><title>Claims</title>{head}{style}<h1>Claims</h1>{html}")
+        with faults.served(folder) as address:
+            yield f"{address}index.html"
+
+    def told(self, page):
+        """What the filter says it shows, which must be what it shows."""
+        rows = page.locator("tr[data-verdict]:visible").count()
+        assert page.get_by_role("status").inner_text() == f"{rows} of 45 claims"
+        return rows, page.locator(".chapter:visible").all_inner_texts()
+
+    def test_shows_all_without_a_script(self, browser, served):
+        context = browser.new_context(java_script_enabled=False)
+        page = context.new_page()
+        page.goto(served)
+        assert not page.locator("form").is_visible()
+        assert page.locator("tr[data-verdict]:visible").count() == 45
+        context.close()
+
+    def test_filters_by_keyboard_and_keeps_the_choice_in_the_address(self, page, served):
+        page.goto(served)
+        assert self.told(page) == (45, list(CHAPTERS))
+        page.get_by_label("Part of the book").focus()
+        page.keyboard.press("ArrowDown")
+        page.keyboard.press("ArrowDown")
+        rows, shown = self.told(page)
+        assert shown == ["The butterfly effect"]
+        assert page.url == f"{served}?part=The+butterfly+effect"
+        page.get_by_label("Verdict").select_option("supported")
+        fewer, _ = self.told(page)
+        assert 0 < fewer < rows
+        page.reload()
+        assert self.told(page) == (fewer, shown)
+        assert page.get_by_label("Verdict").input_value() == "supported"
+        page.go_back()
+        expect(page.get_by_role("status")).to_have_text(f"{rows} of 45 claims")
+        assert self.told(page) == (rows, shown)
+        page.get_by_role("button", name="Show all").press("Enter")
+        assert self.told(page)[0] == 45
+        assert page.url == served
+
+    def test_a_choice_can_be_linked(self, page, served):
+        page.goto(f"{served}?paper=kwok2024&verdict=mixed&other=1#top")
+        rows, shown = self.told(page)
+        assert shown == ["Example difficulty"]
+        wanted = "tr[data-paper=kwok2024][data-verdict*=mixed]"
+        assert rows == page.locator(wanted).count() > 0
+        page.get_by_label("Paper").select_option("all")
+        assert page.url == f"{served}?verdict=mixed&other=1#top"
+
+    def test_an_address_with_a_choice_that_is_no_more_shows_all(self, page, served):
+        page.goto(f"{served}?verdict=perhaps")
+        assert self.told(page)[0] == 45
+        assert page.get_by_label("Verdict").input_value() == ""
+
+    def test_a_choice_that_nothing_fits_says_so(self, page, served):
+        page.goto(f"{served}?part=Example+difficulty&paper=altintas2025")
+        assert self.told(page) == (0, [])
+
+    @pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
+    def test_fits_its_page_and_stays_a_table(self, page, served, size):
+        page.set_viewport_size(size)
+        page.goto(served)
+        assert faults.sideways_faults(page) == []
+        assert faults.table_faults(page, may_scroll=False) == []
+        assert faults.name_faults(page) == []
+        table = page.get_by_role("table")
+        assert table.get_by_role("rowheader").count() == 45 + len(CHAPTERS)
+        assert table.get_by_role("columnheader").count() == 4
+        cell = page.locator("tr[data-verdict] td").first
+        label = cell.evaluate("cell => getComputedStyle(cell, '::before').content")
+        assert label == ("none" if size is WIDE else '"Verdict, scope, status"')
 
 
 class TestBrowser:

@@ -11,6 +11,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from builder.telling import badge
 from lmc_lib import records
 
 ROOT = Path(__file__).parents[1]
@@ -58,7 +59,8 @@ from pathlib import Path
 from lmc_lib import definitions
 from lmc_lib.cli import main, tree
 sys.path.insert(0, "book")
-from builder import first_page
+from builder import first_page, verdict_tables
+from builder.results import Result
 
 assert main(["run", "toy", "--profile", "laptop", "--records", "--allow-dirty"]) == 0
 sys.argv[1:] = ["notebooks/toy.ipynb"]
@@ -68,7 +70,9 @@ with Path("list").open("w") as file, contextlib.redirect_stdout(file):
 with Path("judged").open("w") as file, contextlib.redirect_stdout(file):
     assert main(["judge", "toy"]) == 0
 reports = {scale: tree.report_of(tree.record_of("toy", scale)) for scale in ("laptop", "quick")}
-Path("dashboard").write_text(first_page.dashboard({"toy": reports}))
+told = [Result(definitions.read_all()["toy"], reports)]
+Path("row").write_text(first_page.table(told, {"nobody2024": "Nobody (2024)"}))
+Path("verdicts").write_text(verdict_tables.tables(told))
 Path("deviations").write_text(definitions.deviations())
 """
 
@@ -136,18 +140,20 @@ class TestAddedClaim:
         stored = nbformat.read(copy / "notebooks" / "toy.ipynb", as_version=4)
         assert "toy (quick, toy): supported" in stored.cells[-2].outputs[0].data["text/plain"]
 
-    def test_has_its_card_and_its_table(self, copy):
-        dashboard = (copy / "dashboard").read_text()
-        assert "{grid-item-card} A toy" in dashboard
-        assert "Every toy falls." in dashboard
-        assert "Scope: proxy, " in dashboard
+    def test_has_its_row_on_the_first_page_and_its_table(self, copy):
+        row = (copy / "row").read_text()
+        assert '<a href="claims/toy.html">A toy</a><p>toys fall</p>' in row
+        assert "proxy; exploratory" in row
+        assert "free: the share of toys <strong>0.700 [0.635,\u00a00.765]</strong>, above 0.5 needed" in row
+        assert "Nobody (2024)<ul><li>toys that fall: <strong>all</strong></li></ul>" in row
+        verdicts = (copy / "verdicts").read_text()
         condition = "the share of toys is above 0.5"
         for page in ("[laptop](claims/toy.ipynb), proxy", "[quick](claims/toy-quick.ipynb), toy"):
             for said, interval in (
-                ("free | {bdg-success}`supported` exploratory", "0.700 [0.635,\u00a00.765]"),
-                ("negative control: on a string | {bdg-danger}`not supported`", "0.200 [0.135,\u00a00.265]"),
+                (f"free | {badge('supported')} exploratory", "0.700 [0.635,\u00a00.765]"),
+                (f"negative control: on a string | {badge('not supported')}", "0.200 [0.135,\u00a00.265]"),
             ):
-                assert f"| {page} | {said} | {condition}: {interval} | 4 networks |" in dashboard
+                assert f"| {page} | {said} | {condition}: {interval} | 4 networks |" in verdicts
 
     def test_has_its_deviations_in_their_place(self, copy):
         headings = re.findall(r"^## (.+)", (copy / "deviations").read_text(), re.MULTILINE)

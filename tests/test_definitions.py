@@ -81,9 +81,43 @@ class TestSchema:
         assert (claim.preregistered, claim.confirmed, claim.is_part, claim.heading) == ({}, {}, False, "")
         assert claim.quantities == {"dropped", "fallen"}
 
+    def test_what_only_the_first_page_and_the_search_need_may_be_left_out(self, tmp_path):
+        (tmp_path / "toy.yml").write_text(TEXT)
+        bare = read_all(tmp_path)["toy"]
+        assert (bare.headline, bare.claim.keywords, bare.beside) == ("", (), bare.claim.published)
+        added = "headline: Toys\nkeywords: [falling, free fall]\nsource:"
+        (tmp_path / "toy.yml").write_text(TEXT.replace("source:", added))
+        full = read_all(tmp_path)["toy"]
+        assert (full.headline, full.claim.keywords) == ("Toys", ("falling", "free fall"))
+        assert all(part.keywords == () for part in full.claim.parts)
+
+    @pytest.mark.parametrize(
+        ("names", "marked", "shown"),
+        [
+            (["a", "b", "c"], None, ["a"]),
+            (["a", "b", "c"], 1, ["b"]),
+            (["a", "b", "the same of c", "the same of d", "e"], 3, ["b", "the same of c", "the same of d"]),
+            (["the same", "b"], None, ["the same"]),
+        ],
+    )
+    def test_the_marked_number_stands_beside_ours_behind_what_it_refers_to(
+        self, tmp_path, write_claim, names, marked, shown
+    ):
+        published = [
+            {"what": name, "value": f"{number}"} | ({"beside": True} if number == marked else {})
+            for number, name in enumerate(names)
+        ]
+        write_claim(tmp_path, published=published)
+        definition = read_all(tmp_path)["toy"]
+        assert [each["what"] for each in definition.beside] == shown
+        assert [each.keys() for each in definition.claim.published] == [{"what", "value"}] * len(names)
+
     @pytest.mark.parametrize(
         ("old", "new", "message"),
         [
+            ("    value: all\n", "    value: all\n    beside: false\n", "14: 'beside' is refused: True was expected"),
+            ("source:", "keywords: chaos\nsource:", "9: 'keywords' takes a list, not 'chaos'"),
+            ("source:", "keyword: [chaos]\nsource:", "9: unknown key 'keyword', perhaps 'keywords' is meant"),
             (
                 "observable:",
                 "observabel:",
@@ -94,7 +128,7 @@ class TestSchema:
                 "    reasons:",
                 "23: unknown key 'reasons', perhaps 'reason' is meant; known are quantity,",
             ),
-            ("    value:", "    number:", "13: unknown key 'number'; known are what, value"),
+            ("    value:", "    number:", "13: unknown key 'number'; known are what, value, beside"),
             ("  laptop:", "  lap:", "30: unknown key 'lap', perhaps 'laptop' is meant; known are laptop, paper"),
             ("brief: toys fall\n", "", "2: the file lacks the key 'brief'"),
             ("    label: the share of toys\n", "", "20: this item lacks the key 'label'"),

@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 
-from builder import audits, benchmarks, first_page, kept, site
+from builder import audits, benchmarks, first_page, kept, site, verdict_tables
 from builder.layout import GENERATED, GUIDES, PAGES, ROOT, SITE, guides, pages, place_only
 from builder.making import Outcome, make_all
 from lmc_lib import definitions
@@ -34,7 +34,8 @@ def main() -> int:
         place_only(folder, {n: c for each in outcomes if each.page.folder == folder for n, c in each.files.items()})
     texts = {"deviations.md": definitions.deviations(), "audit.md": audits.table(judging.kept_audits())}
     generated = {name: text.encode() for name, text in texts.items()}
-    place_only(GENERATED, first_page.files(outcomes) | benchmarks.files() | generated)
+    generated |= benchmarks.files()
+    place_only(GENERATED, first_page.files(outcomes) | verdict_tables.files(outcomes) | generated)
     site.copy_mathjax()
     failures = [each for each in outcomes if each.failure]
     code = 0 if options.pages_only else build_site(outcomes, strict=not failures)

@@ -32,7 +32,28 @@ def rows_of(claim: str, scale: str) -> list[dict[str, Any]]:
 def section(rows: Sequence[Mapping[str, Any]]) -> str:
     """The section of a page, as Markdown."""
     text = _SECTION.format(draws=rows[0]["draws"], unit=rows[0]["unit"])
-    return "\n".join([text, ":::{div} wide", *_HEAD, *(_row(row) for row in rows), ":::"])
+    return "\n".join([text, ":::{div} wide", *_HEAD, *(_row(row) for row in rows), ":::", "", _together(rows)])
+
+
+def _together(rows: Sequence[Mapping[str, Any]]) -> str:
+    """How often a verdict says "supported" at the least, which needs all of its conditions at once.
+
+    Conditions of one study go together, so that what each of them misses is at most added up.
+    """
+    missed: dict[tuple[str, str], float] = {}
+    for row in rows:
+        place = row["part"], row["setting"]
+        missed[place] = missed.get(place, 0.0) + 1.0 - row["power"]
+    least = sorted(max(0.0, 1.0 - share) for share in missed.values())
+    shares = (
+        f"{least[0]:.2f} of all studies"
+        if len(least) == 1
+        else (f"{least[0]:.2f} to {least[-1]:.2f} of all studies, by verdict")
+    )
+    return (
+        "A verdict needs all its conditions at once: where every effect is there, *supported* comes out in at least "
+        f"{shares}."
+    )
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -1,44 +1,47 @@
-"""The first page: a card and a table of verdicts for each claim."""
+"""The first page: what was found, how a verdict is read, and one table of all claims that can be filtered.
 
-__all__ = ["badge", "dashboard", "files", "multiplicity"]
+It has no pictures: figures of the pages are not legible at the size of a card, and a row says more in less room.
+"""
 
+__all__ = ["example", "files", "findings", "table"]
+
+from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
+from html import escape
 from typing import Any
+from urllib.parse import quote_plus
 
-from scipy.stats import false_discovery_control
+from pybtex.database import Entry, parse_file
 
-from builder.layout import page_of, scales_of
+from builder.layout import BOOK
 from builder.making import Outcome
-from lmc_lib import claims
+from builder.results import Result, by_claim
+from builder.telling import SCOPES, Place, badge, count_of, deciding, interval, notes, underpowered
+from lmc_lib.claims import VERDICTS
 from lmc_lib.cli import judging
+from lmc_lib.definitions import CHAPTERS
 
-_BADGES = {
-    "supported": "success",
-    "not supported": "danger",
-    "not seen at this scale": "info",
-    "inconclusive": "warning",
-    "not observable at this scale": "muted",
-    "mixed": "info",
-}
+_COLUMNS = ("Claim", "Verdict, scope, status", "Our number [95 % interval], n", "The paper")
 
-
-_SCOPES = {
-    "exact": "the paper's network, data and training",
-    "proxy": "a smaller network, data set and training than the paper's",
-    "toy": "synthetic data or digits of 8 × 8 pixels",
-}
+# So many judged settings stand open in a row; more of them are folded under their count.
+_OPEN = 3
 
 
 def files(outcomes: Sequence[Outcome]) -> dict[str, bytes]:
-    """What the first page includes: its text, and a picture for each card."""
-    pictures = {name: content for each in outcomes for name, content in each.files.items() if name.endswith(".png")}
-    results: dict[str, dict[str, Any]] = {}
-    for each in outcomes:
-        if each.page.claim:
-            results.setdefault(each.page.claim, {})[each.page.scale] = each.report
-    failures = [each for each in outcomes if each.failure]
-    text = "\n".join([_warning(failures), dashboard(results, pictures, judging.kept_audits())])
-    return {"dashboard.md": text.encode(), **pictures}
+    """What the first page includes."""
+    results, weak = by_claim(outcomes), underpowered(judging.kept_audits())
+    cited = parse_file(BOOK / "references.bib").entries
+    papers = {each.claim.source: _short(cited[each.claim.source]) for each in results}
+    found = "\n".join([_warning([each for each in outcomes if each.failure]), findings(results, weak)])
+    texts = {"findings.md": found, "example.md": example(results), "claims.md": table(results, papers, weak)}
+    return {name: text.encode() for name, text in texts.items()}
+
+
+def _short(paper: Entry) -> str:
+    """A paper as it is cited in a text."""
+    names = [" ".join(each.last_names) for each in paper.persons["author"]]
+    authors = " and ".join(names) if len(names) < 3 else f"{names[0]} et al."
+    return f"{authors} ({paper.fields['year']})"
 
 
 def _warning(failures: Iterable[Outcome]) -> str:
@@ -50,145 +53,190 @@ def _warning(failures: Iterable[Outcome]) -> str:
     return "\n".join([head, *links, ":::", ""])
 
 
-def dashboard(
-    results: Mapping[str, Mapping[str, Mapping[str, Any] | None]],
-    pictures: Iterable[str] = (),
-    rows: Sequence[Mapping[str, Any]] = (),
-) -> str:
-    """The cards of the claims, what all verdicts come to, and a table of verdicts for each, as Markdown.
+def findings(results: Sequence[Result], weak: Container[Place] = ()) -> str:
+    """What was found so far, as a list: the claims that have a headline, with their numbers.
 
     Args:
-        results: by claim and scale the reports; None where the page failed.
-        pictures: names of the figures that are there, those of a card being named after the claim.
-        rows: how often the rules err, as ``lmc audit`` found.
+        results: the claims.
+        weak: the verdicts that are underpowered.
     """
-    ordered = {claim: {scale: results[claim].get(scale) for scale in scales_of(claim)} for claim in results}
-    there = set(pictures)
-    weak = {_place(row) for row in rows if row["underpowered"]}
-    cards = [
-        _card(claims.load(name), next(iter(each.values())), weak, f"{name}.png" in there)
-        for name, each in ordered.items()
-    ]
-    tables = [_table(claims.load(name), each, weak) for name, each in ordered.items()]
-    columns = "1 1 1 2" if len(cards) > 1 else "1"
-    counted = multiplicity([each for scales in ordered.values() for each in scales.values() if each], rows)
-    return "\n".join([f"::::{{grid}} {columns}", *cards, "::::", "", "## Verdicts", "", *counted, "", *tables])
+    first = [each for each in results if each.definition.headline]
+    made = [each for each in first if each.report]
+    data = " and ".join(dict.fromkeys(each.data for each in made if each.data))
+    scopes = dict.fromkeys(each.report["scope"] for each in made if each.report)
+    where = " and ".join(f"*{scope}* ({SCOPES[scope]})" for scope in scopes)
+    lead = f"Measured on {data}; the scope is {where}. In brackets: 95 % intervals. n counts independent units."
+    lines = [*([lead, ""] if data else []), *(_finding(each, weak) for each in first)]
+    return "\n".join([":::{div} findings", *lines, ":::", ""])
 
 
-def multiplicity(reports: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]] = ()) -> list[str]:
-    """How many verdicts there are at each scale, and how many of them chance alone may have brought, as a list.
-
-    A verdict has the highest p-value of its conditions, since it needs all. Benjamini and Hochberg's procedure is
-    applied to the verdicts of one scale, at 2.5 %, since p-values are of one side and intervals of two.
-    """
-    rates: dict[tuple[str, str, str, str], float] = {}
-    for row in rows:
-        rates[_place(row)] = max(rates.get(_place(row), 0.0), row["false_positive"])
-    lines = []
-    for scale in dict.fromkeys(each["scale"] for each in reports):
-        settings = [
-            setting | {"claim": each["claim"], "scale": scale}
-            for each in reports
-            if each["scale"] == scale
-            for setting in each["settings"]
-        ]
-        conditions = sum(len(each["conditions"]) for each in settings)
-        chance = sum(rates.get(_place(each), 0.025) for each in settings)
-        held = false_discovery_control([max(c["p"] for c in each["conditions"]) for each in settings]) <= 0.025
-        supported = [
-            (each, stays) for each, stays in zip(settings, held, strict=True) if each["verdict"] == "supported"
-        ]
-        lost = [f"{each['claim']} ({each['title']})" for each, stays in supported if not stays]
-        after = f"{len(lost)} of them would not stay: {'; '.join(lost)}" if lost else "all of them would stay"
-        lines.append(
-            f"- The {scale} scale has {len(settings)} verdicts from {conditions} conditions; "
-            f"{len(supported)} of the verdicts say *supported*. If every claim were false, though only just, and "
-            f"scatter normal, at most {chance:.1f} would still say so. Corrected for their number (Benjamini and "
-            f"Hochberg, 2.5 %) {after}. A verdict from five units never stays: its p-value is not below 0.03."
-        )
-    return lines
+def _chapters(results: Sequence[Result]) -> list[str]:
+    return [chapter for chapter in CHAPTERS if any(each.definition.chapter == chapter for each in results)]
 
 
-def _place(row: Mapping[str, Any]) -> tuple[str, str, str, str]:
-    return row["claim"], row["scale"], row["part"], row["setting"]
+def _finding(result: Result, weak: Container[Place]) -> str:
+    """A claim with its verdict, and the numbers of its settings: of one in the same line, of several in a list."""
+    report = result.report
+    head = f"- **[{result.definition.headline}](claims/{result.claim.id}.ipynb)**, {result.definition.brief}:"
+    if report is None:
+        return f"{head} the page could not be made."
+    told = [_told(result, each, weak, badged=len(report["settings"]) > 1) for each in report["settings"]]
+    below = [f"  - {each}" for each in told]
+    said = badge(report["verdict"])
+    return f"{head} {said} in {told[0]}" if len(told) == 1 else "\n".join([f"{head} {said}", *below])
 
 
-def _table(
-    claim: claims.Claim, scales: Mapping[str, Mapping[str, Any] | None], weak: Container[tuple[str, str, str, str]]
-) -> str:
-    """One row a setting and scale; conditions stand in the rows, since parts have conditions of their own."""
-    rows = ["| scale | setting | verdict | evidence | n |", "|---|---|---|---|---|"]
-    for scale, result in scales.items():
-        page = f"[{scale}](claims/{page_of(claim.id, scale)}.ipynb)"
-        if result is None:
-            rows.append(f"| {page} | failed | | | |")
-            continue
-        judged = [(each, each["title"], _said(claim, result, each, weak)) for each in result["settings"]]
-        controls = [(each, f"negative control: {each['title']}", badge(each["verdict"])) for each in result["controls"]]
-        for each, title, said in [*judged, *controls]:
-            evidence = "; ".join(_evidence(condition) for condition in each["conditions"])
-            rows.append(f"| {page}, {result['scope']} | {title} | {said} | {evidence} | {_count(each)} |")
-    return "\n".join([f"### {claim.title}", "", ":::{div} verdicts", *rows, ":::", "", _published(claim), ""])
-
-
-def _said(
-    claim: claims.Claim, result: Mapping[str, Any], each: Mapping[str, Any], weak: Container[tuple[str, str, str, str]]
-) -> str:
-    """A verdict with what a reader must know of it."""
-    notes = [each["status"]]
-    if (claim.id, result["scale"], each["part"], each["setting"]) in weak:
-        notes.append("underpowered")
-    if each["held"]:
-        notes.append("a control could not say no")
-    return f"{badge(each['verdict'])} {', '.join(notes)}"
-
-
-def _count(each: Mapping[str, Any]) -> str:
-    return str(each["conditions"][0]["estimate"]["count"])
-
-
-def _evidence(condition: Mapping[str, Any]) -> str:
-    return f"{condition['condition']}: {_interval(condition['estimate'])}"
-
-
-def _interval(estimate: Mapping[str, Any]) -> str:
-    """A number and its interval, which does not break within its brackets."""
-    return f"{estimate['value']:.3f} [{estimate['low']:.3f},\u00a0{estimate['high']:.3f}]"
-
-
-def _published(claim: claims.Claim) -> str:
-    values = "; ".join(f"{each['what']}: {each['value']}" for each in claim.published[:2])
-    return f"Published: {values}."
-
-
-def _card(
-    claim: claims.Claim,
-    result: Mapping[str, Any] | None,
-    weak: Container[tuple[str, str, str, str]] = (),
-    pictured: bool = True,
-) -> str:
-    failed = ["This page could not be made when the book was built; it says why."]
-    lines = "\n".join(failed if result is None else _verdicts(claim, result, weak))
-    scope = "" if result is None else f"\n\nScope: {result['scope']}, {_SCOPES[result['scope']]}."
-    picture = f":img-bottom: generated/{claim.id}.png\n:img-alt: First figure of the page\n" if pictured else ""
+def _told(result: Result, setting: Mapping[str, Any], weak: Container[Place], *, badged: bool) -> str:
+    """What was judged, its verdict, the number on which it hangs, and what a reader must know of it."""
+    about, condition, found = deciding(result.claim, setting)
+    said = f"{badge(setting['verdict'])} " if badged else ""
+    facts = [f"n\u00a0=\u00a0{count_of(setting)}", *(notes(result.report, setting, weak) if result.report else [])]
     return (
-        f":::{{grid-item-card}} {claim.title}\n:link: claims/{claim.id}\n:link-type: doc\n{picture}\n"
-        f"{claim.statement}\n\n{lines}{scope}\n:::"
+        f"{escape(_title(result, setting))}: {said}{escape(about)} "
+        f"<strong>{interval(found['estimate'])}</strong>, {'above' if condition.above else 'below'} "
+        f"{condition.bound:g} needed; {', '.join(facts)}"
     )
 
 
-def _verdicts(claim: claims.Claim, result: Mapping[str, Any], weak: Container[tuple[str, str, str, str]]) -> list[str]:
-    """One line a setting; verdicts on a part in further networks stand in the line of the part."""
-    lines: dict[str, str] = {}
-    for each in result["settings"]:
-        said = _said(claim, result, each, weak)
-        if each["part"] in lines:
-            lines[each["part"]] += f"; in {each['setting']}: {said}, n = {_count(each)}"
-        else:
-            lines[each["part"] or each["setting"]] = f"- {each['title']}: {said}, n = {_count(each)}"
-    return list(lines.values())
+def _title(result: Result, setting: Mapping[str, Any]) -> str:
+    """The title of the part and the name of the setting, those that there are."""
+    part = result.claim.part(setting["part"]).title if setting["part"] else ""
+    return ", ".join(each for each in (part, setting["setting"]) if each)
 
 
-def badge(verdict: str) -> str:
-    """A verdict as a badge; the words carry the meaning."""
-    return f"{{bdg-{_BADGES[verdict]}}}`{verdict}`"
+def _counted(results: Sequence[Result], chapter: str) -> str:
+    """What the claims of a chapter come to, with a link to their rows."""
+    own = [each for each in results if each.definition.chapter == chapter]
+    counts = Counter(each.report["verdict"] if each.report else "failed" for each in own)
+    said = ", ".join(f"{counts[verdict]} {verdict}" for verdict in [*VERDICTS, "failed"] if counts[verdict])
+    return f'<a href="?part={quote_plus(chapter)}#claims">{escape(chapter)}</a> ({len(own)}): {said}'
+
+
+def example(results: Sequence[Result]) -> str:
+    """How one verdict came about, step by step, as a list: the first setting of the first claim that has a headline.
+
+    Empty if the page of that claim could not be made.
+    """
+    made = [each for each in results if each.definition.headline and each.report]
+    if not made or not made[0].report:
+        return ""
+    result, report = made[0], made[0].report
+    claim, setting = result.claim, report["settings"][0]
+    rule = claim.part(setting["part"]) if setting["part"] else claim
+    stated = zip((*rule.observable, *rule.supported), setting["conditions"], strict=True)
+    steps = [
+        f"- *{'Does the claim hold?' if condition in rule.supported else 'Is there anything to explain?'}* Asked is "
+        f"that {condition.text} ({condition.reason}). Found is {interval(found['estimate'])}, from "
+        f"n = {found['estimate']['count']}: the condition is {found['outcome']}."
+        for condition, found in stated
+    ]
+    steps += [
+        f"- *Could the study have said no?* The same rule on a negative control, {control['title']}, says "
+        f"{badge(control['verdict'])}."
+        for control in report["controls"][:1]
+    ]
+    others = len(report["settings"]) - 1
+    whole = f" Its page judges {others} more, and says {badge(report['verdict'])} as a whole." if others else ""
+    head = (
+        f"*{claim.statement}* [The page](claims/{claim.id}.ipynb) judges this claim in {_title(result, setting)}. "
+        f"{claim.criterion}"
+    )
+    end = f"So this verdict is {badge(setting['verdict'])}; its status is *{setting['status']}*.{whole}"
+    return "\n".join([head, "", *steps, "", end, ""])
+
+
+def table(results: Sequence[Result], papers: Mapping[str, str], weak: Container[Place] = ()) -> str:
+    """What the chapters come to, a form that filters the claims, and a row for each, as HTML within Markdown.
+
+    Of a claim it shows the page with its own name, and of each verdict the number on which it hangs
+    (:func:`builder.telling.deciding`).
+
+    Args:
+        results: the claims.
+        papers: by their key the papers, as they are cited in a text.
+        weak: the verdicts that are underpowered.
+    """
+    heads = "".join(f'<th scope="col">{each}</th>' for each in _COLUMNS)
+    groups = [
+        f'<tbody>\n<tr class="chapter"><th scope="rowgroup" colspan="{len(_COLUMNS)}">{escape(chapter)}</th></tr>\n'
+        + "".join(_row(each, papers, weak) for each in results if each.definition.chapter == chapter)
+        + "</tbody>\n"
+        for chapter in _chapters(results)
+    ]
+    counted = "".join(f"- {_counted(results, each)}\n" for each in _chapters(results))
+    return (
+        f"{counted}\n```{{raw}} html\n{_form(results, papers)}"
+        f'<table class="claims">\n<caption>The claims, and what came out.</caption>\n<thead><tr>{heads}</tr></thead>\n'
+        f"{''.join(groups)}</table>\n```\n"
+    )
+
+
+def _form(results: Sequence[Result], papers: Mapping[str, str]) -> str:
+    """The filter, which a script shows: without one it would do nothing."""
+    said = {verdict for each in results for verdict in _verdicts(each)}
+    choices = {
+        "part": ("Part of the book", {chapter: chapter for chapter in _chapters(results)}),
+        "paper": ("Paper", {each.claim.source: papers[each.claim.source] for each in results}),
+        "verdict": ("Verdict on the claim or a part of it", {each: each for each in VERDICTS if each in said}),
+        "scope": ("Scope", {each.report["scope"]: each.report["scope"] for each in results if each.report}),
+    }
+    fields = "".join(
+        f'<label>{title} <select name="{name}"><option value="">all</option>'
+        + "".join(f'<option value="{escape(value)}">{escape(text)}</option>' for value, text in options.items())
+        + "</select></label>\n"
+        for name, (title, options) in choices.items()
+    )
+    return (
+        f'<form class="claims-filter" aria-label="Filter the claims" hidden="">\n{fields}'
+        '<button type="reset">Show all</button>\n<output></output>\n</form>\n'
+    )
+
+
+def _verdicts(result: Result) -> list[str]:
+    """The verdict on a claim and those on its parts and settings, each once."""
+    report = result.report
+    told = [report["verdict"], *(each["verdict"] for each in report["settings"])] if report else []
+    return list(dict.fromkeys(told))
+
+
+def _row(result: Result, papers: Mapping[str, str], weak: Container[Place]) -> str:
+    claim, report = result.claim, result.report
+    published = "".join(
+        f"<li>{escape(each['what'].strip())}: <strong>{escape(each['value'].strip())}</strong></li>"
+        for each in result.definition.beside
+    )
+    brief = result.definition.brief
+    in_a_line = "" if brief.lower() == claim.title.lower() else f"<p>{escape(brief)}</p>"
+    title = f'<a href="claims/{claim.id}.html">{escape(claim.title)}</a>{in_a_line}'
+    cells = [
+        f"{badge(report['verdict'])}<p>{_scope(result, report)}</p>" if report else "failed",
+        f"{_numbers(result, weak)}<details><summary>How it is measured</summary>{escape(claim.criterion)}</details>",
+        f"{escape(papers[claim.source])}<ul>{published}</ul>",
+    ]
+    shown = "".join(f'<td data-label="{name}">{cell}</td>' for name, cell in zip(_COLUMNS[1:], cells, strict=True))
+    data = {
+        "part": result.definition.chapter,
+        "paper": claim.source,
+        "verdict": "|".join(_verdicts(result)),
+        "scope": report["scope"] if report else "",
+    }
+    attributes = "".join(f' data-{name}="{escape(value)}"' for name, value in data.items())
+    return f'<tr{attributes}><th scope="row">{title}</th>{shown}</tr>\n'
+
+
+def _numbers(result: Result, weak: Container[Place]) -> str:
+    """The number of each verdict; many are folded under their count."""
+    if result.report is None:
+        return "This page could not be made when the book was built; it says why."
+    settings = result.report["settings"]
+    items = "".join(f"<li>{_told(result, each, weak, badged=len(settings) > 1)}</li>" for each in settings)
+    if len(settings) <= _OPEN:
+        return f"<ul>{items}</ul>"
+    counts = Counter(each["verdict"] for each in settings)
+    said = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict])
+    return f"<details><summary>{len(settings)} verdicts: {said}</summary><ul>{items}</ul></details>"
+
+
+def _scope(result: Result, report: Mapping[str, Any]) -> str:
+    statuses = ", ".join(dict.fromkeys(each["status"] for each in report["settings"]))
+    return escape("; ".join(each for each in (report["scope"], result.data, statuses) if each))

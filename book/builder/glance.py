@@ -7,19 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from builder.downloads import runs_of
-from builder.verdict import SCOPES, deciding, interval, label_of
+from builder.telling import DATA, SCOPES, count_of, deciding, interval
 from lmc_lib import claims
 from lmc_lib.models import ModelSpec
 
-_NAMES = {
-    "digits": "digits of 8 × 8 pixels",
-    "mnist": "MNIST",
-    "fashion_mnist": "Fashion-MNIST",
-    "cifar10": "CIFAR-10",
-    "cifar100": "CIFAR-100",
-    "svhn": "SVHN",
-    "movie_snippets": "sentences of film reviews",
-}
 _NORMS = {"batch": ", batch normalisation", "layer": ", layer normalisation", "group": ", group normalisation"}
 
 
@@ -54,8 +45,8 @@ def table(claim: claims.Claim, report: Mapping[str, Any], described: Sequence[Ma
     """
     runs = [run for each in described for run in runs_of(each)]
     trained = len({json.dumps(run, sort_keys=True) for run in runs})
-    counts = dict.fromkeys(each["conditions"][0]["estimate"]["count"] for each in report["settings"])
-    found = [(each["title"], interval(deciding(claim, each)[0]["estimate"])) for each in report["settings"][:1]]
+    counts = dict.fromkeys(count_of(each) for each in report["settings"])
+    found = [(each["title"], interval(deciding(claim, each)[2]["estimate"])) for each in report["settings"][:1]]
     ours = "; ".join(f"{title}: {number}" if title else number for title, number in found)
     more = f" ({len(report['settings']) - 1} more above)" if len(report["settings"]) > 1 else ""
     published = "; ".join(f"{each['what'].strip()}: {each['value'].strip()}" for each in claim.published[:2])
@@ -88,7 +79,7 @@ def _open(claim: claims.Claim, settings: Sequence[Mapping[str, Any]]) -> str:
 
 def _reach(claim: claims.Claim, setting: Mapping[str, Any]) -> tuple[float, str]:
     """How far an interval is from telling something else, relative to its length, and the same in words."""
-    found, condition = deciding(claim, setting)
+    about, condition, found = deciding(claim, setting)
     estimate = found["estimate"]
     lower, upper = (estimate["low"], estimate["high"]) if condition.above else (estimate["high"], estimate["low"])
     end, words = {
@@ -99,7 +90,7 @@ def _reach(claim: claims.Claim, setting: Mapping[str, Any]) -> tuple[float, str]
     distance = abs(end - condition.bound)
     told = words.format(f"{condition.bound:g}", distance)
     title = f"*{setting['title']}*: " if setting["title"] else ""
-    quantity = f"the interval of {label_of(claim, setting, condition)}, {interval(estimate)}"
+    quantity = f"the interval of {about}, {interval(estimate)}"
     sentence = f"Nearest to its bound: {title}{quantity}, {told}."
     return distance / max(estimate["high"] - estimate["low"], 1e-9), sentence
 
@@ -156,7 +147,7 @@ def _data(runs: Sequence[Mapping[str, Any]]) -> str:
     examples: dict[str, set[int | None]] = {}
     for run in runs:
         examples.setdefault(run["data"]["name"], set()).add(run["data"].get("train_examples"))
-    return "; ".join(f"{_NAMES.get(name, name)}, {_examples(each)}" for name, each in examples.items())
+    return "; ".join(f"{DATA.get(name, name)}, {_examples(each)}" for name, each in examples.items())
 
 
 def _examples(counts: set[int | None]) -> str:

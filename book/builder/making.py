@@ -165,7 +165,6 @@ def _claim_files(page: Page, executed: Path, fresh: bool) -> dict[str, bytes]:
         f"{base}.json": executed.with_suffix(".json").read_bytes(),
         f"{base}.csv.gz": downloads.packed(numbers),
         **({f"{base}-scores.csv.gz": downloads.packed(scores)} if scores else {}),
-        **({f"{page.claim}.png": notebook.first_figure(ran)} if page.name == page.claim else {}),
     }
 
 
@@ -182,5 +181,5 @@ def _shown(
     finished = finished if own else quick.as_quick_page(finished, page.claim)
     commits = {each.provenance["commit"] for each in entries} | {result["provenance"]["commit"]}
     finished = notebook.with_commits(finished, repository(), commits)
-    finished = notebook.with_audit(finished, rows)
+    finished = notebook.with_keywords(notebook.with_audit(finished, rows), claim.keywords)
     return notebook.with_citation(finished, claim) if own else finished

@@ -1,8 +1,9 @@
 """What the build makes of an executed notebook: a page."""
 
-__all__ = ["failed", "first_figure", "with_audit", "with_citation", "with_commits", "with_downloads", "with_verdict"]
+__all__ = [
+    "failed", "with_audit", "with_citation", "with_commits", "with_downloads", "with_keywords", "with_verdict",
+]  # fmt: skip
 
-import base64
 import copy
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -103,17 +104,15 @@ def _with_section(notebook: nbformat.NotebookNode, text: str, name: str) -> nbfo
     return page
 
 
-def first_figure(notebook: nbformat.NotebookNode) -> bytes:
-    """The first figure, as PNG.
+def with_keywords(notebook: nbformat.NotebookNode, keywords: Iterable[str]) -> nbformat.NotebookNode:
+    """Lets the search find a page by words that it does not show.
 
-    Raises:
-        Refused: if there is none.
+    The index knows single words, so that of a keyword of several each counts.
     """
-    for cell in notebook.cells:
-        for output in cell.get("outputs", []):
-            if "image/png" in output.get("data", {}):
-                return base64.b64decode(output["data"]["image/png"])
-    raise Refused("the notebook shows no figure, and its card on the first page needs one")
+    page = copy.deepcopy(notebook)
+    words = dict.fromkeys(re.findall(r"\w+", " ".join(keywords).lower()))
+    page.metadata["myst"] = {"html_meta": {"keywords": ", ".join(words)}}
+    return page
 
 
 def failed(notebook: nbformat.NotebookNode, page: Page, said: str, trace: str) -> nbformat.NotebookNode:

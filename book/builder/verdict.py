@@ -1,27 +1,13 @@
 """The verdict at the top of a page, in words and numbers, and the box of the notebook with its details folded."""
 
-__all__ = ["SCOPES", "box", "deciding", "folded", "interval", "kind_of", "label_of"]
+__all__ = ["box", "folded", "kind_of"]
 
 import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from builder.telling import SCOPES, badge, count_of, deciding, interval, notes, underpowered
 from lmc_lib import claims
-
-SCOPES = {
-    "exact": "the paper's network, data and training",
-    "proxy": "a smaller network, data set and training than the paper's",
-    "toy": "synthetic data or digits of 8 × 8 pixels",
-}
-
-_BADGES = {
-    "supported": "success",
-    "not supported": "danger",
-    "not seen at this scale": "info",
-    "inconclusive": "warning",
-    "not observable at this scale": "muted",
-    "mixed": "info",
-}
 
 # Where the effect that should be recognised is from, unless it is ours.
 _FROM = {"printed": "printed", "figure": "read off a figure", "summary": "by a summary"}
@@ -39,9 +25,9 @@ def box(claim: claims.Claim, report: Mapping[str, Any], rows: Sequence[Mapping[s
         rows: how often its rules err, as ``lmc audit`` found.
     """
     settings = report["settings"]
-    weak = {(row["part"], row["setting"]) for row in rows if row["underpowered"]}
-    notes = [_notes(each, weak) for each in settings]
-    sentences = [_sentence(claim, each, own) for each, own in zip(settings, notes, strict=True)]
+    weak = underpowered(rows)
+    known = [[f"n = {count_of(each)}", *notes(report, each, weak)] for each in settings]
+    sentences = [_sentence(claim, each, own) for each, own in zip(settings, known, strict=True)]
     shown, first = sentences, claim.published[0]
     theirs = f"The paper: {first['what'].strip()}: {first['value'].strip()}."
     foot = [
@@ -49,8 +35,8 @@ def box(claim: claims.Claim, report: Mapping[str, Any], rows: Sequence[Mapping[s
         f"[All conditions and controls](#verdict-{claim.id}), [how to read a verdict](#how-to-read-a-verdict).",
     ]
     if len(settings) > _FEW:
-        common = [note for note in notes[0] if all(note in each for each in notes)]
-        differing = [[note for note in own if note not in common] for own in notes]
+        common = [note for note in known[0] if all(note in each for each in known)]
+        differing = [[note for note in own if note not in common] for own in known]
         folded_away = ["", "::::{dropdown} What these numbers are, and the paper's", *sentences, "", theirs, "::::"]
         shown = [*_table(claim, settings, differing), *folded_away]
         foot = [*([f"All of them: {', '.join(common)}."] if common else []), *foot]
@@ -59,37 +45,12 @@ def box(claim: claims.Claim, report: Mapping[str, Any], rows: Sequence[Mapping[s
     return "\n".join(
         [
             f":::::{{div}} verdict verdict-{kind_of(report['verdict'])}",
-            f"::::{{div}} verdict-title\nVerdict at {report['scale']} scale: {_badge(report['verdict'])}\n::::\n",
+            f"::::{{div}} verdict-title\nVerdict at {report['scale']} scale: {badge(report['verdict'])}\n::::\n",
             *shown,
             "",
             *["::::{div} verdict-foot", *foot, "::::", ":::::"],
         ]
     )
-
-
-def deciding(claim: claims.Claim, setting: Mapping[str, Any]) -> tuple[Mapping[str, Any], claims.Condition]:
-    """The condition on which a verdict hangs, as the report tells it and as the claim states it.
-
-    Of those that the verdict is about it is the one that its interval clears least surely, by the p-value: of the
-    evidence, or where there is nothing to explain, of what should have been there to explain.
-    """
-    part = claim.part(setting["part"]) if setting["part"] else claim
-    unseen = setting["verdict"].startswith("not observable")
-    stated = {each.text: each for each in (part.observable if unseen else part.supported)}
-    asked = [each for each in setting["conditions"] if each["condition"] in stated]
-    weakest = max(asked, key=lambda each: each.get("p", 1.0))
-    return weakest, stated[weakest["condition"]]
-
-
-def label_of(claim: claims.Claim, setting: Mapping[str, Any], condition: claims.Condition) -> str:
-    """The quantity of a condition in words; a second condition on it may say no more than "the same ratio"."""
-    part = claim.part(setting["part"]) if setting["part"] else claim
-    return next(each.label for each in (*part.observable, *part.supported) if each.quantity == condition.quantity)
-
-
-def interval(estimate: Mapping[str, Any]) -> str:
-    """A number with its 95 % interval, which does not break within its brackets."""
-    return f"{estimate['value']:.3f} [{estimate['low']:.3f},\u00a0{estimate['high']:.3f}]"
 
 
 def kind_of(verdict: str) -> str:
@@ -113,28 +74,21 @@ def _details(judged: Mapping[str, Any], role: str, status: str) -> str:
     facts = [f"{each['condition']}: {interval(each['estimate'])} ({each['outcome']})" for each in judged["conditions"]]
     facts += ["a negative control did not come out as not supported"] if judged["held"] else []
     items = "".join(f"<li>{html.escape(each)}</li>" for each in facts)
-    count = judged["conditions"][0]["estimate"]["count"]
+    count = count_of(judged)
     title = html.escape(f"{role}{judged['title']}: {judged['verdict']}")
     return (
         f"<details><summary><strong>{title}</strong>, {html.escape(count)}{status}</summary><ul>{items}</ul></details>"
     )
 
 
-def _notes(setting: Mapping[str, Any], weak: set[tuple[str, str]]) -> list[str]:
-    """What a reader must know of a verdict beside its number."""
-    notes = [f"n = {setting['conditions'][0]['estimate']['count']}", setting["status"]]
-    notes += ["underpowered"] if (setting["part"], setting["setting"]) in weak else []
-    return notes + (["a control could not say no"] if setting["held"] else [])
-
-
 def _sentence(claim: claims.Claim, setting: Mapping[str, Any], notes: Sequence[str]) -> str:
-    found, condition = deciding(claim, setting)
+    about, condition, found = deciding(claim, setting)
     title = f"**{setting['title']}**: " if setting["title"] else ""
     theirs = (
         f" (the paper: {condition.effect:g}, {_FROM[condition.effect_from]})" if condition.effect_from in _FROM else ""
     )
     return (
-        f"- {title}{_badge(setting['verdict'])} {label_of(claim, setting, condition)}: "
+        f"- {title}{badge(setting['verdict'])} {about}: "
         f"**{interval(found['estimate'])}**{theirs}, {_needed(condition)} is needed; {', '.join(notes)}."
     )
 
@@ -159,13 +113,9 @@ def _table(claim: claims.Claim, settings: Sequence[Mapping[str, Any]], notes: Se
 
 
 def _cell(claim: claims.Claim, setting: Mapping[str, Any], between: str) -> str:
-    found, condition = deciding(claim, setting)
-    return f"{_badge(setting['verdict'])}{between}{interval(found['estimate'])}, {_needed(condition)}"
+    _, condition, found = deciding(claim, setting)
+    return f"{badge(setting['verdict'])}{between}{interval(found['estimate'])}, {_needed(condition)}"
 
 
 def _needed(condition: claims.Condition) -> str:
     return f"{'above' if condition.above else 'below'} {condition.bound:g}"
-
-
-def _badge(verdict: str) -> str:
-    return f"{{bdg-{_BADGES[verdict]}}}`{verdict}`"

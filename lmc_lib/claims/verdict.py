@@ -63,7 +63,7 @@ class Judgement:
 class Report:
     """What a notebook concludes: the verdict, the judgements behind it, and the negative controls.
 
-    In a notebook it shows as a box; its JSON travels with the notebook for the command line and the dashboard.
+    In a notebook it shows as a box; its JSON travels with the notebook for the command line and the first page.
     """
 
     claim: Claim

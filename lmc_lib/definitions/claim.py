@@ -51,7 +51,8 @@ class Claim:
     A claim has conditions, or parts that are claims themselves and are judged one by one. Its control is judged by
     ``control_rule`` where that is given, else by the claim or a part of it. ``unit`` is what is replicated; ``scope``
     says by scale how near the paper a study is; ``preregistered`` and ``confirmed`` hold by scale, or by scale and
-    setting, the rule that was committed before any number of it was known.
+    setting, the rule that was committed before any number of it was known. ``keywords`` are for the search of the book
+    and are shown nowhere.
     """
 
     id: str
@@ -71,6 +72,7 @@ class Claim:
     parts: tuple["Claim", ...] = field(default=(), repr=False)
     control_rule: "Claim | None" = field(default=None, repr=False)
     is_part: bool = False
+    keywords: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def heading(self) -> str:

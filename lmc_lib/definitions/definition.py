@@ -2,7 +2,7 @@
 
 __all__ = ["FOLDER", "Definition", "deviations", "load", "load_all", "profile", "read_all"]
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -26,12 +26,17 @@ class Definition:
         chapter: one of ``CHAPTERS``.
         place: the number that orders the claims of a chapter.
         brief: the claim in a line.
+        beside: the published numbers that stand beside ours on the first page: the one that is marked, else the first,
+            behind those that it refers to by "the same".
+        headline: its name among the findings of the first page; empty if it is none of them.
     """
 
     claim: Claim
     chapter: str
     place: float
     brief: str
+    beside: tuple[Mapping[str, str], ...]
+    headline: str = ""
 
 
 def read_all(folder: Path = FOLDER) -> dict[str, Definition]:
@@ -147,7 +152,26 @@ def _shared(document: Document, place: tuple[str, ...], claim_id: str, asked: tu
 
 def _definition(document: Document) -> Definition:
     content = document.content
-    return Definition(_claim(document), content["chapter"], float(content["place"]), content["brief"])
+    return Definition(
+        claim=_claim(document),
+        chapter=content["chapter"],
+        place=float(content["place"]),
+        brief=content["brief"],
+        beside=_beside(content["published"]),
+        headline=content.get("headline", ""),
+    )
+
+
+def _beside(published: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, str], ...]:
+    last = next((number for number, each in enumerate(published) if "beside" in each), 0)
+    first = last
+    while first and published[first]["what"].startswith("the same"):
+        first -= 1
+    return _published(published[first : last + 1])
+
+
+def _published(entries: Iterable[Mapping[str, Any]]) -> tuple[Mapping[str, str], ...]:
+    return tuple({"what": each["what"], "value": each["value"]} for each in entries)
 
 
 def _claim(document: Document) -> Claim:
@@ -156,7 +180,8 @@ def _claim(document: Document) -> Claim:
     found = document.content.get("parts", {}).items()
     parts = tuple(replace(_rule(part_id, whole | part), is_part=True) for part_id, part in found)
     claim = _rule(document.path.stem, whole, parts=parts)
-    return replace(claim, control_rule=_control_rule(document, claim))
+    keywords = tuple(document.content.get("keywords", ()))
+    return replace(claim, control_rule=_control_rule(document, claim), keywords=keywords)
 
 
 def _rule(claim_id: str, fields: Mapping[str, Any], parts: tuple[Claim, ...] = ()) -> Claim:
@@ -164,7 +189,7 @@ def _rule(claim_id: str, fields: Mapping[str, Any], parts: tuple[Claim, ...] = (
     return Claim(
         id=claim_id,
         source=fields["source"],
-        published=tuple(fields["published"]),
+        published=_published(fields["published"]),
         observable=tuple(_condition(each) for each in fields.get("observable", ())),
         supported=tuple(_condition(each) for each in fields.get("supported", ())),
         parts=parts,

@@ -1,0 +1,95 @@
+"""The page of verdicts: how many there are and what chance may have brought, and for each claim all its evidence."""
+
+__all__ = ["files", "multiplicity", "tables"]
+
+from collections.abc import Container, Mapping, Sequence
+from typing import Any
+
+from scipy.stats import false_discovery_control
+
+from builder.layout import page_of
+from builder.making import Outcome
+from builder.results import Result, by_claim
+from builder.telling import Place, badge, count_of, interval, notes, place_of, underpowered
+from lmc_lib.cli import judging
+
+_HEAD = ("| scale | setting | verdict | evidence | n |", "|---|---|---|---|---|")
+
+
+def files(outcomes: Sequence[Outcome]) -> dict[str, bytes]:
+    """What the page of verdicts includes."""
+    results, rows = by_claim(outcomes), judging.kept_audits()
+    reports = [report for each in results for report in each.reports.values() if report]
+    return {
+        "multiplicity.md": "\n".join(multiplicity(reports, rows)).encode(),
+        "verdicts.md": tables(results, rows).encode(),
+    }
+
+
+def multiplicity(reports: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]] = ()) -> list[str]:
+    """How many verdicts there are at each scale, and how many of them chance alone may have brought, as a list.
+
+    A verdict has the highest p-value of its conditions, since it needs all. Benjamini and Hochberg's procedure is
+    applied to the verdicts of one scale, at 2.5 %, since p-values are of one side and intervals of two.
+    """
+    rates: dict[Place, float] = {}
+    for row in (each for each in rows if not each["precondition"]):
+        rates[place_of(row)] = max(rates.get(place_of(row), 0.0), row["false_positive"])
+    lines = []
+    for scale in dict.fromkeys(each["scale"] for each in reports):
+        settings = [
+            setting | {"claim": each["claim"], "scale": scale}
+            for each in reports
+            if each["scale"] == scale
+            for setting in each["settings"]
+        ]
+        conditions = sum(len(each["conditions"]) for each in settings)
+        chance = sum(rates.get(place_of(each), 0.025) for each in settings)
+        held = false_discovery_control([max(c["p"] for c in each["conditions"]) for each in settings]) <= 0.025
+        supported = [
+            (each, stays) for each, stays in zip(settings, held, strict=True) if each["verdict"] == "supported"
+        ]
+        lost = [f"{each['claim']} ({each['title']})" for each, stays in supported if not stays]
+        after = f"{len(lost)} of them would not stay: {'; '.join(lost)}" if lost else "all of them would stay"
+        lines.append(
+            f"- The {scale} scale has {len(settings)} verdicts from {conditions} conditions; "
+            f"{len(supported)} of the verdicts say *supported*. If every claim were false, though only just, and "
+            f"scatter normal, at most {chance:.1f} would still say so. Corrected for their number (Benjamini and "
+            f"Hochberg, 2.5 %) {after}. A verdict from five units never stays: its p-value is not below 0.03."
+        )
+    return lines
+
+
+def tables(results: Sequence[Result], rows: Sequence[Mapping[str, Any]] = ()) -> str:
+    """The evidence of each claim in a table, folded under its title, as Markdown.
+
+    Args:
+        results: the claims.
+        rows: how often the rules err, as ``lmc audit`` found.
+    """
+    weak = underpowered(rows)
+    folded = (
+        [f"::::{{dropdown}} {each.claim.title}", f":name: evidence-{each.claim.id}", "", _table(each, weak), "::::"]
+        for each in results
+    )
+    return "\n".join("\n".join(lines) for lines in folded)
+
+
+def _table(result: Result, weak: Container[Place]) -> str:
+    """One row a setting and scale; conditions stand in the rows, since parts have conditions of their own."""
+    rows = list(_HEAD)
+    for scale, report in result.reports.items():
+        page = f"[{scale}](claims/{page_of(result.claim.id, scale)}.ipynb)"
+        if report is None:
+            rows.append(f"| {page} | failed | | | |")
+            continue
+        judged = [
+            (each, each["title"], f"{badge(each['verdict'])} {', '.join(notes(report, each, weak))}")
+            for each in report["settings"]
+        ]
+        controls = [(each, f"negative control: {each['title']}", badge(each["verdict"])) for each in report["controls"]]
+        for each, title, said in [*judged, *controls]:
+            evidence = "; ".join(f"{found['condition']}: {interval(found['estimate'])}" for found in each["conditions"])
+            rows.append(f"| {page}, {report['scope']} | {title} | {said} | {evidence} | {count_of(each)} |")
+    published = "; ".join(f"{each['what'].strip()}: {each['value'].strip()}" for each in result.claim.published)
+    return "\n".join([":::{div} verdicts", *rows, ":::", "", f"Published: {published}.", ""])
