@@ -46,7 +46,8 @@ _TESTS = {
     "claims": "claims",
     "connectivity": "connectivity simplices",
     "matching": "matching matching_many matching_midpoint",
-    "experiments": "experiments butterfly contrasts divergence finetuning pruned reliability scores simplices twins",
+    "experiments": "experiments butterfly contrasts divergence finetuning movement pictures pruned reliability scores "
+    "searches simplices trajectories twins uses",
 }
 _ALONE = (cst.Annotation, cst.Decorator, cst.Raise, cst.Import, cst.ImportFrom, cst.Parameters)
 _CALLS = ("_LOG.", "warnings.warn", "isinstance(", "len(")  # the last two fail with any other argument
@@ -93,7 +94,7 @@ class _Mutation:
         items, done = {item.nodeid: item for item in session.items}, []
         for mutant, source in _draw(self.package, self.options.number, self.options.seed):
             if self.options.lived is None or mutant in self.options.lived:
-                path, lines = Path(mutant["path"]), reached[mutant["path"]]
+                path, lines = Path(mutant["path"]), reached.get(mutant["path"], {0: []})
                 some = lines[max((line for line in lines if line <= mutant["line"]), default=min(lines))]
                 tests = [test for test in seconds if test.startswith(tuple(some))]
                 tests = sorted((test for test in tests if seconds[test] <= self.options.longest), key=seconds.get)
