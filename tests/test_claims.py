@@ -984,6 +984,13 @@ def condition(bound, *, above, null, effect, exchange="none"):
 class TestAudit:
     STUDY = Study("twins", "median_ratio", tuple(np.exp(0.5 * np.random.default_rng(2).normal(size=(2, 10, 1)))))
 
+    def test_without_scatter_a_truth_at_the_bound_does_not_clear_it(self):
+        """The last bits of a study that is moved to its bound may lie above it."""
+        study = Study("twins", "median", (np.full((5, 1), 0.3),))
+        for bound in (0.01, 0.07, 0.1, 0.7):
+            found = audit(condition(bound, above=True, null=0.0, effect=0.9), study, draws=20)
+            assert (found.at_bound, found.power, found.coverage) == (0.0, 1.0, 1.0)
+
     def test_a_condition_is_rarely_met_at_its_bound_and_often_by_a_large_effect(self):
         found = audit(condition(3.0, above=True, null=1.0, effect=25.0, exchange="swap"), self.STUDY, draws=100)
         # Nominal are 2.5 %; of 100 draws three deviations are 4.7 %.

@@ -76,7 +76,8 @@ def audit(condition: Condition, study: Study, *, draws: int = 500, seed: int = 0
     tried = [study.units] if power >= _ENOUGH else _numbers(study)
     return Audit(
         n=study.units,
-        at_bound=_share(of_bound, lambda each: _met(condition, each)),
+        # Without any scatter the interval is the truth, but for the last bits.
+        at_bound=_share(of_bound, lambda each: _met(condition, each) and not bound.is_held(each)),
         exchanged=others,
         power=power,
         coverage=min(_share(of_bound, bound.is_held), _share(of_effect, effect.is_held)),
