@@ -521,8 +521,8 @@ def test_reports_say_what_their_studies_say_by_the_rules_as_they_are(path):
 
 # Of 500 simulated studies a share has a deviation of at most 1.3 %; these are 1.64 of them beyond 5 and 92 %.
 MOST_FALSE, LEAST_HELD = 0.066, 0.90
-# Of five parents with two twins each the interval of a median holds it in 87 %. Preconditions alone are of such studies,
-# and are met by far.
+# Of five parents with two twins each the interval of a median holds it in 87 %. Only a precondition is of such a study,
+# and it is met by far.
 LEAST_HELD_BEFORE = 0.85
 
 
