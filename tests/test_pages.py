@@ -269,6 +269,10 @@ class TestGlance:
         assert "The scope is proxy" in scope
         assert "(#run-weak-connectivity)" in scope
 
+    def test_options_among_the_costs_keep_their_dashes(self):
+        told = glance.table(WEAK, report_of(judged(estimates=ALIGNED)), self.SPECS, "10 s; 2 h with --recompute")
+        assert "  - 10 s; 2 h with `--recompute`" in told
+
 
 class TestParameters:
     def test_one_table_of_what_holds_stands_in_place_of_both_cells(self):

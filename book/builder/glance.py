@@ -55,7 +55,7 @@ def table(claim: claims.Claim, report: Mapping[str, Any], described: Sequence[Ma
         ("Data", _data(runs)),
         ("Training", f"{_listed(sorted({run['train']['steps'] for run in runs}))} updates; {trained:,} trainings"),
         ("n", "; ".join(counts)),
-        ("On two cores", time),
+        ("On two cores", re.sub(r"(--\w+)", r"`\1`", time)),
         ("Outcome", report["verdict"]),
         ("Ours", ours + more),
         ("The paper's", published),
