@@ -3,6 +3,7 @@
 __all__ = ["doubts", "section", "table"]
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
