@@ -10,7 +10,8 @@ document.addEventListener("DOMContentLoaded", () => {
     for (const row of rows) row.hidden = !choices.every((choice) => fits(row, choice));
     for (const group of document.querySelectorAll(".claims tbody"))
       group.hidden = !group.querySelector("tr[data-verdict]:not([hidden])");
-    form.querySelector("output").value = `${rows.filter((row) => !row.hidden).length} of ${rows.length} claims`;
+    const count = rows.filter((row) => !row.hidden).length;
+    form.querySelector("output").value = `${count} of ${rows.length} claims${count ? "" : ": none fits all choices"}`;
   };
   const read = () => {
     const asked = new URLSearchParams(location.search);
