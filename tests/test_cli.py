@@ -182,6 +182,19 @@ class TestResolve:
         with pytest.raises(Refused, match="-p takes name=value, not 'width'"):
             resolve("toy", "quick", ["width"])
 
+    def test_the_scale_is_that_of_the_profile(self, toy):
+        with pytest.raises(Refused, match="-p: scale is the name of the profile, which --profile sets"):
+            resolve("toy", "quick", ["scale=paper"])
+
+    @pytest.mark.parametrize("text", ["rate=1e999", "rates=[0.1, -1e999]", "rate=" + "-" * 100_000])
+    def test_what_is_no_finite_number_is_refused(self, toy, text):
+        with pytest.raises(Refused, match=r"rates? takes"):
+            resolve("toy", "quick", [text])
+
+    def test_a_claim_is_named_and_no_path(self, toy):
+        with pytest.raises(Refused, match=r"no notebook for the claim '\.\./notebooks/toy'"):
+            resolve("../notebooks/toy", "quick")
+
     @pytest.mark.parametrize("text", ["wdith=3", "width=wide", "width", "width.units=3", "training.stepz=3"])
     def test_a_refused_override_ends_with_what_tells_the_right_ones(self, toy, text):
         with pytest.raises(Refused, match=r"\nlmc run toy --help says what each parameter means$"):
@@ -268,6 +281,30 @@ class TestRun:
         monkeypatch.setattr(running, "execute", lambda *args: nbformat.v4.new_notebook())
         with pytest.raises(Refused, match=r"shows no report: a cell must end with claims\.conclude"):
             running.run("toy", out=toy / "out")
+
+    def test_the_store_of_the_caller_is_that_of_the_notebook(self, executed, toy, monkeypatch):
+        """A notebook runs in the folder of notebooks, so that a path within the caller's would be another one."""
+        monkeypatch.chdir(toy)
+        monkeypatch.setenv("LMC_STORE", "mine")
+        running.run("toy", out=toy / "out")
+        assert executed["LMC_STORE"] == str(toy / "mine")
+        monkeypatch.setenv("LMC_STORE", "")
+        assert Store.from_environment().root == Path("~/.cache/lmc/store").expanduser()
+
+    def test_a_run_that_fails_leaves_no_report_of_an_earlier_one(self, executed, toy, monkeypatch):
+        running.run("toy", out=toy / "out")
+        monkeypatch.setattr(running, "execute", lambda *args: nbformat.v4.new_notebook())
+        with pytest.raises(Refused):
+            running.run("toy", out=toy / "out")
+        assert not (toy / "out" / "toy.json").exists()
+
+    def test_results_do_not_replace_the_notebooks(self, executed, toy, monkeypatch):
+        monkeypatch.chdir(tree.NOTEBOOKS)
+        with pytest.raises(Refused, match="would replace the notebooks themselves"):
+            running.run("toy", out=Path())
+        with pytest.raises(Refused, match="--workers takes at least one process, got 0"):
+            running.run("toy", out=toy / "out", workers=0)
+        assert executed == {}
 
     def test_wrong_parameters_stop_before_anything_is_written(self, executed, toy):
         with pytest.raises(Refused):
@@ -870,8 +907,8 @@ class TestEndOfARun:
         monkeypatch.setattr("lmc_lib.cli.records.keep", lambda *_, **__: Path("records/toy-laptop.json.gz"))
         out = end("--records", "--allow-dirty")[1]
         assert "out/toy.json, records/toy-laptop.json.gz\n" in out
-        assert "next: lmc audit toy --json book/audit.json " in out
-        assert "      python notebooks/refresh.py notebooks/toy.ipynb " in out
+        assert "next: python notebooks/refresh.py notebooks/toy.ipynb " in out
+        assert "      lmc audit toy --json book/audit.json " in out
 
     @pytest.mark.parametrize(
         ("error", "code", "last"),
@@ -1036,10 +1073,16 @@ class TestJudging:
             keys.append(row["key"])
         assert len(set(keys)) == 3
 
-    def test_bad_requests_are_told(self, recorded, capsys):
+    def test_bad_requests_are_told(self, recorded, toy, capsys):
         recorded(1.5)
         assert main(["audit", "toy", "--draws", "3"]) == 1
         assert "--draws takes at least 20 simulated studies, got 3" in capsys.readouterr().err
+        for content in ("[]", "no JSON", '{"criteria": [{}]}'):
+            (toy / "audit.json").write_text(content)
+            assert main(["audit", "toy", "--draws", "20", "--json", str(toy / "audit.json")]) == 1
+            assert "audit.json is no file of audits: take it from git again" in capsys.readouterr().err
+        assert main(["audit", "toy", "--draws", "20", "--json", str(toy / "nowhere" / "audit.json")]) == 1
+        assert "nowhere for audit.json: make it, or name another one" in capsys.readouterr().err
         with pytest.raises(SystemExit):
             main(["judge"])
         assert "one of the arguments CLAIM --all is required" in capsys.readouterr().err

@@ -65,6 +65,7 @@ class TestNew:
         assert [line.strip() for line in said[3:]] == [
             f"lmc run {CLAIM}",
             f"python notebooks/refresh.py notebooks/{CLAIM}.ipynb",
+            f"lmc audit {CLAIM} --json book/audit.json",
         ]
 
     @pytest.mark.parametrize(
@@ -75,6 +76,15 @@ class TestNew:
         assert main(["new", "--", name]) == 1
         assert "take lower-case words with hyphens between them" in capsys.readouterr().err
         assert set(folder.iterdir()) == before
+
+    @pytest.mark.parametrize("name", ["weak-connectivity-quick", "width-laptop", "width-paper"])
+    def test_a_name_of_a_page_at_a_scale_is_refused(self, folder, name, capsys):
+        assert main(["new", name]) == 1
+        assert "would be a page of another claim at one of its scales" in capsys.readouterr().err
+
+    def test_a_name_that_yaml_takes_for_another_thing_stays_a_name(self, folder):
+        assert main(["new", "true"]) == 0
+        assert 'title: "True"' in (folder / "true.yml").read_text()
 
     @pytest.mark.parametrize("ending", ["yml", "ipynb"])
     def test_files_that_are_there_stay(self, folder, ending, capsys):

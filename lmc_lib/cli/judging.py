@@ -122,8 +122,18 @@ def key(condition: Condition, found: Mapping[str, Any], draws: int) -> str:
 
 
 def kept_audits(path: Path = AUDITS) -> list[dict[str, Any]]:
-    """The rows of a file that ``lmc audit --json`` wrote; none if there is no file."""
-    rows: list[dict[str, Any]] = json.loads(path.read_text())["criteria"] if path.exists() else []
+    """The rows of a file that ``lmc audit --json`` wrote; none if there is no file.
+
+    Raises:
+        Refused: if it is no such file.
+    """
+    try:
+        rows = [dict(row) for row in json.loads(path.read_text())["criteria"]] if path.exists() else []
+        complete = all({"claim", "scale", "key"} <= row.keys() for row in rows)
+    except (ValueError, KeyError, TypeError):
+        complete = False
+    if not complete:
+        raise Refused(f"{path} is no file of audits: take it from git again, or name another one")
     return rows
 
 

@@ -60,11 +60,11 @@ def _told(result: Mapping[str, Any], written: Sequence[Path], options: argparse.
 def _next(options: argparse.Namespace) -> Iterator[tuple[str, str]]:
     """What can be done after a run: commands, and what each is for."""
     if options.records:
-        yield f"lmc audit {options.claim} --json book/audit.json", "how often the rule errs on these records"
         yield (
             f"python notebooks/refresh.py notebooks/{options.claim}.ipynb",
             "the quick outputs and the lists of claims",
         )
+        yield f"lmc audit {options.claim} --json book/audit.json", "how often the rule errs on these records"
         return
     if larger := tree.PROFILES[tree.PROFILES.index(options.profile) + 1 :]:
         cost = notebooks.costs(options.claim).get(larger[0], "")

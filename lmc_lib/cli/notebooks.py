@@ -40,7 +40,7 @@ def parameters(claim: str) -> list[Parameter]:
         Refused: if there is no such notebook, or if its cell of parameters cannot be read.
     """
     path = tree.NOTEBOOKS / f"{claim}.ipynb"
-    if not path.exists():
+    if path.parent != tree.NOTEBOOKS or not path.exists():
         there = ", ".join(sorted(each.stem for each in tree.NOTEBOOKS.glob("*.ipynb"))) or f"none in {tree.NOTEBOOKS}"
         raise Refused(f"no notebook for the claim {claim!r}; there are: {there}")
     found = [each for each in _cells(path) if "parameters" in each["metadata"].get("tags", [])]

@@ -4,6 +4,7 @@ __all__ = ["parameters_of", "resolve"]
 
 import ast
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -60,6 +61,8 @@ def _override(text: str, defaults: Mapping[str, Any], chosen: Mapping[str, Any])
     if not separator:
         raise Refused(f"-p takes name=value, not {text!r}")
     name, _, key = name.strip().partition(".")
+    if name == "scale" and name in defaults:
+        raise Refused("-p: scale is the name of the profile, which --profile sets")
     value = _literal(raw)
     if key and name in defaults:
         if not isinstance(defaults[name], dict):
@@ -94,12 +97,12 @@ def _fits(value: Any, default: Any) -> bool:
     if isinstance(default, list | tuple):
         return isinstance(value, list) and all(not default or _fits(each, default[0]) for each in value)
     if isinstance(default, float):
-        return type(value) in (int, float)
+        return type(value) in (int, float) and math.isfinite(value)
     return type(value) is type(default)
 
 
 def _literal(raw: str) -> Any:
     try:
         return ast.literal_eval(raw)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
         return raw

@@ -72,13 +72,18 @@ def run(
         Stopped: if a cell fails; the message is that of the cell.
     """
     parameters = resolve(claim, profile, overrides)
+    if out.resolve() == tree.NOTEBOOKS:
+        raise Refused(f"results in {out} would replace the notebooks themselves: name another folder with --out")
+    if workers is not None and workers < 1:
+        raise Refused(f"--workers takes at least one process, got {workers}")
     started = time.time()
-    environment = {"LMC_RECORDS": _shipped(claim, profile) if records else ""}
+    environment = _store() | {"LMC_RECORDS": _shipped(claim, profile) if records else ""}
     environment |= {"LMC_WORKERS": str(workers)} if workers else {}
     environment |= {"LMC_STALE_BEFORE": str(started)} if recompute else {}
     environment |= {} if compute else {"LMC_COMPUTE": "0"}
     out.mkdir(parents=True, exist_ok=True)
     notebook = out / f"{claim}.ipynb"
+    (out / f"{claim}.json").unlink(missing_ok=True)  # should this run fail, that of an earlier one would stay
     with variables(environment), _progress(claim):
         executed = execute(tree.NOTEBOOKS / f"{claim}.ipynb", notebook, parameters)
     report = next((found for cell in executed.cells if (found := extract(cell.get("outputs", [])))), None)
@@ -104,7 +109,9 @@ def plan(
     parameters = resolve(claim, profile, overrides)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "plan.json"
-        with variables({"LMC_PLAN": str(path), "LMC_PACE": str(int(pace)), "LMC_RECORDS": _shipped(claim, profile)}):
+        with variables(
+            _store() | {"LMC_PLAN": str(path), "LMC_PACE": str(int(pace)), "LMC_RECORDS": _shipped(claim, profile)}
+        ):
             try:
                 execute(tree.NOTEBOOKS / f"{claim}.ipynb", Path(folder) / "plan.ipynb", parameters)
             except Refused:
@@ -112,6 +119,12 @@ def plan(
                     raise
         rows: list[dict[str, Any]] = json.loads(path.read_text())
     return rows
+
+
+def _store() -> dict[str, str]:
+    """The store of whoever calls, if it is named: notebooks run in a folder of their own."""
+    named = os.environ.get("LMC_STORE")
+    return {"LMC_STORE": str(Path(named).expanduser().absolute())} if named else {}
 
 
 def execute(source: Path, target: Path, parameters: Mapping[str, Any] | None = None) -> nbformat.NotebookNode:

@@ -47,6 +47,8 @@ def audit(options: argparse.Namespace) -> None:
 
     if options.draws < 20:
         raise Refused(f"--draws takes at least 20 simulated studies, got {options.draws}")
+    if options.json and not options.json.parent.is_dir():
+        raise Refused(f"there is no folder {options.json.parent} for {options.json.name}: make it, or name another one")
     known = judging.kept_audits(options.json) if options.json else []
     rows = []
     for row in judging.audits(_records_of(options), draws=options.draws, known=known):

@@ -89,7 +89,7 @@ class Store:
         """
         shipped = [Path(name) for name in os.environ.get("LMC_RECORDS", "").split(os.pathsep) if name]
         return cls(
-            Path(os.environ.get("LMC_STORE", "~/.cache/lmc/store")).expanduser(),
+            Path(os.environ.get("LMC_STORE") or "~/.cache/lmc/store").expanduser(),
             tuple(shipped),
             os.environ.get("LMC_COMPUTE", "1") != "0",
             float(os.environ.get("LMC_STALE_BEFORE", "0")),

@@ -38,6 +38,10 @@ def write(claim: str, chapter: str) -> list[Path]:
         raise Refused(
             f"{claim!r} is no name of a claim: take lower-case words with hyphens between them, residual-width"
         )
+    if claim.endswith(tuple(f"-{profile}" for profile in tree.PROFILES)):
+        raise Refused(
+            f"{claim!r} would be a page of another claim at one of its scales: take a name that ends otherwise"
+        )
     files = {tree.NOTEBOOKS / f"{claim}.{ending}": name for ending, name in _TEMPLATES.items()}
     if there := [path for path in files if path.exists()]:
         raise Refused(f"{there[0]} is there already: take another name; lmc list shows those that are taken")
@@ -59,3 +63,4 @@ def told(claim: str, written: Sequence[Path]) -> Iterator[str]:
     yield f"next: replace each {LEFT!r}; lmc_lib/definitions/schema.yml explains the keys, CONTRIBUTING.md the steps"
     yield f"      lmc run {claim}"
     yield f"      python notebooks/refresh.py notebooks/{claim}.ipynb"
+    yield f"      lmc audit {claim} --json book/audit.json"
