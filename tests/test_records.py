@@ -521,9 +521,9 @@ def test_reports_say_what_their_studies_say_by_the_rules_as_they_are(path):
 
 # Of 500 simulated studies a share has a deviation of at most 1.3 %; these are 1.64 of them beyond 5 and 92 %.
 MOST_FALSE, LEAST_HELD = 0.066, 0.90
-# Of five parents with two twins each the interval of a median holds it in 87 %. Only a precondition is of such a study,
-# and it is met by far.
-LEAST_HELD_BEFORE = 0.85
+# The one condition whose interval is too short: a median over two twins of each of five parents, which holds it in 87 %.
+# It is a precondition of the quick scale, a hundred times above its bound; methods.md says so.
+TOO_SHORT = {("butterfly-direction", "quick", "noise")}
 
 
 @pytest.mark.parametrize("path", FILES, ids=records.stem)
@@ -547,6 +547,7 @@ def test_every_criterion_is_audited_as_it_is(path):
     for row in own:
         where = f"{row['part']} {row['setting']}: {row['condition']}"
         assert row["false_positive"] <= MOST_FALSE, where
-        assert row["coverage"] >= (LEAST_HELD_BEFORE if row["precondition"] else LEAST_HELD), where
+        known = (row["claim"], row["scale"], row["quantity"]) in TOO_SHORT
+        assert (row["coverage"] < LEAST_HELD) == known, where
         assert row["underpowered"] == (row["power"] < 0.8), where
         assert (row["needed"] == row["n"]) == (not row["underpowered"]), where
