@@ -452,7 +452,7 @@ class TestNotebooks:
             notebooks.parameters("toy")
 
     def test_costs_are_those_of_the_profiles_in_the_table(self, toy):
-        assert notebooks.costs("toy") == {"quick": "a blink; two with --recompute", "laptop": "an hour"}
+        assert notebooks.costs("toy") == {"quick": "a blink; two with `--recompute`", "laptop": "an hour"}
         assert notebooks.costs("none") == {}
 
     def test_every_page_says_what_its_profiles_cost(self):
@@ -915,6 +915,7 @@ class TestEndOfARun:
         [
             (running.Stopped("toy stopped in cell 3: ValueError: no"), 1, "out/toy.ipynb shows how far it came."),
             (PermissionError(13, "Permission denied", "out"), 1, "check this path and who may write there"),
+            (TimeoutError("the kernel is silent"), 1, "lmc: the kernel is silent"),
             (KeyboardInterrupt(), 130, "lmc: stopped. What is finished is stored"),
         ],
     )

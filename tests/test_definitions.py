@@ -84,7 +84,7 @@ class TestSchema:
     def test_what_only_the_first_page_and_the_search_need_may_be_left_out(self, tmp_path):
         (tmp_path / "toy.yml").write_text(TEXT)
         bare = read_all(tmp_path)["toy"]
-        assert (bare.headline, bare.claim.keywords, bare.beside) == ("", (), bare.claim.published)
+        assert (bare.headline, bare.claim.keywords, bare.claim.beside) == ("", (), bare.claim.published)
         added = "headline: Toys\nkeywords: [falling, free fall]\nsource:"
         (tmp_path / "toy.yml").write_text(TEXT.replace("source:", added))
         full = read_all(tmp_path)["toy"]
@@ -109,7 +109,7 @@ class TestSchema:
         ]
         write_claim(tmp_path, published=published)
         definition = read_all(tmp_path)["toy"]
-        assert [each["what"] for each in definition.beside] == shown
+        assert [each["what"] for each in definition.claim.beside] == shown
         assert [each.keys() for each in definition.claim.published] == [{"what", "value"}] * len(names)
 
     @pytest.mark.parametrize(

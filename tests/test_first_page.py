@@ -129,10 +129,10 @@ class TestTable:
         for line, setting in zip(lines, report["settings"], strict=True):
             _, _, found = telling.deciding(claim, setting)
             assert line.find("strong").text == shown(found["estimate"])
-            assert f"n = {setting['conditions'][0]['estimate']['count']}" in words(line)
+            assert f"n = {found['estimate']['count']}" in words(line)
             assert setting["setting"] in words(line)
             assert len(lines) == 1 or setting["verdict"] in words(line)
-        (*_, last) = DEFINITIONS[name].beside
+        (*_, last) = DEFINITIONS[name].claim.beside
         assert words(paper).startswith("Somebody et al. (2024)")
         assert paper.findall(".//strong")[-1].text == last["value"].strip()
         said = {report["verdict"], *(each["verdict"] for each in report["settings"])}
@@ -163,7 +163,7 @@ class TestTable:
         assert len(folded.findall("ul/li")) == 4
         _, table = tables_of(first_page.table([result(whole.id, report_of(whole, *settings[:3]))], PAPERS))
         (measured,) = table.iter("details")
-        assert len(table.findall(".//td/ul/li")) == 3 + len(DEFINITIONS[whole.id].beside)
+        assert len(table.findall(".//td/ul/li")) == 3 + len(DEFINITIONS[whole.id].claim.beside)
 
     def test_a_number_says_status_and_what_a_verdict_lacks(self):
         whole = claims.load("butterfly-onset")
@@ -270,6 +270,15 @@ class TestFindings:
         text = first_page.files([Outcome(page, {}, failure="torn")])["findings.md"].decode()
         assert "1 of its pages could not be made" in text.split("Weak connectivity")[0]
         assert "[weak-connectivity at laptop scale](claims/weak-connectivity.ipynb)" in text
+
+    def test_a_paper_that_is_not_listed_leaves_the_others_their_page(self, monkeypatch):
+        """The page of such a claim fails, and says what to do."""
+        path = ROOT / "notebooks" / "weak-connectivity.ipynb"
+        failed = Outcome(Page("weak-connectivity", path, "weak-connectivity", "laptop"), {}, failure="no such paper")
+        definition = DEFINITIONS["weak-connectivity"]
+        odd = replace(definition, claim=replace(definition.claim, source="unlisted2024"))
+        monkeypatch.setattr(results, "read_all", lambda: {"weak-connectivity": odd})
+        assert "unlisted2024" in first_page.files([failed])["claims.md"].decode()
 
 
 class TestExample:

@@ -51,11 +51,12 @@ def judged(claim=WEAK, verdict="supported", estimates=((0.5, 0.4, 0.6, 0.01, "me
             "condition": condition.text,
             "quantity": condition.quantity,
             "outcome": outcome,
-            "estimate": {"value": value, "low": low, "high": high, "count": "7 networks (21 pairs)"},
+            # Conditions of one study may be of other sets of its units.
+            "estimate": {"value": value, "low": low, "high": high, "count": f"7 networks ({21 - number} pairs)"},
             "p": p,
         }
-        for condition, (value, low, high, p, outcome) in zip(
-            (*claim.observable, *claim.supported), estimates, strict=False
+        for number, (condition, (value, low, high, p, outcome)) in enumerate(
+            zip((*claim.observable, *claim.supported), estimates, strict=False)
         )
     ]
     setting = {"part": "", "setting": "wide", "title": "wide", "verdict": verdict, "held": False, "of": ""}
@@ -94,12 +95,15 @@ class TestVerdict:
         assert first == (
             f"- **wide**: {telling.badge('supported')} the median error barrier after alignment: "
             "**0.050 [0.030,\u00a00.080]** (the paper: 0.078, printed), below 0.1 is needed; "
-            "n = 7 networks (21 pairs), preregistered, underpowered."
+            "n = 7 networks (20 pairs), preregistered, underpowered."
         )
         assert second.startswith(f"- **deep**: {telling.badge('inconclusive')}")
         assert second.endswith("preregistered, a control could not say no.")
         assert told.startswith(":::::{div} verdict verdict-inconclusive\n")
-        assert "The paper: VGG-16 on CIFAR-10, error barrier without a permutation: 0.898 train, 0.900 test." in told
+        assert (
+            "The paper: VGG-16 on CIFAR-10, error barrier without a permutation: 0.898 train, 0.900 test; the same"
+            in told
+        )
         assert "Scope: proxy, a smaller network" in told
         assert "(#verdict-weak-connectivity)" in told
         assert "(#how-to-read-a-verdict)" in told
@@ -108,6 +112,8 @@ class TestVerdict:
         found = [(20, 11, 31, 0.01, "met")] * 3
         settings = [judged(part, estimates=found, part=part.id, setting="", title=part.heading) for part in ONSET.parts]
         settings[2] |= {"held": True, "status": "exploratory"}
+        for condition in (found for each in settings for found in each["conditions"]):
+            condition["estimate"]["count"] = "7 networks (21 pairs)"
         told = verdict.box(ONSET, report_of(*settings), []).split("{dropdown}")
         rows = [line for line in told[0].splitlines() if line.startswith("| B")]
         notes = ["preregistered", "preregistered", "exploratory, a control could not say no", *["preregistered"] * 2]
@@ -196,7 +202,8 @@ class TestGlance:
                                 "data": {"name": "fashion_mnist"}, "train": {"steps": 4690}, "init_seed": seed}
                                for seed in (1, 2, 1)]},
         {"model": {"type": "ModelSpec", "family": "resnet", "width": 16, "depth": 8, "norm": "batch"},
-         "data": {"name": "digits", "train_examples": 300}, "train": {"steps": 400}},
+         "data": {"name": "digits", "train_examples": 300}, "train": {"steps": 400},
+         "pretrained": {"type": "Checkpoint", "run": {"train": {"steps": 700}}, "step": 700}},
     )  # fmt: skip
 
     def test_the_table_says_what_was_run(self):
@@ -206,8 +213,8 @@ class TestGlance:
         assert rows == {
             "Networks": "MLP, 3 hidden layers, widths 8 and 512; ResNet-8, batch normalisation, width 16",
             "Data": "Fashion-MNIST, all training examples; digits of 8 × 8 pixels, 300 training examples",
-            "Training": "400 and 4,690 updates; 4 trainings",
-            "n": "7 networks (21 pairs)",
+            "Training": "400, 700 and 4,690 updates",
+            "n": "7 networks (20 pairs)",
             "On two cores": "two hours",
             "Outcome": "inconclusive",
             "Ours": "wide: 0.050 [0.030,\u00a00.080] (1 more above)",
@@ -238,6 +245,20 @@ class TestGlance:
             "- Nearest to its bound: *wide*: the interval of the median error barrier after alignment, "
         )
         assert line.endswith(told)
+
+    @pytest.mark.parametrize(
+        ("estimate", "told"),
+        [
+            ((4.0, 3.0, 9.0, 0.02, "met"), "clears the bound 0.05 by 2.950."),
+            ((0.03, 0.01, 0.04, 0.99, "failed"), "misses the bound 0.05 by 0.010."),
+            ((0.2, 0.03, 0.9, 0.4, "open"), "would have to move by 0.020 to clear it."),
+        ],
+    )
+    def test_says_it_of_a_quantity_that_should_be_large_too(self, estimate, told):
+        part = ONSET.part("B1")
+        assert [(each.above, each.bound) for each in part.supported] == [(True, 0.05)]
+        found = judged(part, estimates=[estimate], part="B1", setting="")
+        assert glance.doubts(ONSET, report_of(found, scope="exact"), []).endswith(told)
 
     def test_open_conditions_come_before_those_that_are_only_near(self):
         still = judged(estimates=[ALIGNED[0], (0.09, 0.05, 0.17, 0.4, "open")], title="still open")
@@ -270,8 +291,10 @@ class TestGlance:
         assert "(#run-weak-connectivity)" in scope
 
     def test_options_among_the_costs_keep_their_dashes(self):
-        told = glance.table(WEAK, report_of(judged(estimates=ALIGNED)), self.SPECS, "10 s; 2 h with --recompute")
-        assert "  - 10 s; 2 h with `--recompute`" in told
+        told = glance.table(
+            WEAK, report_of(judged(estimates=ALIGNED)), self.SPECS, notebooks.costs("weak-connectivity")["laptop"]
+        )
+        assert re.search(r"  - .* with `--recompute`\n", told)
 
 
 class TestParameters:

@@ -5,6 +5,7 @@ __all__ = ["rows_of", "section", "summary", "table"]
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from builder.telling import FROM
 from lmc_lib.cli import judging
 
 _HEAD = (
@@ -21,7 +22,6 @@ effect, which was printed by the authors, read off their figures, or is ours. *C
 promises 95 %, holds the truth. A condition with a power below 0.8 is *underpowered*: what it does not show may be
 there. The last column says how many {unit}s would do. The [methods](../methods.md) say how studies are simulated.
 """
-_FROM = {"printed": "printed", "figure": "read off a figure", "summary": "by a summary", "ours": "ours"}
 
 
 def rows_of(claim: str, scale: str) -> list[dict[str, Any]]:
@@ -84,7 +84,7 @@ def _row(row: Mapping[str, Any]) -> str:
     others = "–" if row["exchanged"] is None else f"{row['exchanged']:.3f}"
     needed = row["needed"] if row["needed"] else f"over {row['most']}"
     power = f"{row['power']:.2f}" + (" (underpowered)" if row["underpowered"] else "")
-    effect = f"{row['effect']:g}, {_FROM[row['effect_from']]}"
+    effect = f"{row['effect']:g}, {FROM[row['effect_from']]}"
     condition = f"{where}: {row['condition']}" if where else row["condition"]
     return (
         f"| {condition} | {row['n']} | {row['at_bound']:.3f} | {others} | {effect} | {power} | {row['coverage']:.3f} | "

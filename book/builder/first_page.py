@@ -16,7 +16,7 @@ from pybtex.database import Entry, parse_file
 from builder.layout import BOOK
 from builder.making import Outcome
 from builder.results import Result, by_claim
-from builder.telling import SCOPES, Place, badge, count_of, deciding, interval, notes, underpowered
+from builder.telling import SCOPES, Place, badge, deciding, interval, notes, underpowered
 from lmc_lib.claims import VERDICTS
 from lmc_lib.cli import judging
 from lmc_lib.definitions import CHAPTERS
@@ -31,7 +31,8 @@ def files(outcomes: Sequence[Outcome]) -> dict[str, bytes]:
     """What the first page includes."""
     results, weak = by_claim(outcomes), underpowered(judging.kept_audits())
     cited = parse_file(BOOK / "references.bib").entries
-    papers = {each.claim.source: _short(cited[each.claim.source]) for each in results}
+    # A paper that is not listed is an error of the page, which has failed and says so.
+    papers = {key: _short(cited[key]) if key in cited else key for key in (each.claim.source for each in results)}
     found = "\n".join([_warning([each for each in outcomes if each.failure]), findings(results, weak)])
     texts = {"findings.md": found, "example.md": example(results), "claims.md": table(results, papers, weak)}
     return {name: text.encode() for name, text in texts.items()}
@@ -90,7 +91,10 @@ def _told(result: Result, setting: Mapping[str, Any], weak: Container[Place], *,
     """What was judged, its verdict, the number on which it hangs, and what a reader must know of it."""
     about, condition, found = deciding(result.claim, setting)
     said = f"{badge(setting['verdict'])} " if badged else ""
-    facts = [f"n\u00a0=\u00a0{count_of(setting)}", *(notes(result.report, setting, weak) if result.report else [])]
+    facts = [
+        f"n\u00a0=\u00a0{found['estimate']['count']}",
+        *(notes(result.report, setting, weak) if result.report else []),
+    ]
     return (
         f"{escape(_title(result, setting))}: {said}{escape(about)} "
         f"<strong>{interval(found['estimate'])}</strong>, {'above' if condition.above else 'below'} "
@@ -202,8 +206,7 @@ def _verdicts(result: Result) -> list[str]:
 def _row(result: Result, papers: Mapping[str, str], weak: Container[Place]) -> str:
     claim, report = result.claim, result.report
     published = "".join(
-        f"<li>{escape(each['what'].strip())}: <strong>{escape(each['value'].strip())}</strong></li>"
-        for each in result.definition.beside
+        f"<li>{escape(each['what'])}: <strong>{escape(each['value'])}</strong></li>" for each in claim.beside
     )
     brief = result.definition.brief
     in_a_line = "" if brief.lower() == claim.title.lower() else f"<p>{escape(brief)}</p>"

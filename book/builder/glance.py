@@ -2,13 +2,12 @@
 
 __all__ = ["doubts", "section", "table"]
 
-import json
-import re
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from builder.downloads import runs_of
-from builder.telling import DATA, SCOPES, count_of, deciding, interval
+from builder.telling import DATA, SCOPES, deciding, interval, published
 from lmc_lib import claims
 from lmc_lib.models import ModelSpec
 
@@ -45,21 +44,20 @@ def table(claim: claims.Claim, report: Mapping[str, Any], described: Sequence[Ma
         time: what the scale costs, in words.
     """
     runs = [run for each in described for run in runs_of(each)]
-    trained = len({json.dumps(run, sort_keys=True) for run in runs})
-    counts = dict.fromkeys(count_of(each) for each in report["settings"])
-    found = [(each["title"], interval(deciding(claim, each)[2]["estimate"])) for each in report["settings"][:1]]
-    ours = "; ".join(f"{title}: {number}" if title else number for title, number in found)
+    found = [(each["title"], deciding(claim, each)[2]["estimate"]) for each in report["settings"]]
+    counts = dict.fromkeys(estimate["count"] for _, estimate in found)
+    title, first = found[0]
+    ours = f"{title}: {interval(first)}" if title else interval(first)
     more = f" ({len(report['settings']) - 1} more above)" if len(report["settings"]) > 1 else ""
-    published = "; ".join(f"{each['what'].strip()}: {each['value'].strip()}" for each in claim.published[:2])
     rows = [
         ("Networks", _networks(runs)),
         ("Data", _data(runs)),
-        ("Training", f"{_listed(sorted({run['train']['steps'] for run in runs}))} updates; {trained:,} trainings"),
+        ("Training", f"{_listed(sorted(set(_updates(described))))} updates"),
         ("n", "; ".join(counts)),
-        ("On two cores", re.sub(r"(--\w+)", r"`\1`", time)),
+        ("On two cores", time),
         ("Outcome", report["verdict"]),
         ("Ours", ours + more),
-        ("The paper's", published),
+        ("The paper's", published(claim.beside)),
     ]
     lines = [f"* - {name}\n  - {text}" for name, text in rows]
     return "\n".join([":::{list-table}", ":stub-columns: 1", ":class: glance", "", *lines, ":::"])
@@ -112,7 +110,7 @@ def _small(rows: Sequence[Mapping[str, Any]]) -> str:
     weak = [row for row in rows if row["underpowered"]]
     if not weak:
         return ""
-    row = max(weak, key=lambda each: each["power"])
+    row = max(weak, key=lambda each: each["needed"] or math.inf)  # a verdict needs all its conditions
     where = ", ".join(each for each in (row["part"], row["setting"]) if each)
     would = f"{row['needed']} would do" if row["needed"] else f"even {row['most']} would not do"
     return (
@@ -129,6 +127,17 @@ def _scope(claim: claims.Claim, report: Mapping[str, Any]) -> str:
         f"The scope is {report['scope']}: {SCOPES[report['scope']]}. Only a study at the paper's scale can contradict "
         f"the paper; its profile is ready under [run this yourself](#run-{claim.id})."
     )
+
+
+def _updates(described: Any) -> Iterator[int]:
+    """Yields the numbers of updates of all trainings that a description names, those before a fine-tuning too."""
+    if isinstance(described, Mapping):
+        if "steps" in described.get("train", {}):
+            yield described["train"]["steps"]
+        described = list(described.values())
+    if isinstance(described, Sequence) and not isinstance(described, str):
+        for each in described:
+            yield from _updates(each)
 
 
 def _networks(runs: Sequence[Mapping[str, Any]]) -> str:
@@ -148,7 +157,7 @@ def _data(runs: Sequence[Mapping[str, Any]]) -> str:
     examples: dict[str, set[int | None]] = {}
     for run in runs:
         examples.setdefault(run["data"]["name"], set()).add(run["data"].get("train_examples"))
-    return "; ".join(f"{DATA.get(name, name)}, {_examples(each)}" for name, each in examples.items())
+    return "; ".join(f"{DATA[name]}, {_examples(each)}" for name, each in examples.items())
 
 
 def _examples(counts: set[int | None]) -> str:

@@ -1,7 +1,8 @@
 """How pages tell a verdict: the number on which it hangs, what a reader must know of it, and the words for both."""
 
 __all__ = [
-    "DATA", "SCOPES", "Place", "badge", "count_of", "deciding", "interval", "notes", "place_of", "underpowered",
+    "DATA", "FROM", "SCOPES", "Place", "badge", "count_of", "deciding", "interval", "notes", "place_of", "published",
+    "underpowered",
 ]  # fmt: skip
 
 import math
@@ -28,6 +29,9 @@ DATA = {
     "svhn": "SVHN",
     "movie_snippets": "sentences of film reviews",
 }
+
+# Where the effect that should be recognised is from.
+FROM = {"printed": "printed", "figure": "read off a figure", "summary": "by a summary", "ours": "ours"}
 
 _COLOURS = {
     "supported": "success",
@@ -99,11 +103,16 @@ def underpowered(rows: Iterable[Mapping[str, Any]]) -> set[Place]:
 def notes(report: Mapping[str, Any], setting: Mapping[str, Any], weak: Container[Place]) -> list[str]:
     """What a reader must know of the verdict on a setting: its status, and what it lacks."""
     told = [setting["status"]]
-    if (report["claim"], report["scale"], setting["part"], setting["setting"]) in weak:
+    if place_of({**report, **setting}) in weak:
         told.append("underpowered")
     if setting["held"]:
         told.append("a control could not say no")
     return told
+
+
+def published(entries: Iterable[Mapping[str, str]]) -> str:
+    """Published numbers, each behind what it is."""
+    return "; ".join(f"{each['what']}: {each['value']}" for each in entries)
 
 
 def badge(verdict: str) -> str:

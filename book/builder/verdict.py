@@ -6,11 +6,8 @@ import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from builder.telling import SCOPES, badge, count_of, deciding, interval, notes, underpowered
+from builder.telling import FROM, SCOPES, badge, count_of, deciding, interval, notes, published, underpowered
 from lmc_lib import claims
-
-# Where the effect that should be recognised is from, unless it is ours.
-_FROM = {"printed": "printed", "figure": "read off a figure", "summary": "by a summary"}
 
 # So many verdicts stand as sentences; more of them as a table, with the sentences folded below it.
 _FEW = 3
@@ -26,10 +23,9 @@ def box(claim: claims.Claim, report: Mapping[str, Any], rows: Sequence[Mapping[s
     """
     settings = report["settings"]
     weak = underpowered(rows)
-    known = [[f"n = {count_of(each)}", *notes(report, each, weak)] for each in settings]
+    known = [[f"n = {deciding(claim, each)[2]['estimate']['count']}", *notes(report, each, weak)] for each in settings]
     sentences = [_sentence(claim, each, own) for each, own in zip(settings, known, strict=True)]
-    shown, first = sentences, claim.published[0]
-    theirs = f"The paper: {first['what'].strip()}: {first['value'].strip()}."
+    shown, theirs = sentences, f"The paper: {published(claim.beside)}."
     foot = [
         f"Scope: {report['scope']}, {SCOPES[report['scope']]}.",
         f"[All conditions and controls](#verdict-{claim.id}), [how to read a verdict](#how-to-read-a-verdict).",
@@ -81,23 +77,23 @@ def _details(judged: Mapping[str, Any], role: str, status: str) -> str:
     )
 
 
-def _sentence(claim: claims.Claim, setting: Mapping[str, Any], notes: Sequence[str]) -> str:
+def _sentence(claim: claims.Claim, setting: Mapping[str, Any], known: Sequence[str]) -> str:
     about, condition, found = deciding(claim, setting)
     title = f"**{setting['title']}**: " if setting["title"] else ""
     theirs = (
-        f" (the paper: {condition.effect:g}, {_FROM[condition.effect_from]})" if condition.effect_from in _FROM else ""
+        f" (the paper: {condition.effect:g}, {FROM[condition.effect_from]})" if condition.effect_from != "ours" else ""
     )
     return (
         f"- {title}{badge(setting['verdict'])} {about}: "
-        f"**{interval(found['estimate'])}**{theirs}, {_needed(condition)} is needed; {', '.join(notes)}."
+        f"**{interval(found['estimate'])}**{theirs}, {_needed(condition)} is needed; {', '.join(known)}."
     )
 
 
-def _table(claim: claims.Claim, settings: Sequence[Mapping[str, Any]], notes: Sequence[Sequence[str]]) -> list[str]:
+def _table(claim: claims.Claim, settings: Sequence[Mapping[str, Any]], known: Sequence[Sequence[str]]) -> list[str]:
     """Parts as rows and networks as columns where both are several, else one row a verdict; each with its notes."""
     parts = list(dict.fromkeys(each["part"] for each in settings))
     networks = list(dict.fromkeys(each["setting"] for each in settings))
-    said = [f"; *{', '.join(own)}*" if own else "" for own in notes]
+    said = [f"; *{', '.join(own)}*" if own else "" for own in known]
     if len(parts) > 1 and len(networks) > 1:
         cells = {
             (each["part"], each["setting"]): _cell(claim, each, "<br>") + own

@@ -10,7 +10,7 @@ from scipy.stats import false_discovery_control
 from builder.layout import page_of
 from builder.making import Outcome
 from builder.results import Result, by_claim
-from builder.telling import Place, badge, count_of, interval, notes, place_of, underpowered
+from builder.telling import Place, badge, count_of, interval, notes, place_of, published, underpowered
 from lmc_lib.cli import judging
 
 _HEAD = ("| scale | setting | verdict | evidence | n |", "|---|---|---|---|---|")
@@ -91,5 +91,4 @@ def _table(result: Result, weak: Container[Place]) -> str:
         for each, title, said in [*judged, *controls]:
             evidence = "; ".join(f"{found['condition']}: {interval(found['estimate'])}" for found in each["conditions"])
             rows.append(f"| {page}, {report['scope']} | {title} | {said} | {evidence} | {count_of(each)} |")
-    published = "; ".join(f"{each['what'].strip()}: {each['value'].strip()}" for each in result.claim.published)
-    return "\n".join([":::{div} verdicts", *rows, ":::", "", f"Published: {published}.", ""])
+    return "\n".join([":::{div} verdicts", *rows, ":::", "", f"Published: {published(result.claim.published)}.", ""])

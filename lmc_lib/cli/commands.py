@@ -50,7 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write("lmc: stopped. What is finished is stored: the same command goes on from there\n")
         return 130
     except OSError as error:
-        sys.stderr.write(f"lmc: {error}\ncheck this path and who may write there, or name another one\n")
+        advice = "\ncheck this path and who may write there, or name another one" if error.filename else ""
+        sys.stderr.write(f"lmc: {error}{advice}\n")
         return 1
     except (Refused, DefinitionError) as error:
         sys.stderr.write(f"lmc: {error}\n")

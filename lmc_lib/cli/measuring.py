@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lmc_lib.cli import notebooks, tree
-from lmc_lib.cli.output import duration, write_json
+from lmc_lib.cli.output import duration, plain, write_json
 from lmc_lib.cli.refused import Refused
 from lmc_lib.definitions import load_all
 
@@ -53,8 +53,8 @@ def _told(result: Mapping[str, Any], written: Sequence[Path], options: argparse.
     for each in result["controls"]:
         yield f"  negative control, {each['title']}: {each['verdict']}"
     yield f"written in {duration(result['provenance']['seconds'])}: {', '.join(map(str, written))}"
-    for word, (command, reason) in zip(("next:", *[""] * 9), _next(options), strict=False):
-        yield f"{word:<5} {command:<54} {reason}".rstrip()
+    for number, (command, reason) in enumerate(_next(options)):
+        yield f"{'' if number else 'next:':<5} {command:<54} {reason}".rstrip()
 
 
 def _next(options: argparse.Namespace) -> Iterator[tuple[str, str]]:
@@ -67,7 +67,7 @@ def _next(options: argparse.Namespace) -> Iterator[tuple[str, str]]:
         yield f"lmc audit {options.claim} --json book/audit.json", "how often the rule errs on these records"
         return
     if larger := tree.PROFILES[tree.PROFILES.index(options.profile) + 1 :]:
-        cost = notebooks.costs(options.claim).get(larger[0], "")
+        cost = plain(notebooks.costs(options.claim).get(larger[0], ""))
         yield f"lmc run {options.claim} --profile {larger[0]}", cost
     yield f"lmc run {options.claim} --help", "the parameters that -p changes"
     yield f"lmc open {options.claim}", "its page in the book"

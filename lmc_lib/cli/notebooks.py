@@ -80,7 +80,7 @@ def parameters_in(source: str) -> list[Parameter]:
 
 
 def costs(claim: str) -> dict[str, str]:
-    """What a run costs, in words, by profile: from the table under *Run this yourself* in the claim's notebook.
+    """What a run costs, in words of Markdown, by profile: the table under *Run this yourself* in the claim's notebook.
 
     A profile of which the notebook says nothing is left out.
     """
@@ -88,7 +88,7 @@ def costs(claim: str) -> dict[str, str]:
     cells = _cells(path) if path.exists() else []
     text = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
     rows = re.findall(r"^\| *(\w+) *\| *`lmc run [^`]*` *\| *(.+?) *\|$", text, re.MULTILINE)
-    return {profile: cost.replace("`", "") for profile, cost in rows if profile in tree.PROFILES}
+    return {profile: cost for profile, cost in rows if profile in tree.PROFILES}
 
 
 def kind(value: Any) -> str:

@@ -1,6 +1,6 @@
 """How commands write what they found: times in words, and JSON for other programs."""
 
-__all__ = ["duration", "write_json"]
+__all__ = ["duration", "plain", "write_json"]
 
 import json
 import sys
@@ -13,6 +13,11 @@ def duration(seconds: float) -> str:
         if seconds >= length:
             return f"{seconds / length:.1f} {unit}"
     return f"{seconds:.1f} s"
+
+
+def plain(text: str) -> str:
+    """Words of Markdown as a terminal shows them: without the marks of code."""
+    return text.replace("`", "")
 
 
 def write_json(value: Any) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from lmc_lib import definitions
 from lmc_lib.cli import notebooks, tree
+from lmc_lib.cli.output import plain
 from lmc_lib.cli.refused import Refused
 
 _WIDTH = 100
@@ -26,7 +27,7 @@ def listed() -> list[dict[str, Any]]:
     """
     found = []
     for claim_id, each in definitions.read_all(tree.NOTEBOOKS).items():
-        costs = notebooks.costs(claim_id)
+        costs = {scale: plain(cost) for scale, cost in notebooks.costs(claim_id).items()}
         scales = {}
         for scale in tree.PROFILES:
             path = tree.record_of(claim_id, scale)
@@ -70,7 +71,9 @@ def about(claim: str, command: str) -> str:
     }
     costs = notebooks.costs(claim)
     lines = [found.title, "", *textwrap.wrap(found.statement, _WIDTH), ""]
-    lines += [f"  {command} {claim} --profile {scale:<7} {costs.get(scale, '')}".rstrip() for scale in tree.PROFILES]
+    lines += [
+        f"  {command} {claim} --profile {scale:<7} {plain(costs.get(scale, ''))}".rstrip() for scale in tree.PROFILES
+    ]
     lines += ["", "parameters, each changed by -p NAME=VALUE; an entry of a dictionary by -p NAME.KEY=VALUE:"]
     for each in parameters:
         if each.name == "scale":  # the profile says it

@@ -52,7 +52,8 @@ class Claim:
     ``control_rule`` where that is given, else by the claim or a part of it. ``unit`` is what is replicated; ``scope``
     says by scale how near the paper a study is; ``preregistered`` and ``confirmed`` hold by scale, or by scale and
     setting, the rule that was committed before any number of it was known. ``keywords`` are for the search of the book
-    and are shown nowhere.
+    and are shown nowhere. ``beside`` are the published numbers that stand beside ours: the one that is marked, else the
+    first, behind those that it refers to by "the same".
     """
 
     id: str
@@ -73,6 +74,7 @@ class Claim:
     control_rule: "Claim | None" = field(default=None, repr=False)
     is_part: bool = False
     keywords: tuple[str, ...] = field(default=(), repr=False)
+    beside: tuple[Mapping[str, str], ...] = field(default=(), repr=False)
 
     @property
     def heading(self) -> str:

@@ -26,8 +26,6 @@ class Definition:
         chapter: one of ``CHAPTERS``.
         place: the number that orders the claims of a chapter.
         brief: the claim in a line.
-        beside: the published numbers that stand beside ours on the first page: the one that is marked, else the first,
-            behind those that it refers to by "the same".
         headline: its name among the findings of the first page; empty if it is none of them.
     """
 
@@ -35,7 +33,6 @@ class Definition:
     chapter: str
     place: float
     brief: str
-    beside: tuple[Mapping[str, str], ...]
     headline: str = ""
 
 
@@ -157,7 +154,6 @@ def _definition(document: Document) -> Definition:
         chapter=content["chapter"],
         place=float(content["place"]),
         brief=content["brief"],
-        beside=_beside(content["published"]),
         headline=content.get("headline", ""),
     )
 
@@ -171,7 +167,7 @@ def _beside(published: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, str], 
 
 
 def _published(entries: Iterable[Mapping[str, Any]]) -> tuple[Mapping[str, str], ...]:
-    return tuple({"what": each["what"], "value": each["value"]} for each in entries)
+    return tuple({"what": each["what"].strip(), "value": each["value"].strip()} for each in entries)
 
 
 def _claim(document: Document) -> Claim:
@@ -181,7 +177,8 @@ def _claim(document: Document) -> Claim:
     parts = tuple(replace(_rule(part_id, whole | part), is_part=True) for part_id, part in found)
     claim = _rule(document.path.stem, whole, parts=parts)
     keywords = tuple(document.content.get("keywords", ()))
-    return replace(claim, control_rule=_control_rule(document, claim), keywords=keywords)
+    beside = _beside(document.content["published"])
+    return replace(claim, control_rule=_control_rule(document, claim), keywords=keywords, beside=beside)
 
 
 def _rule(claim_id: str, fields: Mapping[str, Any], parts: tuple[Claim, ...] = ()) -> Claim:
