@@ -76,6 +76,7 @@ def test_rotation_shift_and_scale_make_no_difference(seed, scale, flavour):
 def test_is_symmetric_and_obeys_the_triangle_inequality(seed):
     generator = rng.stream(seed)
     x, y, z = (torch.randn(12, size, generator=generator, dtype=torch.float64) for size in (3, 5, 8))
+    # The sum of a product's squares runs in another order.
     assert angular_cka(x, y) == pytest.approx(angular_cka(y, x), abs=1e-14)
     assert angular_cka(x, z) <= angular_cka(x, y) + angular_cka(y, z) + 1e-12
 

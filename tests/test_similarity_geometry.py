@@ -18,7 +18,7 @@ from scipy.optimize import minimize_scalar
 from scipy.spatial.distance import pdist, squareform
 
 from lmc_lib import rng, similarity
-from lmc_lib.similarity import METRICS, Definite, Flat, Kernels, Shapes, metric
+from lmc_lib.similarity import METRICS, Definite, Flat, Kernels, Shapes, kernels, metric
 
 METHODS = Path(__file__).parents[1] / "book" / "methods.md"
 GEODESIC = tuple(each for each in METRICS if each.geodesics)
@@ -145,12 +145,12 @@ class TestAngularCKA:
 
     @pytest.mark.parametrize("flavour", ["gretton", "song"])
     def test_of_gaussian_kernels_is_that_of_plain_matrices_and_the_oracles_centring(self, flavour):
-        kernels = []
+        centred = []
         for x in (draw(15, 3), draw(15, 6, name="y")):
             far = squareform(pdist(x.numpy()))
             kernel = np.exp(-((far / (0.7 * np.median(pdist(x.numpy())))) ** 2) / 2)
-            kernels.append(center_gram_matrix(torch.from_numpy(kernel), flavour == "song"))
-        cosine = (kernels[0] * kernels[1]).sum() / (kernels[0].norm() * kernels[1].norm())
+            centred.append(center_gram_matrix(torch.from_numpy(kernel), flavour == "song"))
+        cosine = (centred[0] * centred[1]).sum() / (centred[0].norm() * centred[1].norm())
         ours = similarity.angular_cka(draw(15, 3), draw(15, 6, name="y"), flavour=flavour, kernel="rbf", bandwidth=0.7)
         assert ours == pytest.approx(math.acos(float(cosine)), abs=1e-9)
 
@@ -160,6 +160,17 @@ class TestAngularCKA:
         assert similarity.angular_cka(x, y) == pytest.approx(math.acos(correlation**2), abs=1e-12)
         assert metric("shape-angular").distance(x, y) == pytest.approx(math.acos(abs(correlation)), abs=1e-12)
         assert metric("bures").distance(x, y) == pytest.approx(math.sqrt(2 - 2 * abs(correlation)), abs=1e-12)
+
+    @pytest.mark.parametrize("flavour", similarity.FLAVOURS)
+    @pytest.mark.parametrize("size", [1e3, 1e5, 1e7])
+    def test_an_example_far_larger_than_all_others_costs_no_digits(self, flavour, size, monkeypatch):
+        x, y = draw(40, 4), draw(40, 5, name="y")
+        x[0] *= size
+        found = similarity.angular_cka(x, y, flavour=flavour)
+        same = similarity.angular_cka(x, changed(x, "orthogonal"), flavour=flavour)
+        assert same == pytest.approx(0.0, abs=1e-9)
+        monkeypatch.setattr(kernels, "_few_features", lambda factor: False)
+        assert found == pytest.approx(similarity.angular_cka(x, y, flavour=flavour), abs=1e-9)
 
 
 class TestShapes:
@@ -267,8 +278,23 @@ class TestAffineInvariant:
         moved = [change @ each @ change.T for each in (first, second)]
         assert float(Definite().distance(*moved)) == pytest.approx(float(Definite().distance(first, second)), abs=1e-9)
 
+    def test_a_ridge_that_is_lost_in_rounding_is_refused(self):
+        x, y = draw(30, 4), draw(30, 6, name="y")
+        with pytest.raises(ValueError, match="1e-10 is lost in rounding with 30 examples: take at least 5e-06"):
+            similarity.affine_invariant(1e-10).distance(x, y)
+        small = similarity.affine_invariant(1e-5)
+        assert small.distance(x, x) == pytest.approx(0.0, abs=1e-4)
+        assert small.distance(x, y) > similarity.affine_invariant(1e-3).distance(x, y) > 0.0
+
 
 class TestStress:
+    @pytest.mark.parametrize("count", [3, 12, 15])
+    def test_the_median_is_that_of_numpy_for_odd_and_even_counts(self, count):
+        x, y = draw(count, 3), draw(count, 5, name="y")
+        between = [pdist(each.numpy()) for each in (x, y)]
+        expected = math.sqrt(np.square(np.subtract(*(each / np.median(each) for each in between))).mean())
+        assert metric("stress").distance(x, y) == pytest.approx(expected, abs=1e-12)
+
     def test_by_hand(self):
         x, y = (torch.tensor([each], dtype=torch.float64).T for each in ([0, 1, 3], [0, 2, 1]))
         # Distances 1, 3, 2 and 2, 1, 1, whose medians are 2 and 1.
@@ -331,7 +357,7 @@ class TestTangentsAndAngles:
     @pytest.mark.parametrize("row", **by_name(GEODESIC))
     @given(seed=SEEDS)
     def test_length_is_distance_and_products_give_angles(self, row, seed):
-        a, b, c = drawn_points(row, seed, 3)
+        a, c, b = drawn_points(row, seed, 3)  # the corner is the widest: no path from it has a twin
         width = max(each.shape[-1] for each in (a, b, c))
         if isinstance(row.space, Shapes):
             a, b, c = (torch.nn.functional.pad(each, (0, width - each.shape[-1])) for each in (a, b, c))
@@ -343,11 +369,31 @@ class TestTangentsAndAngles:
     @pytest.mark.parametrize("row", **by_name(GEODESIC))
     @given(seed=SEEDS, share=st.floats(0.1, 0.9))
     def test_geodesics_do_not_turn(self, row, seed, share):
-        a, b, c = drawn_points(row, seed, 3)
+        c, b, a = drawn_points(row, seed, 3)
         inside = row.space.geodesic(a, b, share)
         assert float(row.space.angle(a, inside, b)) == pytest.approx(math.pi, abs=1e-5)
         assert float(row.space.angle(inside, a, b)) == pytest.approx(0.0, abs=1e-5)
         assert float(row.space.angle(inside, a, c)) == pytest.approx(float(row.space.angle(b, a, c)), abs=1e-5)
+
+    @pytest.mark.parametrize("row", **by_name(GEODESIC))
+    @given(seed=SEEDS)
+    def test_do_not_depend_on_the_units(self, row, seed):
+        x, y, z = (draw(9, units, seed=seed, name=str(units)) for units in (3, 5, 4))
+        turned = [changed(each, "orthogonal") for each in (x, y, z)]
+        angles = [float(row.space.angle(*map(row.point, each))) for each in ((x, y, z), turned)]
+        assert angles[0] == pytest.approx(angles[1], abs=1e-7)
+
+    @pytest.mark.parametrize("name", ["shape-angular", "shape-euclidean", "bures"])
+    @pytest.mark.parametrize("corner", ["narrow", "dead units"])
+    def test_a_corner_that_sees_less_of_a_shape_than_there_is_has_none(self, name, corner):
+        """As many rotations of what it does not see are best, and each is another shortest path."""
+        row = metric(name)
+        x, y, z = draw(30, 8), draw(30, 3, name="y"), draw(30, 8, name="z")
+        y = y if corner == "narrow" else torch.cat([y, torch.zeros(30, 5, dtype=torch.float64)], dim=1)
+        a, b, c = map(row.point, (x, y, z))
+        assert math.isnan(row.space.angle(a, b, c))
+        assert 0.0 < float(row.space.angle(b, a, c)) < math.pi
+        assert similarity.turning_angles(row.space, [a, b, c]).isnan().all()
 
     def test_law_of_cosines(self):
         a, b, c = drawn_points(metric("stress"), 0, 3)
@@ -380,7 +426,7 @@ class TestProjections:
     @pytest.mark.parametrize("row", **by_name(GEODESIC))
     @pytest.mark.parametrize("seed", range(3))
     def test_meet_the_geodesic_at_right_angles(self, row, seed):
-        a, b, c = drawn_points(row, seed, 3)
+        c, b, a = drawn_points(row, seed, 3)
         near = row.space.geodesic(row.space.geodesic(a, b, 0.4), c, 0.2)  # so that the foot is not an end
         share, _ = row.space.project(near, a, b)
         assert 0.0 < share < 1.0
@@ -429,6 +475,14 @@ class TestMeans:
             return sum(float(row.space.distance(point, each)) ** 2 for each in points)
 
         assert all(squares(row.space.geodesic(mean, each, 0.05)) > squares(mean) for each in points)
+
+    @pytest.mark.parametrize("row", **by_name(GEODESIC))
+    @pytest.mark.parametrize("seed", range(5))
+    def test_do_not_depend_on_the_units_of_a_narrow_first_point(self, row, seed):
+        points = [row.point(draw(12, units, seed=seed, name=str(place))) for place, units in enumerate((3, 6, 6, 6))]
+        turned = [row.point(changed(draw(12, 3, seed=seed, name="0"), "orthogonal")), *points[1:]]
+        found = [row.space.mean(each) for each in (points, turned)]
+        assert float(row.space.distance(*found)) == pytest.approx(0.0, abs=1e-5)
 
     @pytest.mark.parametrize("name", ["cka-linear-lange", "shape-angular", "shape-euclidean", "affine-invariant-0.1"])
     def test_that_do_not_settle_say_so(self, name, monkeypatch):

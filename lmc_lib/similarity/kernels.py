@@ -1,6 +1,6 @@
 """The sphere of centred kernels of inputs, on which angular CKA is the distance; kernels are kept as their factors."""
 
-__all__ = ["FLAVOURS", "KERNELS", "Kernels", "linear_factor", "rbf_factor"]
+__all__ = ["FLAVOURS", "KERNELS", "Kernels", "linear_factor", "median_of_pairs", "rbf_factor"]
 
 import math
 from collections.abc import Iterator, Sequence
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lmc_lib.similarity.spaces import ROUNDING, Projection, check_share, unsettled
+from lmc_lib.similarity.spaces import ROUNDING, Projection, check_share, sine_ratio, unsettled
 
 FLAVOURS = ("gretton", "lange", "song")
 KERNELS = ("linear", "rbf")
@@ -19,6 +19,9 @@ _ROWS = 1024
 
 # Where 1 - cos is below this, the arc cosine has lost too many digits.
 _NEAR = 1e-4
+
+# Where the terms of an inner product are together larger than this multiple of what they come to, they cancel.
+_CANCEL = 1e3
 
 # A mean is found when it moves by less than this, the rounding of its moves, or after so many steps.
 _SETTLED = 1e-7
@@ -43,7 +46,8 @@ class Kernels:
         \mathrm{tr} L,
 
     with :math:`(a, b)` equal to :math:`(0, 0)`, :math:`(1, 0)` and :math:`(m/(m-2), 1/((m-1)(m-2)))`. So they are
-    computed where :math:`2r, 2s \le m` and the angle is not small; elsewhere the chord :math:`\lVert c(K) - c(L)
+    computed where :math:`2r, 2s \le m`, the angle is not small and the terms do not cancel, as they do where one
+    example is far larger than all others; elsewhere the chord :math:`\lVert c(K) - c(L)
     \rVert` is summed over some rows of the kernels at a time.
 
     Attributes:
@@ -58,10 +62,7 @@ class Kernels:
         Raises:
             ValueError: if the centred kernel is zero.
         """
-        if _few_features(factor):
-            norm = self._inner(factor, factor).sqrt()
-        else:
-            norm = torch.as_tensor(sum(rows.square().sum(dim=(-2, -1)) for rows in self._rows(factor))).sqrt()
+        norm = self._norm(factor)
         if not bool((norm > 1e-14 * factor.square().sum(dim=(-2, -1))).all()):
             raise ValueError(
                 f"a representation has no direction in the flavour {self.flavour!r}: its kernel is the same for all "
@@ -69,11 +70,18 @@ class Kernels:
             )
         return factor / norm.sqrt()[..., None, None]
 
+    def _norm(self, factor: Tensor) -> Tensor:
+        if _few_features(factor):
+            square, terms = self._inner(factor, factor)
+            if bool((terms <= _CANCEL * square).all()):
+                return square.sqrt()
+        return torch.as_tensor(sum(rows.square().sum(dim=(-2, -1)) for rows in self._rows(factor))).sqrt()
+
     def distance(self, first: Tensor, second: Tensor) -> Tensor:
         """The angle between two centred kernels, in radians."""
         if _few_features(first) and _few_features(second):
-            cosine = self._inner(first, second)
-            if bool((1.0 - cosine > _NEAR).all()):
+            cosine, terms = self._inner(first, second)
+            if bool(((1.0 - cosine > _NEAR) & (terms <= _CANCEL)).all()):
                 return cosine.clamp(min=-1.0).acos()
         rows = zip(self._rows(first), self._rows(second), strict=True)
         chord = torch.as_tensor(sum((a - b).square().sum(dim=(-2, -1)) for a, b in rows)).sqrt()
@@ -89,10 +97,7 @@ class Kernels:
         """
         check_share(share)
         angle = self.distance(first, second)
-        weights = [
-            torch.sinc(part * angle / math.pi) * part / torch.sinc(angle / math.pi) for part in (1 - share, share)
-        ]
-        return _sum_of_kernels((first, second), weights)
+        return _sum_of_kernels((first, second), [sine_ratio(part, angle) for part in (1.0 - share, share)])
 
     def tangent(self, first: Tensor, second: Tensor) -> Tensor:
         """The direction at the first centred kernel of the great circle to the second: a matrix of inputs."""
@@ -140,17 +145,19 @@ class Kernels:
                 return _sum_of_kernels(points, list(weights))
         raise unsettled(moves, _STEPS)
 
-    def _inner(self, first: Tensor, second: Tensor) -> Tensor:
+    def _inner(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+        """The inner product of two centred kernels from features, and the sum of the sizes of its terms."""
         examples = first.shape[-2]
         product = (first.mT @ second).square().sum(dim=(-2, -1))
         if self.flavour == "gretton":
-            return product
+            return product, product
         squares = [each.square().sum(-1) for each in (first, second)]
         diagonals = (squares[0] * squares[1]).sum(-1)
         if self.flavour == "lange":
-            return product - diagonals
-        traces = squares[0].sum(-1) * squares[1].sum(-1)
-        return product - diagonals * examples / (examples - 2) + traces / ((examples - 1) * (examples - 2))
+            return product - diagonals, product + diagonals
+        diagonals = diagonals * examples / (examples - 2)
+        traces = squares[0].sum(-1) * squares[1].sum(-1) / ((examples - 1) * (examples - 2))
+        return product - diagonals + traces, product + diagonals + traces
 
     def _rows(self, factor: Tensor) -> Iterator[Tensor]:
         """The centred kernel, some rows at a time."""
@@ -168,7 +175,7 @@ class Kernels:
 
 
 def _few_features(factor: Tensor) -> bool:
-    """Whether inner products of features need less than the kernel, and lose no digits to its diagonal."""
+    """Whether inner products of features need less than the kernel."""
     return 2 * factor.shape[-1] <= factor.shape[-2]
 
 
@@ -188,7 +195,7 @@ def rbf_factor(representation: Tensor, bandwidth: float) -> Tensor:
     distances = torch.cdist(representation, representation, compute_mode="donot_use_mm_for_euclid_dist")
     count = distances.shape[-1]
     upper = torch.triu_indices(count, count, offset=1)
-    median = distances[..., upper[0], upper[1]].median(-1).values[..., None, None]
+    median = median_of_pairs(distances[..., upper[0], upper[1]])[..., None, None]
     if not bool((median > 0.0).all()):
         raise ValueError(
             "half of the pairs of examples have distance 0, so the median distance, which sets the scale, is 0"
@@ -197,6 +204,11 @@ def rbf_factor(representation: Tensor, bandwidth: float) -> Tensor:
     kernel = linear_factor(linear_factor(kernel).mT)
     values, vectors = torch.linalg.eigh((kernel + kernel.mT) / 2.0)
     return linear_factor(vectors * values.clamp(min=0.0).sqrt()[..., None, :])
+
+
+def median_of_pairs(values: Tensor) -> Tensor:
+    """The median over the last dimension; torch's own is the lower of two values in the middle."""
+    return (values.median(-1).values - (-values).median(-1).values) / 2.0
 
 
 def _sum_of_kernels(factors: Sequence[Tensor], weights: Sequence[Tensor]) -> Tensor:

@@ -1,8 +1,8 @@
 """Metrics on representations: each is one row that says where they lie and what makes no difference to distances."""
 
 __all__ = [
-    "INVARIANCES", "METRICS", "Metric", "affine_invariant", "angular_cka", "bures", "check_representation", "cka",
-    "distances", "metric", "shape", "stress",
+    "INVARIANCES", "METRICS", "Metric", "affine_invariant", "angular_cka", "bures", "cka", "distances",
+    "metric", "shape", "stress",
 ]  # fmt: skip
 
 import itertools
@@ -15,8 +15,11 @@ import torch
 from torch import Tensor
 
 from lmc_lib.similarity.definite import Definite
-from lmc_lib.similarity.kernels import FLAVOURS, KERNELS, Kernels, linear_factor, rbf_factor
+from lmc_lib.similarity.kernels import FLAVOURS, KERNELS, Kernels, linear_factor, median_of_pairs, rbf_factor
 from lmc_lib.similarity.spaces import Flat, Shapes, Space, frobenius
+
+# Ten times the root of the machine's precision: an eigenvalue of a product has the condition of both matrices.
+_SMALLEST_RIDGE = 1.5e-7
 
 INVARIANCES = ("permutation", "orthogonal", "scaling", "linear", "translation")
 
@@ -57,7 +60,7 @@ class Metric:
             ValueError: if it is no matrix of finite floating-point numbers, has too few examples, is the same for all
                 of them, or has no point in this space.
         """
-        check_representation(representation, "the representation", self.least, self.name)
+        _check(representation, "the representation", self.least, self.name)
         return self.embed(representation.double())
 
     def distance(self, first: Tensor, second: Tensor) -> float:
@@ -96,7 +99,7 @@ def distances(metric: Metric, representations: Sequence[Tensor]) -> Tensor:
         ValueError: if the numbers of examples differ, or as ``Metric.point`` does; the message names the place.
     """
     for place, each in enumerate(representations):
-        check_representation(each, f"representation {place}", metric.least, metric.name)
+        _check(each, f"representation {place}", metric.least, metric.name)
         if len(each) != len(representations[0]):
             counts = f"{len(representations[0])} and {len(each)}"
             raise ValueError(f"representations 0 and {place} need the same examples, got {counts}")
@@ -148,7 +151,8 @@ def shape(alpha: float = 1.0, *, angular: bool = True) -> Metric:
     divided by its norm for the angular metric, :math:`\arccos \lVert A^\top B \rVert_*`; the Euclidean one is
     :math:`d^2 = \lVert A \rVert^2 + \lVert B \rVert^2 - 2 \lVert A^\top B \rVert_*`, which for :math:`\alpha = 1` is
     the Bures distance between the kernels :math:`XX^\top`. As in the authors' code (Lange et al. 2022), the scale is
-    not removed before whitening, so that it matters where :math:`0 < \alpha < 1`.
+    not removed before whitening, so that it matters where :math:`0 < \alpha < 1`. White representations with as many
+    units as examples, less one, are all alike: for :math:`\alpha = 0` take many more examples than units.
 
     Args:
         alpha: how much of the singular values stays.
@@ -182,7 +186,8 @@ def affine_invariant(ridge: float = 0.1) -> Metric:
     :math:`d = \lVert \log(A^{-1/2} B A^{-1/2}) \rVert` with :math:`A = m K / \mathrm{tr} K + \rho I` for the kernel
     :math:`K = XX^\top` of the :math:`m` centred examples. Without the ridge :math:`\rho`, relative to the mean
     eigenvalue, all distances were infinite, since centred kernels are singular; distances grow as it shrinks. Points
-    are matrices of examples and take :math:`O(m^3)`.
+    are matrices of examples and take :math:`O(m^3)`; a ridge below :math:`1.5 \cdot 10^{-7}\, m` is refused
+    where a point is made, since the logarithms would be those of rounding.
 
     Args:
         ridge: :math:`\rho`.
@@ -258,13 +263,13 @@ def angular_cka(
 
     Example:
         >>> x = torch.tensor([[0.0, 1.0], [2.0, 0.0], [1.0, 5.0]], dtype=torch.float64)
-        >>> round(angular_cka(x, 3.0 * x.flip(1)), 9)
+        >>> round(angular_cka(x, 3.0 * x.flip(1)), 14)
         0.0
     """
     return cka(flavour, kernel, bandwidth).distance(first, second)
 
 
-def check_representation(representation: Tensor, what: str, least: int, name: str) -> None:
+def _check(representation: Tensor, what: str, least: int, name: str) -> None:
     """Refuses what is no representation.
 
     Raises:
@@ -300,6 +305,10 @@ def _shape_point(representation: Tensor, *, alpha: float, unit: bool) -> Tensor:
 
 def _definite_point(representation: Tensor, *, ridge: float) -> Tensor:
     factor, examples = linear_factor(representation), representation.shape[-2]
+    if ridge < (least := _SMALLEST_RIDGE * examples):
+        raise ValueError(
+            f"a ridge of {ridge:g} is lost in rounding with {examples} examples: take at least {least:.1g}"
+        )
     factor = factor * (math.sqrt(examples) / frobenius(factor)[..., None, None])
     return factor @ factor.mT + ridge * torch.eye(examples, dtype=factor.dtype)
 
@@ -310,7 +319,7 @@ def _distances_of_examples(representation: Tensor, *, rescaled: bool) -> Tensor:
     upper = torch.triu_indices(examples, examples, offset=1)
     pairs = between[..., upper[0], upper[1]]
     if rescaled:
-        median = pairs.median(-1, keepdim=True).values
+        median = median_of_pairs(pairs)[..., None]
         if not bool((median > 0.0).all()):
             raise ValueError(
                 "half of the pairs of examples have distance 0, so distances cannot be divided by their median"

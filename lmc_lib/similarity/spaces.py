@@ -10,6 +10,7 @@ __all__ = [
     "check_share",
     "frobenius",
     "nearest_share",
+    "sine_ratio",
     "unsettled",
 ]
 
@@ -29,6 +30,9 @@ _STEPS = 1000
 
 # Points nearer to each other than this, relative to their size, are equal but for rounding.
 ROUNDING = 1e-12
+
+# Singular values smaller than this, relative to the largest, are zero but for rounding.
+_SAME = 1e-10
 
 # A projection is sought by numeric minimisation around the best of so many points of the geodesic.
 _POINTS = 33
@@ -150,12 +154,17 @@ class Shapes:
             return second - first
         angle = self._length(frobenius(first - second))[..., None, None]
         across = second - (first * second).sum(dim=(-2, -1), keepdim=True) * first
-        return across / _sine_ratio(1.0, angle, over_angle=True)
+        return across / torch.sinc(angle / math.pi)
 
     def angle(self, first: Tensor, corner: Tensor, last: Tensor) -> Tensor:
-        """The angle between the paths to two points, both rotated to the corner, in radians."""
+        """The angle between the paths to two points, both rotated to the corner, in radians.
+
+        NaN also where a point has more dimensions than the corner sees of it: then many rotations are best, and as many
+        paths are shortest.
+        """
         first, corner, last = _padded(first, corner, last)
-        return angle_between(self.tangent(corner, first), self.tangent(corner, last), frobenius(corner))
+        angle = angle_between(self.tangent(corner, first), self.tangent(corner, last), frobenius(corner))
+        return torch.where(_seen_whole(corner, first) & _seen_whole(corner, last), angle, torch.nan)
 
     def project(self, point: Tensor, first: Tensor, last: Tensor) -> Projection:
         """The nearest point, by numeric minimisation: the best rotation differs from place to place."""
@@ -165,13 +174,14 @@ class Shapes:
     def mean(self, points: Sequence[Tensor]) -> Tensor:
         """The generalised Procrustes mean: rotate all points to it, average, and again until nothing moves.
 
-        It starts at the first point; where points are far apart, another start may find another local minimum.
+        It starts at the first of the points with the most dimensions, to which all others have one best rotation; where
+        points are far apart, another start may find another local minimum.
 
         Raises:
             ValueError: if it does not settle.
         """
         points = _padded(*points)
-        mean, moves = points[0], math.inf
+        mean, moves = max(points, key=lambda point: int(_rank(point))), math.inf
         for _ in range(_STEPS):
             step = torch.stack([self.tangent(mean, point) for point in points]).mean(0)
             moves = float(frobenius(step) / frobenius(mean))
@@ -185,7 +195,7 @@ class Shapes:
         if not self.angular:
             return (1.0 - share) * first + share * second
         angle = self._length(frobenius(first - second))[..., None, None]
-        both = _sine_ratio(1.0 - share, angle) * first + _sine_ratio(share, angle) * second
+        both = sine_ratio(1.0 - share, angle) * first + sine_ratio(share, angle) * second
         return both / frobenius(both)[..., None, None]
 
     def _moved(self, point: Tensor, step: Tensor) -> Tensor:
@@ -248,11 +258,20 @@ def nearest_share(distance: Callable[[float], float]) -> Projection:
     )
 
 
-def _sine_ratio(share: float, angle: Tensor, *, over_angle: bool = False) -> Tensor:
-    """sin(share · angle) / sin(angle), or sin(angle) / angle: both are smooth at 0."""
-    if over_angle:
-        return torch.sinc(angle / math.pi)
+def sine_ratio(share: float, angle: Tensor) -> Tensor:
+    """sin(share · angle) / sin(angle), which is smooth at 0: the weight of an end of a great circle."""
     return share * torch.sinc(share * angle / math.pi) / torch.sinc(angle / math.pi)
+
+
+def _rank(matrix: Tensor) -> Tensor:
+    found: Tensor = torch.linalg.matrix_rank(matrix, rtol=_SAME)
+    return found
+
+
+def _seen_whole(corner: Tensor, other: Tensor) -> Tensor:
+    """Whether one rotation alone brings another point nearest to a corner."""
+    whole: Tensor = _rank(other.mT @ corner) == _rank(other)
+    return whole
 
 
 def _padded(*points: Tensor) -> tuple[Tensor, ...]:
