@@ -142,18 +142,22 @@ class TestVerdict:
         assert below.endswith(" | – | – |")
 
     def test_the_box_of_the_notebook_folds_the_conditions_of_each_setting(self):
-        setting = judged(estimates=ALIGNED, title="a < b", held=True)
-        html = verdict.folded(report_of(setting, controls=[judged(verdict="not supported", estimates=ALIGNED[:1])]))
-        first, second = re.findall("<details>(.*?)</details>", html)
+        """The box is that of the library, so that its words stand in one place."""
+        estimates = {"raw": claims.Estimate(0.8, 0.7, 0.9, 21, 7), "aligned": claims.Estimate(0.05, 0.03, 0.08, 21, 7)}
+        found, control = (claims.judge(WEAK, name, estimates) for name in ("a < b", "narrow"))
+        box = claims.conclude(WEAK, [found], [control], scale="laptop", numbers={})._repr_mimebundle_()["text/html"]
+        first, second = re.findall("<details>(.*?)</details>", verdict.folded(box))
         assert first.startswith(
-            "<summary><strong>a &lt; b: supported</strong>, 7 networks (21 pairs), preregistered</summary><ul><li>"
+            "<summary><strong>a &lt; b: inconclusive</strong>, 7 networks (21 pairs), exploratory</summary><ul><li>"
         )
-        assert "barrier after alignment is below 0.1: 0.050 [0.030,\u00a00.080] (met)</li>" in first
+        assert "barrier after alignment is below 0.1: 0.050 [0.030, 0.080] (met)</li>" in first
         assert "did not come out as not supported" in first
         assert second.startswith(
-            "<summary><strong>Negative control: wide: not supported</strong>, 7 networks (21 pairs)</s"
+            "<summary><strong>Negative control: narrow: supported</strong>, 7 networks (21 pairs)</s"
         )
         assert "did not come out" not in second
+        unfolded = verdict.folded(box).replace("<details><summary>", "<p>").replace("</summary>", "</p>")
+        assert unfolded.replace("</details>", "") == box
 
     @pytest.mark.parametrize("path", sorted((ROOT / "records").glob("*.json.gz")), ids=records.stem)
     def test_every_report_has_a_box_whose_number_is_that_of_the_report(self, path):
@@ -168,7 +172,8 @@ class TestVerdict:
 class TestTop:
     @pytest.fixture
     def page(self):
-        bundle = {"text/html": "<p>long</p>", "application/vnd.lmc.report+json": json.dumps({"claim": "toy"})}
+        html = '<div class="verdict"><p class="verdict-title">Verdict</p><p>long</p><ul><li>more</li></ul></div>'
+        bundle = {"text/html": html, "application/vnd.lmc.report+json": json.dumps({"claim": "toy"})}
         return notebook_of(
             text("## Verdict\n\nThe rule."), code("claims.conclude()", outputs=[bundle, {"text/html": "<b>1</b>"}])
         )
@@ -183,7 +188,7 @@ class TestTop:
             "An introduction with a [link](#run-toy).", "(verdict-weak-connectivity)=",
         ]  # fmt: skip
         box, other = made.cells[-1].outputs
-        assert box["data"]["text/html"].startswith('<div class="verdict verdict-supported">')
+        assert "</p><details><summary>long</summary><ul><li>more</li></ul></details></div>" in box["data"]["text/html"]
         assert other["data"]["text/html"] == "<b>1</b>"
         assert nbformat.writes(page) == before
         nbformat.validate(made)

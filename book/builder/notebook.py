@@ -49,7 +49,7 @@ def with_verdict(
     sections[0].source = _VERDICT.sub(f"(verdict-{claim.id})=\n## Verdict", sections[0].source)
     for output in (output for cell in page.cells for output in cell.get("outputs", [])):
         if claims.verdict.extract([output]):
-            output["data"]["text/html"] = verdict.folded(report)
+            output["data"]["text/html"] = verdict.folded(output["data"]["text/html"])
     page.cells[0].source = title
     texts = {"verdict": verdict.box(claim, report, rows), "glance": glance, "introduction": rest.strip()}
     page.cells[1:1] = [nbformat.v4.new_markdown_cell(text, id=name) for name, text in texts.items() if text]

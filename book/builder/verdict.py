@@ -2,11 +2,11 @@
 
 __all__ = ["box", "folded", "kind_of"]
 
-import html
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from builder.telling import FROM, SCOPES, badge, count_of, deciding, interval, notes, published, underpowered
+from builder.telling import FROM, SCOPES, badge, deciding, interval, notes, published, underpowered
 from lmc_lib import claims
 
 # So many verdicts stand as sentences; more of them as a table, with the sentences folded below it.
@@ -54,27 +54,13 @@ def kind_of(verdict: str) -> str:
     return verdict.split(" at ")[0].replace(" ", "-")
 
 
-def folded(report: Mapping[str, Any]) -> str:
-    """The box of the notebook as HTML, with the conditions of each setting and control folded below its verdict."""
-    judged = [(each, "", f", {each['status']}") for each in report["settings"]]
-    controls = [(each, "Negative control: ", "") for each in report["controls"]]
-    title = f"Verdict at {report['scale']} scale ({report['scope']}): {report['verdict']}"
-    rows = "".join(_details(*each) for each in [*judged, *controls])
-    return (
-        f'<div class="verdict verdict-{kind_of(report["verdict"])}">'
-        f'<p class="verdict-title">{html.escape(title)}</p>{rows}</div>'
-    )
+def folded(box: str) -> str:
+    """The box that a report shows in a notebook, the conditions of each setting and control folded below its verdict.
 
-
-def _details(judged: Mapping[str, Any], role: str, status: str) -> str:
-    facts = [f"{each['condition']}: {interval(each['estimate'])} ({each['outcome']})" for each in judged["conditions"]]
-    facts += ["a negative control did not come out as not supported"] if judged["held"] else []
-    items = "".join(f"<li>{html.escape(each)}</li>" for each in facts)
-    count = count_of(judged)
-    title = html.escape(f"{role}{judged['title']}: {judged['verdict']}")
-    return (
-        f"<details><summary><strong>{title}</strong>, {html.escape(count)}{status}</summary><ul>{items}</ul></details>"
-    )
+    Args:
+        box: its HTML (``claims.Report``): for each of them a paragraph and a list.
+    """
+    return re.sub(r"<p>(.*?)</p>(<ul>.*?</ul>)", r"<details><summary>\1</summary>\2</details>", box)
 
 
 def _sentence(claim: claims.Claim, setting: Mapping[str, Any], known: Sequence[str]) -> str:
