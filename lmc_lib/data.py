@@ -5,13 +5,15 @@ set's own checked download.
 """
 
 __all__ = [
-    "NAMES", "SHAPES", "DataSpec", "Dataset", "MissingData", "Split", "augment", "batch_order", "load", "pixels",
-    "positions", "root",
+    "NAMES", "NO_IMAGES", "SHAPES", "DataSpec", "Dataset", "MissingData", "Split", "augment", "batch_order", "load",
+    "pixels", "positions", "root",
 ]  # fmt: skip
 
+import functools
 import gzip
 import hashlib
 import os
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,10 +26,22 @@ from torch import Generator, Tensor
 
 from lmc_lib import rng, text
 
-NAMES = ("digits", "fashion_mnist", "mnist", "cifar10", "cifar100", "svhn", "movie_snippets")
+NAMES = (
+    "digits", "fashion_mnist", "mnist", "cifar10", "cifar100", "svhn", "movie_snippets", "mnist1d", "group_composition"
+)  # fmt: skip
+
+# What the examples are where they are no images.
+NO_IMAGES = {
+    "movie_snippets": "sentences",
+    "mnist1d": "signals of one dimension",
+    "group_composition": "sequences of symbols",
+}
 
 # Tokens of a sentence: two thirds of the snippets have fewer, the others are cut.
 _TOKENS = 32
+
+# The task of group composition: so many elements of the group of the numbers below a prime, with addition modulo it.
+_ELEMENTS, _PRIME = 4, 7
 
 # By name the shape of an example and the number of classes, for plans that are made without the data.
 SHAPES: dict[str, tuple[tuple[int, int, int], int]] = {
@@ -38,6 +52,8 @@ SHAPES: dict[str, tuple[tuple[int, int, int], int]] = {
     "cifar100": ((3, 32, 32), 100),
     "svhn": ((3, 32, 32), 10),
     "movie_snippets": ((1, _TOKENS, text.FEATURES), 2),
+    "mnist1d": ((1, 1, 40), 10),
+    "group_composition": ((1, _ELEMENTS, _PRIME), _PRIME),
 }
 
 # Debian's package `dataset-fashion-mnist` puts the original files here.
@@ -53,6 +69,11 @@ _FASHION_MNIST_SHA256 = {
 
 _DIGITS_TEST_EXAMPLES = 500
 _SNIPPETS_TEST_EXAMPLES = 2000
+_GROUP_TEST_EXAMPLES = 800  # a third
+
+# Generated signals are rounded to multiples of 2 ** -16: their last bits come from logarithms, filters and sums, in
+# which processors differ, and the noise in them is a thousand times as large as the step of this grid.
+_SIGNAL_BITS = 16
 
 # A snippet is negative or positive if its mean rating, from -4 to 4, is at least so far from 0; others are left out.
 _OPINION = 0.5
@@ -98,7 +119,7 @@ class DataSpec:
 class Split:
     """Examples with labels.
 
-    Images are standardised by the mean and deviation of the training set. The rows of a text are its tokens as vectors.
+    Inputs are standardised by the mean and deviation of the training set, but for texts (rows are tokens as vectors).
     """
 
     inputs: Float[Tensor, "examples channels height width"]
@@ -144,11 +165,16 @@ def root() -> Path:
 
 
 def load(spec: DataSpec) -> Dataset:
-    """Loads a data set into memory, images standardised by channel, in float32.
+    """Loads a data set into memory, inputs standardised by channel, in float32.
 
     Mean and deviation are those of the whole training set, so that neither a subset nor a choice of classes moves them.
     ``movie_snippets`` are sentences, negative (0) or positive (1), as the sequences of vectors that the embedding layer
     of MiniLM makes of them; what is shorter than the longest ends in rows of zeros.
+
+    Two data sets are generated. ``mnist1d`` has 4,000 and 1,000 signals of 40 numbers in ten classes, by the generator
+    of Greydanus and Kobak (2024) at its defaults, rounded to a grid so that they are the same on every processor.
+    ``group_composition`` asks for the sum modulo 7 of four numbers: a row a number, one-hot, all 2,401 sequences, of
+    which 800 are the test set.
 
     Args:
         spec: name, classes, subset and label noise.
@@ -212,9 +238,13 @@ def augment(
 
 def _whole(name: str) -> tuple[Split, Split]:
     """All training and test examples of a data set."""
-    if name == "digits":
-        return _digits()
-    return _snippets() if name == "movie_snippets" else _torchvision(name)
+    ours = {
+        "digits": _digits,
+        "movie_snippets": _snippets,
+        "mnist1d": _mnist1d,
+        "group_composition": _group_composition,
+    }
+    return ours[name]() if name in ours else _torchvision(name)
 
 
 def _digits() -> tuple[Split, Split]:
@@ -242,6 +272,32 @@ def _snippets() -> tuple[Split, Split]:
     everything = Split(encoder.embed(sentences, _TOKENS).unsqueeze(1), (ratings[kept] > 0).long())
     order = torch.randperm(len(everything), generator=rng.stream(0, "movie_snippets", "split"))
     return everything[order[_SNIPPETS_TEST_EXAMPLES:]], everything[order[:_SNIPPETS_TEST_EXAMPLES]]
+
+
+@functools.cache  # two seconds
+def _mnist1d() -> tuple[Split, Split]:
+    numpys, pythons = np.random.get_state(), random.getstate()  # noqa: NPY002 -- the generator seeds both
+    try:
+        from mnist1d.data import get_dataset_args, make_dataset  # noqa: PLC0415 -- loads a client of the web, unused
+
+        made = make_dataset(get_dataset_args())
+    finally:
+        np.random.set_state(numpys)  # noqa: NPY002
+        random.setstate(pythons)
+    return _signals(made["x"], made["y"]), _signals(made["x_test"], made["y_test"])
+
+
+def _signals(values: np.ndarray, labels: np.ndarray) -> Split:
+    rounded = torch.from_numpy(values).mul(2.0**_SIGNAL_BITS).round_().mul_(2.0**-_SIGNAL_BITS)
+    return Split(rounded.float()[:, None, None, :], torch.from_numpy(labels).long())
+
+
+def _group_composition() -> tuple[Split, Split]:
+    sequences = torch.cartesian_prod(*[torch.arange(_PRIME)] * _ELEMENTS)
+    inputs = torch.nn.functional.one_hot(sequences, _PRIME).float().unsqueeze(1)
+    everything = Split(inputs, sequences.sum(1) % _PRIME)
+    order = torch.randperm(len(everything), generator=rng.stream(0, "group_composition", "split"))
+    return everything[order[_GROUP_TEST_EXAMPLES:]], everything[order[:_GROUP_TEST_EXAMPLES]]
 
 
 def _how_to_get_snippets(error: Exception) -> str:
@@ -379,8 +435,8 @@ def pixels(spec: DataSpec, part: str, places: Sequence[int]) -> UInt8[Tensor, "e
         ValueError: if the data set has no images or not these examples; and as for :func:`load`.
         MissingData: as for :func:`load`.
     """
-    if spec.name == "movie_snippets":
-        raise ValueError("movie_snippets are sentences: there is no picture of them")
+    if spec.name in NO_IMAGES:
+        raise ValueError(f"{spec.name} are {NO_IMAGES[spec.name]}: there is no picture of them")
     found = positions(spec)
     if part not in found:
         raise ValueError(f"part is train or test, not {part!r}")

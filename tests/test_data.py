@@ -2,6 +2,8 @@
 
 import gzip
 import hashlib
+import itertools
+import random
 import socket
 import struct
 from dataclasses import replace
@@ -16,7 +18,10 @@ from torchvision import datasets
 
 from lmc_lib import data, rng
 from lmc_lib.data import DataSpec, Split
+from lmc_lib.experiments.networks.runs import RunSpec
+from lmc_lib.models import ModelSpec
 from lmc_lib.store import describe
+from lmc_lib.training import TrainConfig
 
 DIGITS = data.load(DataSpec("digits"))
 
@@ -475,3 +480,103 @@ def test_positions_lead_back_to_the_examples(spec):
     whole, loaded = data.load(DataSpec("digits")), data.load(spec)
     for part, rows in data.positions(spec).items():
         assert torch.equal(getattr(whole, part).inputs[rows], getattr(loaded, part).inputs)
+
+
+# -- data sets that are generated --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def signals():
+    return data.load(DataSpec("mnist1d"))
+
+
+@pytest.fixture
+def published():
+    """The signals as their package makes them; it seeds the global streams, which are put back."""
+    from mnist1d.data import get_dataset_args, make_dataset
+
+    numpys, pythons = np.random.get_state(), random.getstate()  # noqa: NPY002 -- what the package moves
+    made = make_dataset(get_dataset_args())
+    np.random.set_state(numpys)  # noqa: NPY002
+    random.setstate(pythons)
+    return made
+
+
+@pytest.mark.usefixtures("no_network")
+def test_signals_are_those_of_the_published_generator_rounded_to_a_grid(published):
+    for split, part in zip(data._whole("mnist1d"), ("", "_test"), strict=True):
+        ours = split.inputs.double().squeeze((1, 2)).numpy()
+        # Half a step of the grid; float32 holds its multiples below 128 exactly.
+        assert np.abs(ours - published[f"x{part}"]).max() <= 2.0**-17
+        assert np.array_equal(ours * 2**16, np.round(ours * 2**16))
+        assert split.labels.tolist() == published[f"y{part}"].tolist()
+
+
+def test_signals_have_their_known_shapes_and_first_values(signals):
+    assert signals.input_shape == (1, 1, 40)
+    assert (len(signals.train), len(signals.test), signals.num_classes) == (4000, 1000, 10)
+    together = torch.cat([signals.train.labels, signals.test.labels])
+    assert torch.bincount(together).tolist() == [500] * 10
+    first = data._whole("mnist1d")[0]
+    assert first.labels[:6].tolist() == [2, 6, 4, 5, 6, 6]
+    assert first.inputs[0, 0, 0, :3].tolist() == pytest.approx([-0.3320, -0.4719, -0.7787], abs=1e-4)
+
+
+def test_the_generator_of_signals_leaves_the_global_streams_as_they_were(monkeypatch):
+    """Whether it comes to its end or not; the fixture of all tests looks at the streams once more."""
+    import mnist1d.data
+
+    def streams():
+        kind, keys, *rest = np.random.get_state()  # noqa: NPY002
+        return random.getstate(), kind, keys.tolist(), rest
+
+    before = streams()
+    data._mnist1d.__wrapped__()  # not what is kept of an earlier call
+    assert streams() == before
+
+    def broken(args):
+        np.random.standard_normal(args.seed)  # noqa: NPY002
+        random.random()
+        raise MemoryError
+
+    monkeypatch.setattr(mnist1d.data, "make_dataset", broken)
+    with pytest.raises(MemoryError):
+        data._mnist1d.__wrapped__()
+    assert streams() == before
+
+
+def test_every_sequence_of_four_numbers_occurs_once_with_its_sum_modulo_seven():
+    group = data.load(DataSpec("group_composition"))
+    assert group.input_shape == (1, 4, 7)
+    assert (len(group.train), len(group.test), group.num_classes) == (1601, 800, 7)
+    sequences = []
+    for split in (group.train, group.test):
+        assert bool(((split.inputs > 0).sum(-1) == 1).all())
+        numbers = split.inputs.squeeze(1).argmax(-1)
+        assert (numbers.sum(1) % 7).equal(split.labels)
+        # 114 of each class are expected in the test set, with a deviation of 8.
+        assert int(torch.bincount(split.labels).min()) > len(split) / 7 - 40
+        sequences += map(tuple, numbers.tolist())
+    assert sorted(sequences) == list(itertools.product(range(7), repeat=4))
+
+
+@pytest.mark.parametrize("name", ["mnist1d", "group_composition"])
+def test_what_is_generated_is_standardised_and_takes_noise_and_subsets_like_all_others(name):
+    values = data.load(DataSpec(name)).train.inputs.double()
+    # Values of float32, relative error 6e-8 each.
+    assert float(values.mean()) == pytest.approx(0.0, abs=1e-6)
+    assert float(values.std(correction=0)) == pytest.approx(1.0, abs=1e-6)
+    spec = DataSpec(name, train_examples=300, test_examples=70, label_noise=0.5)
+    noisy, clean = data.load(spec), data.load(replace(spec, label_noise=0.0))
+    assert int((noisy.train.labels != clean.train.labels).sum()) == 150
+    assert same_split(noisy.test, clean.test)
+
+
+@pytest.mark.parametrize("name", data.NO_IMAGES)
+def test_what_is_no_image_has_no_picture_and_is_not_augmented(name):
+    what = data.NO_IMAGES[name]
+    with pytest.raises(ValueError, match=f"{name} are {what}: there is no picture of them"):
+        data.pixels(DataSpec(name), "test", [0])
+    config = TrainConfig(steps=1, augment=True)
+    with pytest.raises(ValueError, match=f"flips and crops images, and {name} are {what}: augment=False"):
+        RunSpec(ModelSpec("mlp", 4, 1), DataSpec(name), config)

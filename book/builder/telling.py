@@ -28,6 +28,8 @@ DATA = {
     "cifar100": "CIFAR-100",
     "svhn": "SVHN",
     "movie_snippets": "sentences of film reviews",
+    "mnist1d": "MNIST-1D (generated signals)",
+    "group_composition": "sums of four numbers modulo 7",
 }
 
 # Where the effect that should be recognised is from.

@@ -14,7 +14,7 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from lmc_lib import models, rng, text, training
-from lmc_lib.data import DataSpec
+from lmc_lib.data import NO_IMAGES, DataSpec
 from lmc_lib.experiments.divergence import diverged_training, sound
 from lmc_lib.experiments.loaded import dataset
 from lmc_lib.models import ModelSpec
@@ -87,8 +87,8 @@ class RunSpec(Spec):
             raise ValueError(f"initial weights are scaled by a positive number, not {self.initial_scale}")
         if isinstance(self.pretrained, str) and self.pretrained != "minilm":
             raise ValueError(f"published weights are those of 'minilm', not {self.pretrained!r}")
-        if self.train.augment and self.data.name == "movie_snippets":
-            raise ValueError("augmentation flips and crops images, and movie_snippets are sentences: augment=False")
+        if self.train.augment and (others := NO_IMAGES.get(self.data.name)):
+            raise ValueError(f"augmentation flips and crops images, and {self.data.name} are {others}: augment=False")
         if isinstance(self.pretrained, CheckpointSpec) and self.pretrained.run.model != self.model:
             raise ValueError(
                 f"a pre-trained network is fine-tuned as it is: it is {self.pretrained.run.model}, not {self.model}"
