@@ -216,6 +216,12 @@ def test_every_pair_and_the_median_are_drawn_along_a_sequence(ax, steps, options
     assert heights(ax) == [0.0, 0.1]
 
 
+def test_numbers_far_from_zero_need_not_show_it(ax):
+    plotting.along_steps(ax, ["inputs", "1"], {"trained": 1.2 + 0.1 * draw(4, 2)}, zero=False, ylabel="distance")
+    assert heights(ax) == []
+    assert ax.get_ylim()[0] > 1.0
+
+
 def test_labels_of_a_long_sequence_do_not_run_into_each_other(ax):
     steps = [f"{100 * 0.8**level:.3g}" for level in range(13)]
     plotting.along_steps(ax, steps, {"no permutation": draw(4, 13)}, xlabel="weights left (%)", ylabel="barrier")

@@ -6,7 +6,7 @@ asks for the evidence of its claim.
 
 __all__ = [
     "Found", "agreement", "butterfly", "chains", "children", "contrasts", "data_pruning", "features",
-    "finetuning", "fingerprints", "label_errors", "lines", "mask_transfer", "measure", "movement", "pair",
+    "finetuning", "fingerprints", "label_errors", "lines", "mask_transfer", "measure", "movement", "pair", "paths",
     "pictures", "pruned", "pruned_pairs", "reliability", "runs", "score_table", "scores", "searches", "simplices",
     "trajectories", "twins",
 ]  # fmt: skip
@@ -33,5 +33,5 @@ from lmc_lib.experiments.difficulty import (
     scores,
 )
 from lmc_lib.experiments.found import Found, measure
-from lmc_lib.experiments.networks import children, features, movement, pruned, runs
+from lmc_lib.experiments.networks import children, features, movement, paths, pruned, runs
 from lmc_lib.experiments.stability import butterfly, finetuning, twins

@@ -23,6 +23,7 @@ def along_steps(
     *,
     bound: float | None = None,
     floor: float | None = None,
+    zero: bool = True,
     xlabel: str = "checkpoint (updates)",
     ylabel: str,
 ) -> Axes:
@@ -32,10 +33,11 @@ def along_steps(
 
     Args:
         ax: where to draw.
-        steps: the checkpoints of a training, in updates, or the levels of a pruning.
-        curves: for each line, by its label, the barriers (or other scores) of every pair.
-        bound: the largest barrier of a connected pair.
+        steps: the checkpoints of a training, in updates, the levels of a pruning, or the layers of a network.
+        curves: for each line, by its label, the barriers (or other scores) of every pair or network.
+        bound: the largest barrier of a connected pair, or another number to compare with.
         floor: if given, the axis is logarithmic and begins here; what lies below is drawn here.
+        zero: whether the axis shows zero, so that heights can be compared; not for numbers that are all far from it.
         xlabel: what the steps are, with their unit.
         ylabel: the barrier with its unit.
     """
@@ -49,7 +51,10 @@ def along_steps(
     ax.set_xticks(places, [str(step) if place % stride == 0 else "" for place, step in enumerate(steps)])
     ax.set_xlabel(xlabel)
     ax.set_ylabel(ylabel)
-    show_zero(ax) if floor is None else log_from(ax, floor)
+    if floor is not None:
+        log_from(ax, floor)
+    elif zero:
+        show_zero(ax)
     return ax
 
 
