@@ -373,6 +373,26 @@ def difficulty_uses(records, name):
                 yield np.nanmean(np.array(values["accuracy"], dtype=float))
 
 
+def paths_to_target(records, name):
+    """Means over networks of what the distances between layers and labels say, at the first checkpoint or the last."""
+    what, who, when = name.split(", ")
+    found = []
+    for record in records.values():
+        data = record["spec"]["run"]["data"]
+        kind = "random labels" if "label_noise" in data else "trained"
+        kind = "second task" if data["name"] == "group_composition" else kind
+        if kind == who and "metric" not in record["spec"]:
+            *points, _ = matrix = np.array(record["values"]["distances"][{"before": 0, "after": -1}[when]])
+            left = [point[-1] for point in points]
+            length = sum(matrix[place, place + 1] for place in range(len(points) - 1))
+            found.append({
+                "gain": left[1] - left[-2],
+                "steps nearer": np.mean([b < a for a, b in itertools.pairwise(left[1:-1])]),
+                "straightness": matrix[0, -2] / length,
+            }[what])  # fmt: skip
+    yield np.mean(found)
+
+
 def recomputing(claim):
     """The function of this file that recomputes a claim's numbers; most pages on twins have the same."""
     found = globals().get(claim.replace("-", "_")) or (butterfly if claim.startswith("butterfly-") else None)
