@@ -375,13 +375,12 @@ def difficulty_uses(records, name):
 
 def paths_to_target(records, name):
     """Means over networks of what the distances between layers and labels say, at the first checkpoint or the last."""
-    what, who, when = name.split(", ")
+    what, task, who, when = name.split(", ")
     found = []
     for record in records.values():
         data = record["spec"]["run"]["data"]
         kind = "random labels" if "label_noise" in data else "trained"
-        kind = "second task" if data["name"] == "group_composition" else kind
-        if kind == who and "metric" not in record["spec"]:
+        if (data["name"], kind) == (task, who) and "metric" not in record["spec"]:
             *points, _ = matrix = np.array(record["values"]["distances"][{"before": 0, "after": -1}[when]])
             left = [point[-1] for point in points]
             length = sum(matrix[place, place + 1] for place in range(len(points) - 1))
