@@ -144,7 +144,13 @@ class Population:
     def _sets(self, units: int, generator: np.random.Generator) -> ndarray:
         centre, of_members, of_sets = self._components()
         effects = of_members * generator.standard_normal(units)
-        members = np.array(list(combinations(range(units), self.study.arrays[0].ndim)))
+        recorded = self.study.arrays[0]
+        # Where not every set was measured, a study of as many units leaves out the same ones.
+        members = (
+            _of_sets(recorded)[0]
+            if units == len(recorded)
+            else np.array(list(combinations(range(units), recorded.ndim)))
+        )
         numbers = centre + effects[members].sum(1) + of_sets * generator.standard_normal(len(members))
         return symmetric(units, members.tolist(), numbers)
 
