@@ -128,7 +128,7 @@ def kept_audits(path: Path = AUDITS) -> list[dict[str, Any]]:
         Refused: if it is no such file.
     """
     try:
-        rows = [dict(row) for row in json.loads(path.read_text())["criteria"]] if path.exists() else []
+        rows = [dict(row) for row in json.loads(path.read_text(encoding="utf-8"))["criteria"]] if path.exists() else []
         complete = all({"claim", "scale", "key"} <= row.keys() for row in rows)
     except (ValueError, KeyError, TypeError):
         complete = False

@@ -100,7 +100,7 @@ def kind(value: Any) -> str:
 
 def _cells(path: Path) -> list[dict[str, Any]]:
     try:
-        cells: list[dict[str, Any]] = json.loads(path.read_text())["cells"]
+        cells: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["cells"]
     except (ValueError, KeyError, TypeError) as error:
         raise Refused(f"{path} is no notebook: mend it, or take it from git again") from error
     return cells

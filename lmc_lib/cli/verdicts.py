@@ -56,7 +56,7 @@ def audit(options: argparse.Namespace) -> None:
         sys.stdout.write("\n".join(judging.table([row])) + "\n")
     if options.json:
         others = [] if options.all else [row for row in known if row["claim"] != options.claim]
-        options.json.write_text(judging.as_text([*others, *rows]))
+        options.json.write_text(judging.as_text([*others, *rows]), encoding="utf-8")
 
 
 def _records_of(options: argparse.Namespace) -> list[Path]:

@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator, ValidationError
 # The parser in C, where it is there, takes a tenth of the time.
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-_SCHEMA: dict[str, Any] = yaml.load(Path(__file__).with_name("schema.yml").read_text(), _Loader)
+_SCHEMA: dict[str, Any] = yaml.load(Path(__file__).with_name("schema.yml").read_text(encoding="utf-8"), _Loader)
 CHAPTERS: tuple[str, ...] = tuple(_SCHEMA["properties"]["chapter"]["enum"])
 _TYPES = {"string": "text", "number": "a number", "array": "a list", "object": "a mapping"}
 
@@ -74,7 +74,7 @@ def read(path: Path) -> Document:
 
 
 def _parsed(path: Path) -> Document:
-    loader = _Loader(path.read_text())
+    loader = _Loader(path.read_text(encoding="utf-8"))
     try:
         root = loader.get_single_node()
         if twice := [
