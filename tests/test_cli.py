@@ -767,7 +767,7 @@ class TestWeakConnectivity:
         assert re.search(
             r"\nwritten in [\d.]+ (s|min): out/weak-connectivity\.ipynb, out/weak-connectivity\.json\n", said
         )
-        cost = notebooks.costs(CLAIM)["laptop"]
+        cost = notebooks.costs(CLAIM)["laptop"].replace("`", "")  # a terminal shows no Markdown
         assert re.search(rf"\nnext: lmc run {CLAIM} --profile laptop +{re.escape(cost)}\n", said)
         assert re.search(rf"\n +lmc run {CLAIM} --help .*\n +lmc open {CLAIM} .*\n$", said)
 
