@@ -144,9 +144,7 @@ def _networks(runs: Sequence[Mapping[str, Any]]) -> str:
     widths: dict[str, set[int]] = {}
     for run in runs:
         model = ModelSpec(**{name: value for name, value in run["model"].items() if name != "type"})
-        name = model.label.rpartition(", width")[0] + (
-            "" if model.family == "transformer" else _NORMS.get(model.norm, "")
-        )
+        name = model.name + ("" if model.family == "transformer" else _NORMS.get(model.norm, ""))
         widths.setdefault(name, set()).add(model.width)
     return "; ".join(
         f"{name}, {'widths' if len(each) > 1 else 'width'} {_listed(sorted(each))}" for name, each in widths.items()

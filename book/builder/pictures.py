@@ -13,7 +13,7 @@ _PNG = "image/png"
 
 
 def with_small_pictures(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """The notebook with its pictures in a palette; the site holds each twice, on the page and in the notebook."""
+    """The notebook with its pictures in a palette."""
     page = copy.deepcopy(notebook)
     for data in (output.get("data", {}) for cell in page.cells for output in cell.get("outputs", [])):
         if _PNG in data:
