@@ -172,15 +172,15 @@ class TestTable:
             judged(first, "inconclusive", held=True),
             judged(second, "not seen at this scale", setting="resnet-8"),
         ]
-        weak = {("butterfly-onset", "quick", second.id, "resnet-8")}
-        _, table = tables_of(first_page.table([result(whole.id, report_of(whole, *rows))], PAPERS, weak))
+        known = {("butterfly-onset", "quick", second.id, "resnet-8"): ["underpowered", "lost"]}
+        _, table = tables_of(first_page.table([result(whole.id, report_of(whole, *rows))], PAPERS, known))
         held, unseen = map(words, table.findall(".//td[2]//li"))
         assert held == (
             f"{first.title}: inconclusive {first.supported[0].label} 20.000 [11.000, 31.000], above 0.05 needed; "
             "n = 5 parents, exploratory, a control could not say no"
         )
         assert unseen.startswith(f"{second.title}, resnet-8: not seen at this scale ")
-        assert unseen.endswith("n = 5 parents, exploratory, underpowered")
+        assert unseen.endswith("n = 5 parents, exploratory, underpowered, lost")
 
     def test_a_page_that_failed_has_a_row(self):
         form, table = tables_of(first_page.table([result("weak-connectivity", {})], PAPERS))
@@ -335,7 +335,7 @@ class TestVerdicts:
         weak = {"claim": whole.id, "scale": "quick", "part": second.id, "setting": "resnet-8", "underpowered": True}
         strong = weak | {"part": first.id, "setting": "", "underpowered": False}
         told = Result(DEFINITIONS[whole.id], {"quick": report_of(whole, *rows)})
-        table = verdict_tables.tables([told], [weak, strong])
+        table = verdict_tables.tables([told], telling.caveats([weak, strong]))
         said = [line.split(" | ")[2].partition("</span> ")[2] for line in table.splitlines() if "| [quick]" in line]
         assert said == ["exploratory, a control could not say no", "preregistered", "exploratory, underpowered"]
 
@@ -387,6 +387,21 @@ class TestVerdicts:
         assert f"1 of them would not stay: butterfly-onset ({parts[0].heading})." in laptop
         assert quick.startswith("- The quick scale has 1 verdicts from 1 conditions")
         assert "1 of them would not stay" in quick
+
+    def test_a_verdict_that_its_number_would_undo_is_told_beside_it(self):
+        whole = claims.load("butterfly-onset")
+        first, second, third, *_ = whole.parts
+        # Of 3 verdicts those with p up to 0.025 * rank / 3 stay; what is not "supported" has nothing to lose.
+        rows = [judged(first, "supported", p=0.02), judged(second, "supported", p=0.001)]
+        rows.append(judged(third, "inconclusive", p=0.9))
+        laptop, quick = report_of(whole, *rows, scale="laptop"), report_of(whole, judged(first, "supported", p=0.02))
+        assert telling.not_kept([laptop, quick]) == {(whole.id, "laptop", first.id, "")}
+        weak = {"claim": whole.id, "scale": "laptop", "part": first.id, "setting": "", "underpowered": True}
+        known = telling.caveats([weak], [laptop, quick])
+        assert telling.notes(laptop, rows[0], known) == [
+            "exploratory", "underpowered", "does not stay if corrected for the number of verdicts"
+        ]  # fmt: skip
+        assert telling.notes(laptop, rows[1], known) == telling.notes(quick, rows[0], known) == ["exploratory"]
 
 
 @pytest.mark.parametrize("verdict", claims.VERDICTS)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from builder.telling import FROM, SCOPES, badge, deciding, interval, notes, published, underpowered
+from builder.telling import FROM, SCOPES, badge, caveats, deciding, interval, notes, published
 from lmc_lib import claims
 
 # So many verdicts stand as sentences; more of them as a table, with the sentences folded below it.
@@ -22,8 +22,8 @@ def box(claim: claims.Claim, report: Mapping[str, Any], rows: Sequence[Mapping[s
         rows: how often its rules err, as ``lmc audit`` found.
     """
     settings = report["settings"]
-    weak = underpowered(rows)
-    known = [[f"n = {deciding(claim, each)[2]['estimate']['count']}", *notes(report, each, weak)] for each in settings]
+    told = caveats(rows)
+    known = [[f"n = {deciding(claim, each)[2]['estimate']['count']}", *notes(report, each, told)] for each in settings]
     sentences = [_sentence(claim, each, own) for each, own in zip(settings, known, strict=True)]
     shown, theirs = sentences, f"The paper: {published(claim.beside)}."
     foot = [
