@@ -76,9 +76,9 @@ class TestDeciding:
     def test_a_precondition_counts_only_where_it_is_not_met(self):
         claim = self.claim(("aligned", 0.1, False))
         met = self.setting((0.2001, 0.9, "met"), (0.01, 0.02, "met"))
-        assert telling.deciding(claim, met)[0] == "aligned"
+        assert claims.deciding(claim, met)[0] == "aligned"
         unmet = self.setting((0.1, 0.9, "open"), (0.01, 0.5, "open"))
-        about, condition, found = telling.deciding(claim, unmet)
+        about, condition, found = claims.deciding(claim, unmet)
         assert (about, condition) == (claim.observable[0].label, claim.observable[0])
         assert found["estimate"]["low"] == 0.1
 
@@ -96,19 +96,19 @@ class TestDeciding:
     def test_it_clears_its_bound_by_least_in_lengths_of_its_interval(self, ratio, size, decides):
         claim = self.claim(("ratio", 2.0, True), ("size", 0.1, False))
         setting = self.setting((0.5, 0.9, "met"), (*ratio, "met"), (*size, "met"))
-        assert telling.deciding(claim, setting)[0] == decides
+        assert claims.deciding(claim, setting)[0] == decides
 
     def test_a_label_that_refers_to_another_stands_behind_it(self):
         claim = self.claim(("the ratio", 2.0, True), ("the same at the start", 9.0, False))
         setting = self.setting((0.5, 0.9, "met"), (30.0, 31.0, "met"), (7.0, 8.5, "met"))
-        assert telling.deciding(claim, setting)[0] == "the ratio; the same at the start"
+        assert claims.deciding(claim, setting)[0] == "the ratio; the same at the start"
 
     def test_a_part_is_judged_by_its_own_conditions(self):
         claim = claims.load("butterfly-onset")
         part = claim.part("B3")
         setting = judged(part, "supported")
         setting["conditions"][1]["estimate"] = {"low": 1.0, "high": 2.0}
-        assert telling.deciding(claim, setting)[1] == part.supported[0]
+        assert claims.deciding(claim, setting)[1] == part.supported[0]
 
 
 class TestTable:
@@ -127,7 +127,7 @@ class TestTable:
         assert all(each["status"] in words(verdict) for each in report["settings"])
         lines = numbers.findall(".//li")
         for line, setting in zip(lines, report["settings"], strict=True):
-            _, _, found = telling.deciding(claim, setting)
+            _, _, found = claims.deciding(claim, setting)
             assert line.find("strong").text == shown(found["estimate"])
             assert f"n = {found['estimate']['count']}" in words(line)
             assert setting["setting"] in words(line)
@@ -250,7 +250,7 @@ class TestFindings:
         assert "Measured on Fashion-MNIST; the scope is *proxy*" in text
         for setting in report["settings"]:
             (line,) = [each for each in text.splitlines() if f"{setting['setting']}:" in each]
-            _, _, found = telling.deciding(claim, setting)
+            _, _, found = claims.deciding(claim, setting)
             assert shown(found["estimate"]) in line
             assert telling.badge(setting["verdict"]) in line
             assert f"n\u00a0=\u00a0{setting['conditions'][0]['estimate']['count']}" in line

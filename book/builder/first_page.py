@@ -16,8 +16,8 @@ from pybtex.database import Entry, parse_file
 from builder.layout import BOOK
 from builder.making import Outcome
 from builder.results import Result, by_claim
-from builder.telling import NONE, SCOPES, Caveats, badge, caveats, deciding, interval, notes
-from lmc_lib.claims import VERDICTS
+from builder.telling import NONE, SCOPES, Caveats, badge, caveats, interval, notes
+from lmc_lib import claims
 from lmc_lib.cli import judging
 from lmc_lib.definitions import CHAPTERS
 
@@ -90,7 +90,7 @@ def _finding(result: Result, known: Caveats) -> str:
 
 def _told(result: Result, setting: Mapping[str, Any], known: Caveats, *, badged: bool) -> str:
     """What was judged, its verdict, the number on which it hangs, and what a reader must know of it."""
-    about, condition, found = deciding(result.claim, setting)
+    about, condition, found = claims.deciding(result.claim, setting)
     said = f"{badge(setting['verdict'])} " if badged else ""
     facts = [
         f"n\u00a0=\u00a0{found['estimate']['count']}",
@@ -113,7 +113,7 @@ def _counted(results: Sequence[Result], chapter: str) -> str:
     """What the claims of a chapter come to, with a link to their rows."""
     own = [each for each in results if each.definition.chapter == chapter]
     counts = Counter(each.report["verdict"] if each.report else "failed" for each in own)
-    said = ", ".join(f"{counts[verdict]} {verdict}" for verdict in [*VERDICTS, "failed"] if counts[verdict])
+    said = ", ".join(f"{counts[verdict]} {verdict}" for verdict in [*claims.VERDICTS, "failed"] if counts[verdict])
     return f'<a href="?part={quote_plus(chapter)}#claims">{escape(chapter)}</a> ({len(own)}): {said}'
 
 
@@ -154,7 +154,7 @@ def table(results: Sequence[Result], papers: Mapping[str, str], known: Caveats =
     """What the chapters come to, a form that filters the claims, and a row for each, as HTML within Markdown.
 
     Of a claim it shows the page with its own name, and of each verdict the number on which it hangs
-    (:func:`builder.telling.deciding`).
+    (:func:`lmc_lib.claims.deciding`).
 
     Args:
         results: the claims.
@@ -182,7 +182,7 @@ def _form(results: Sequence[Result], papers: Mapping[str, str]) -> str:
     choices = {
         "part": ("Part of the book", {chapter: chapter for chapter in _chapters(results)}),
         "paper": ("Paper", {each.claim.source: papers[each.claim.source] for each in results}),
-        "verdict": ("Verdict on the claim or a part of it", {each: each for each in VERDICTS if each in said}),
+        "verdict": ("Verdict on the claim or a part of it", {each: each for each in claims.VERDICTS if each in said}),
         "scope": ("Scope", {each.report["scope"]: each.report["scope"] for each in results if each.report}),
     }
     fields = "".join(
@@ -237,7 +237,7 @@ def _numbers(result: Result, known: Caveats) -> str:
     if len(settings) <= _OPEN:
         return f"<ul>{items}</ul>"
     counts = Counter(each["verdict"] for each in settings)
-    said = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict])
+    said = ", ".join(f"{counts[verdict]} {verdict}" for verdict in claims.VERDICTS if counts[verdict])
     return f"<details><summary>{len(settings)} verdicts: {said}</summary><ul>{items}</ul></details>"
 
 

@@ -210,7 +210,7 @@ def _turned(study: Study, null: float, generator: np.random.Generator) -> Study:
     return replace(study, arrays=(symmetric(len(values), members.tolist(), found),))
 
 
-def variance_components(values: Float[ndarray, "replicas *others"]) -> tuple[float, float, float]:
+def variance_components(values: Float[ndarray, " replicas *others"]) -> tuple[float, float, float]:
     """The mean over sets, and the standard deviations of the effects of members and of sets.
 
     Least squares with one effect a replica; the variance of the effects is that of the estimates less their own error.
