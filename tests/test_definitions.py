@@ -375,6 +375,9 @@ class TestRule:
             {"observable": [*OBSERVABLE, SUPPORTED[0]], "supported": SUPPORTED[1:]},
             {"observable": None, "supported": OBSERVABLE + SUPPORTED},
             {"supported": SUPPORTED[:1]},
+            {"supported": [SUPPORTED[0] | {"null value": 0.3}, SUPPORTED[1]]},
+            {"supported": [SUPPORTED[0], SUPPORTED[1] | {"exchange": "sign"}]},
+            {"control_rule": {"quantities": [SUPPORTED[1]["quantity"]]}},
         ],
     )
     def test_changes_with_what_is_judged(self, tmp_path, write_claim, changes):
@@ -384,9 +387,7 @@ class TestRule:
         "changes",
         [
             {"reason": "a good one"},
-            {"null value": 0.3},
             {"effect": 2},
-            {"exchange": "sign"},
             {"from": "figure"},
         ],
     )
@@ -400,7 +401,7 @@ class TestRule:
     def test_that_was_written_into_a_file_stays(self, tmp_path):
         # What a file says was there before the numbers has its fingerprint from here.
         (tmp_path / "toy.yml").write_text(TEXT)
-        assert load("toy", tmp_path).rule == "695a23cd8d4f"
+        assert load("toy", tmp_path).rule == "13073fb3d574"
 
 
 class TestStatus:
