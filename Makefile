@@ -34,6 +34,7 @@ install: $(STAMP)
 lint: $(STAMP)
 	$(BIN)ruff format --check .
 	$(BIN)ruff check .
+	$(BIN)ruff check --preview --select PLW1514 lmc_lib book/builder book/_ext notebooks/refresh.py  # texts are UTF-8 everywhere
 	$(BIN)mypy
 	$(BIN)lint-imports
 

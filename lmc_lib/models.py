@@ -48,16 +48,20 @@ class ModelSpec:
     norm: str = "none"
 
     @property
-    def label(self) -> str:
-        """The network's usual name with its width, as on the axis of a figure."""
+    def name(self) -> str:
+        """The network's usual name, without its width."""
         layers = "layer" if self.depth == 1 else "layers"
-        name = {
+        return {
             "mlp": f"MLP, {self.depth} hidden {layers}",
             "vgg": f"VGG-{self.depth}",
             "resnet": f"ResNet-{self.depth}",
             "transformer": f"transformer, {self.depth} {layers}",
-        }
-        return f"{name[self.family]}, width {self.width}"
+        }[self.family]
+
+    @property
+    def label(self) -> str:
+        """Its name with its width, as on the axis of a figure."""
+        return f"{self.name}, width {self.width}"
 
 
 class ChannelLayerNorm(nn.LayerNorm):

@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("notebooks", nargs="*", type=Path, help="these alone (default: all)")
     options = parser.parse_args()
     for path, text in lists().items():
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
     if not options.lists:
         refresh([path.resolve() for path in options.notebooks] or sorted(_FOLDER.rglob("*.ipynb")))
 
@@ -56,7 +56,10 @@ def run(path: Path, folder: Path) -> nbformat.NotebookNode:
 def lists() -> dict[Path, str]:
     """What ``_toc.yml`` and ``README.md`` should say; all but their claims stays as it is."""
     contents, readme = _ROOT / "_toc.yml", _ROOT / "README.md"
-    return {contents: contents_of(contents.read_text()), readme: table_of(readme.read_text())}
+    return {
+        contents: contents_of(contents.read_text(encoding="utf-8")),
+        readme: table_of(readme.read_text(encoding="utf-8")),
+    }
 
 
 def contents_of(text: str) -> str:

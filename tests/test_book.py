@@ -80,7 +80,7 @@ def test_the_first_page_and_that_of_verdicts_equal_the_results_behind_them(book)
         assert telling.badge(record["verdict"]) in row
         for setting in record["settings"]:
             assert telling.badge(setting["verdict"]) in row
-            assert telling.interval(telling.deciding(claim, setting)[2]["estimate"]) in row
+            assert telling.interval(claims.deciding(claim, setting)[2]["estimate"]) in row
             page = f"| [laptop](claims/{record['claim']}.ipynb)"
             line = next(each for each in evidence.splitlines() if page in each and f"| {setting['title']} |" in each)
             assert setting["verdict"] in line

@@ -781,6 +781,15 @@ class TestPopulation:
         assert of_members == pytest.approx(networks.std(ddof=1), rel=0.02)
         assert of_sets == pytest.approx(0.1, rel=0.12)  # of 350 degrees of freedom: 4 %, and three of them
 
+    def test_sets_that_were_not_measured_are_not_drawn(self):
+        generator = np.random.default_rng(7)
+        measured = {(0, 1, 3): 0.5, (0, 2, 4): 0.7, (1, 2, 3): 0.4, (1, 3, 4): 0.9, (0, 1, 2): 0.3, (2, 3, 4): 0.6}
+        study = Study("sets", "median", (array_of(measured, 5),))
+        of_five = Population.like(study).draw(5, generator).arrays[0]
+        assert np.array_equal(np.isfinite(of_five), np.isfinite(study.arrays[0]))
+        of_six = Population.like(study).draw(6, generator).arrays[0]
+        assert np.isfinite(of_six).sum() == 6 * 20  # all triples, in every order
+
     @pytest.mark.parametrize(
         ("statistic", "truth"),
         [("median", 0.05), ("mean", -0.3), ("median_ratio", 0.4), ("median_ratio", 7.0), ("within_correlation", 0.45)],

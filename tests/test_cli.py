@@ -446,8 +446,13 @@ class TestNotebooks:
         with pytest.raises(Refused, match=rf"the cell of parameters of toy\.ipynb: {message}"):
             notebooks.parameters("toy")
 
-    def test_what_is_no_notebook_is_refused(self, toy):
-        (toy / "toy.ipynb").write_text("[]")
+    @pytest.mark.parametrize(
+        "content",
+        ["[]", "a text", '{"cells": 3}', '{"cells": ["a"]}', '{"cells": [{"cell_type": "code"}]}',
+         '{"cells": [{"cell_type": "code", "source": 7}]}'],
+    )  # fmt: skip
+    def test_what_is_no_notebook_is_refused(self, toy, content):
+        (toy / "toy.ipynb").write_text(content)
         with pytest.raises(Refused, match=r"toy\.ipynb is no notebook"):
             notebooks.parameters("toy")
 
@@ -661,10 +666,35 @@ class TestMain:
             (gzip.compress(b'{"report": {}}')[:-12], "is no file of records"),
             (gzip.compress(b'{"records": {}}'), "is no file of records"),
             (
-                gzip.compress(b'{"report": {"claim": "butterfly-onset", "scale": "laptop", "verdict": "mixed"},\n'),
+                gzip.compress(
+                    b'{"report": {"claim": "butterfly-onset", "scale": "laptop", "verdict": "mixed", "controls": [], '
+                    b'"settings": [{"title": "a", "verdict": "mixed"}]},\n'
+                ),
                 "butterfly-onset-laptop",
             ),
-            (gzip.compress(b'{"report": {"claim": "toy", "scale": "quick", "verdict": "mixed"},\n'), "toy-quick"),
+            (
+                gzip.compress(b'{"report": {"claim": "toy", "scale": "laptop", "settings": [], "controls": []},\n'),
+                "is no file",
+            ),
+            (
+                gzip.compress(b'{"report": {"claim": "toy", "scale": "laptop", "verdict": "mixed", "controls": []},\n'),
+                "is no",
+            ),
+            (
+                gzip.compress(
+                    b'{"report": {"claim": "toy", "scale": "laptop", "verdict": "mixed", "controls": [], '
+                    b'"settings": [3]},\n'
+                ),
+                "is no file of records",
+            ),
+            (gzip.compress(b'{"report": {"claim": "toy", "scale": "quick", "verdict": "mixed"},\n'), "is no file"),
+            (
+                gzip.compress(
+                    b'{"report": {"claim": "toy", "scale": "quick", "verdict": "mixed", "controls": [], '
+                    b'"settings": [{"title": "a", "verdict": "mixed"}]},\n'
+                ),
+                "holds the report of toy-quick",
+            ),
         ],
     )
     def test_a_damaged_or_misplaced_file_of_records_is_told(self, toy, content, told, capsys):
@@ -767,7 +797,7 @@ class TestWeakConnectivity:
         assert re.search(
             r"\nwritten in [\d.]+ (s|min): out/weak-connectivity\.ipynb, out/weak-connectivity\.json\n", said
         )
-        cost = notebooks.costs(CLAIM)["laptop"]
+        cost = notebooks.costs(CLAIM)["laptop"].replace("`", "")  # a terminal shows no Markdown
         assert re.search(rf"\nnext: lmc run {CLAIM} --profile laptop +{re.escape(cost)}\n", said)
         assert re.search(rf"\n +lmc run {CLAIM} --help .*\n +lmc open {CLAIM} .*\n$", said)
 
@@ -1037,6 +1067,25 @@ class TestJudging:
         monkeypatch.setattr(claims, "audit", None)  # nothing is simulated again
         assert main(["audit", "toy", "--draws", "20", "--json", str(file)]) == 0
         assert file.read_text() == before
+
+    @pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt, 130), (Refused("no study"), 1)])
+    def test_an_audit_that_is_stopped_keeps_its_rows(self, toy, capsys, monkeypatch, error, code):
+        def row(quantity, power, claim="toy"):
+            known = {"claim": claim, "scale": "quick", "part": "", "setting": "wide", "quantity": quantity, "key": "k"}
+            rates = {"unit": "network", "n": 7, "needed": 9, "most": 40, "false_positive": 0.0, "coverage": 1.0}
+            return known | rates | {"condition": "c", "power": power, "underpowered": False, "draws": 20}
+
+        def stopped(*_, **__):
+            yield row("fall", 0.7)
+            raise error
+
+        monkeypatch.setattr(judging, "audits", stopped)
+        monkeypatch.setattr(verdicts, "_records_of", lambda _: [])
+        file = toy / "audit.json"
+        file.write_text(judging.as_text([row("fall", 0.1), row("rise", 0.2), row("fall", 0.3, "another")]))
+        assert main(["audit", "toy", "--draws", "20", "--json", str(file)]) == code
+        found = [(each["claim"], each["quantity"], each["power"]) for each in json.loads(file.read_text())["criteria"]]
+        assert found == [("another", "fall", 0.3), ("toy", "rise", 0.2), ("toy", "fall", 0.7)]
 
     def test_other_words_reach_the_rows_without_another_audit(self, recorded, toy, monkeypatch):
         recorded(1.5)

@@ -1,6 +1,9 @@
 """What a training will cost: its updates, and the time of one."""
 
+from dataclasses import replace
+
 import pytest
+import torch
 
 from lmc_lib import data, experiments, models, training
 from lmc_lib.data import DataSpec
@@ -53,6 +56,25 @@ def test_the_time_is_that_of_the_updates_after_the_first(monkeypatch):
     clock = iter([10.0, 16.0])
     monkeypatch.setattr(pace.time, "perf_counter", lambda: next(clock))
     assert step_seconds(run().model, DIGITS, CONFIG, steps=3) == 2.0
+
+
+def test_the_time_is_that_of_one_thread(monkeypatch):
+    seen = []
+    real = pace.checkpoints
+
+    def watched(*arguments, **options):
+        for each in real(*arguments, **options):
+            seen.append(torch.get_num_threads())
+            yield each
+
+    monkeypatch.setattr(pace, "checkpoints", watched)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        step_seconds(run().model, DIGITS, replace(CONFIG, lr=0.03))
+        assert (seen, torch.get_num_threads()) == ([1, 1], 3)
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_every_data_set_and_family_has_a_pace():

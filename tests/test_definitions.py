@@ -209,6 +209,9 @@ class TestSchema:
             ("place: 2", "place: 2\nplace: 3", "4: key 'place' stands twice"),
             ("    toys: 8", "    toys: 8\n    toys: 9", "32: key 'toys' stands twice"),
             ("title: A toy", "title: A: toy", "4: this is no YAML: mapping values are not allowed"),
+            ("title: A toy", "title: A\0toy", "1: this is no text in UTF-8: "),
+            ("    toys: 8", "    toys: .nan", "31: nan is no finite number"),
+            ("    toys: 8", "    toys: [8, {a: -.inf}]", "31: -inf is no finite number"),
         ],
     )
     def test_what_it_does_not_know_is_refused_with_the_line(self, refused, old, new, message):
@@ -223,6 +226,11 @@ class TestSchema:
             + ", ".join(definitions.document._SCHEMA["properties"])
             for line, wrong, right in ((4, "titel", "title"), (5, "breif", "brief"))
         ]
+
+    def test_another_encoding_is_refused(self, tmp_path):
+        (tmp_path / "toy.yml").write_bytes("title: Gül\n".encode("latin-1"))
+        with pytest.raises(DefinitionError, match=r"/toy\.yml:1: this is no text in UTF-8: .* can't decode byte 0xfc"):
+            load("toy", tmp_path)
 
     @pytest.mark.parametrize("text", ["", "- a list\n", "a text\n"])
     def test_what_is_no_mapping_is_refused(self, tmp_path, text):
@@ -367,6 +375,9 @@ class TestRule:
             {"observable": [*OBSERVABLE, SUPPORTED[0]], "supported": SUPPORTED[1:]},
             {"observable": None, "supported": OBSERVABLE + SUPPORTED},
             {"supported": SUPPORTED[:1]},
+            {"supported": [SUPPORTED[0] | {"null value": 0.3}, SUPPORTED[1]]},
+            {"supported": [SUPPORTED[0], SUPPORTED[1] | {"exchange": "sign"}]},
+            {"control_rule": {"quantities": [SUPPORTED[1]["quantity"]]}},
         ],
     )
     def test_changes_with_what_is_judged(self, tmp_path, write_claim, changes):
@@ -376,9 +387,7 @@ class TestRule:
         "changes",
         [
             {"reason": "a good one"},
-            {"null value": 0.3},
             {"effect": 2},
-            {"exchange": "sign"},
             {"from": "figure"},
         ],
     )
@@ -392,7 +401,7 @@ class TestRule:
     def test_that_was_written_into_a_file_stays(self, tmp_path):
         # What a file says was there before the numbers has its fingerprint from here.
         (tmp_path / "toy.yml").write_text(TEXT)
-        assert load("toy", tmp_path).rule == "695a23cd8d4f"
+        assert load("toy", tmp_path).rule == "13073fb3d574"
 
 
 class TestStatus:

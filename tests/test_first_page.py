@@ -76,9 +76,9 @@ class TestDeciding:
     def test_a_precondition_counts_only_where_it_is_not_met(self):
         claim = self.claim(("aligned", 0.1, False))
         met = self.setting((0.2001, 0.9, "met"), (0.01, 0.02, "met"))
-        assert telling.deciding(claim, met)[0] == "aligned"
+        assert claims.deciding(claim, met)[0] == "aligned"
         unmet = self.setting((0.1, 0.9, "open"), (0.01, 0.5, "open"))
-        about, condition, found = telling.deciding(claim, unmet)
+        about, condition, found = claims.deciding(claim, unmet)
         assert (about, condition) == (claim.observable[0].label, claim.observable[0])
         assert found["estimate"]["low"] == 0.1
 
@@ -96,19 +96,19 @@ class TestDeciding:
     def test_it_clears_its_bound_by_least_in_lengths_of_its_interval(self, ratio, size, decides):
         claim = self.claim(("ratio", 2.0, True), ("size", 0.1, False))
         setting = self.setting((0.5, 0.9, "met"), (*ratio, "met"), (*size, "met"))
-        assert telling.deciding(claim, setting)[0] == decides
+        assert claims.deciding(claim, setting)[0] == decides
 
     def test_a_label_that_refers_to_another_stands_behind_it(self):
         claim = self.claim(("the ratio", 2.0, True), ("the same at the start", 9.0, False))
         setting = self.setting((0.5, 0.9, "met"), (30.0, 31.0, "met"), (7.0, 8.5, "met"))
-        assert telling.deciding(claim, setting)[0] == "the ratio; the same at the start"
+        assert claims.deciding(claim, setting)[0] == "the ratio; the same at the start"
 
     def test_a_part_is_judged_by_its_own_conditions(self):
         claim = claims.load("butterfly-onset")
         part = claim.part("B3")
         setting = judged(part, "supported")
         setting["conditions"][1]["estimate"] = {"low": 1.0, "high": 2.0}
-        assert telling.deciding(claim, setting)[1] == part.supported[0]
+        assert claims.deciding(claim, setting)[1] == part.supported[0]
 
 
 class TestTable:
@@ -127,7 +127,7 @@ class TestTable:
         assert all(each["status"] in words(verdict) for each in report["settings"])
         lines = numbers.findall(".//li")
         for line, setting in zip(lines, report["settings"], strict=True):
-            _, _, found = telling.deciding(claim, setting)
+            _, _, found = claims.deciding(claim, setting)
             assert line.find("strong").text == shown(found["estimate"])
             assert f"n = {found['estimate']['count']}" in words(line)
             assert setting["setting"] in words(line)
@@ -172,15 +172,15 @@ class TestTable:
             judged(first, "inconclusive", held=True),
             judged(second, "not seen at this scale", setting="resnet-8"),
         ]
-        weak = {("butterfly-onset", "quick", second.id, "resnet-8")}
-        _, table = tables_of(first_page.table([result(whole.id, report_of(whole, *rows))], PAPERS, weak))
+        known = {("butterfly-onset", "quick", second.id, "resnet-8"): ["underpowered", "lost"]}
+        _, table = tables_of(first_page.table([result(whole.id, report_of(whole, *rows))], PAPERS, known))
         held, unseen = map(words, table.findall(".//td[2]//li"))
         assert held == (
             f"{first.title}: inconclusive {first.supported[0].label} 20.000 [11.000, 31.000], above 0.05 needed; "
             "n = 5 parents, exploratory, a control could not say no"
         )
         assert unseen.startswith(f"{second.title}, resnet-8: not seen at this scale ")
-        assert unseen.endswith("n = 5 parents, exploratory, underpowered")
+        assert unseen.endswith("n = 5 parents, exploratory, underpowered, lost")
 
     def test_a_page_that_failed_has_a_row(self):
         form, table = tables_of(first_page.table([result("weak-connectivity", {})], PAPERS))
@@ -250,7 +250,7 @@ class TestFindings:
         assert "Measured on Fashion-MNIST; the scope is *proxy*" in text
         for setting in report["settings"]:
             (line,) = [each for each in text.splitlines() if f"{setting['setting']}:" in each]
-            _, _, found = telling.deciding(claim, setting)
+            _, _, found = claims.deciding(claim, setting)
             assert shown(found["estimate"]) in line
             assert telling.badge(setting["verdict"]) in line
             assert f"n\u00a0=\u00a0{setting['conditions'][0]['estimate']['count']}" in line
@@ -335,7 +335,7 @@ class TestVerdicts:
         weak = {"claim": whole.id, "scale": "quick", "part": second.id, "setting": "resnet-8", "underpowered": True}
         strong = weak | {"part": first.id, "setting": "", "underpowered": False}
         told = Result(DEFINITIONS[whole.id], {"quick": report_of(whole, *rows)})
-        table = verdict_tables.tables([told], [weak, strong])
+        table = verdict_tables.tables([told], telling.caveats([weak, strong]))
         said = [line.split(" | ")[2].partition("</span> ")[2] for line in table.splitlines() if "| [quick]" in line]
         assert said == ["exploratory, a control could not say no", "preregistered", "exploratory, underpowered"]
 
@@ -387,6 +387,21 @@ class TestVerdicts:
         assert f"1 of them would not stay: butterfly-onset ({parts[0].heading})." in laptop
         assert quick.startswith("- The quick scale has 1 verdicts from 1 conditions")
         assert "1 of them would not stay" in quick
+
+    def test_a_verdict_that_its_number_would_undo_is_told_beside_it(self):
+        whole = claims.load("butterfly-onset")
+        first, second, third, *_ = whole.parts
+        # Of 3 verdicts those with p up to 0.025 * rank / 3 stay; what is not "supported" has nothing to lose.
+        rows = [judged(first, "supported", p=0.02), judged(second, "supported", p=0.001)]
+        rows.append(judged(third, "inconclusive", p=0.9))
+        laptop, quick = report_of(whole, *rows, scale="laptop"), report_of(whole, judged(first, "supported", p=0.02))
+        assert telling.not_kept([laptop, quick]) == {(whole.id, "laptop", first.id, "")}
+        weak = {"claim": whole.id, "scale": "laptop", "part": first.id, "setting": "", "underpowered": True}
+        known = telling.caveats([weak], [laptop, quick])
+        assert telling.notes(laptop, rows[0], known) == [
+            "exploratory", "underpowered", "does not stay if corrected for the number of verdicts"
+        ]  # fmt: skip
+        assert telling.notes(laptop, rows[1], known) == telling.notes(quick, rows[0], known) == ["exploratory"]
 
 
 @pytest.mark.parametrize("verdict", claims.VERDICTS)

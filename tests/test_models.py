@@ -268,10 +268,13 @@ def test_impossible_architectures_are_refused(build, message):
         (ModelSpec("mlp", 64, 3), "MLP, 3 hidden layers, width 64"),
         (ModelSpec("vgg", 16, 11, "layer"), "VGG-11, width 16"),
         (ModelSpec("resnet", 8, 20, "batch"), "ResNet-20, width 8"),
+        (ModelSpec("mlp", 7, 1), "MLP, 1 hidden layer, width 7"),
+        (ModelSpec("transformer", 32, 2, "layer"), "transformer, 2 layers, width 32"),
     ],
 )
 def test_labels_name_network_and_width(spec, label):
     assert spec.label == label
+    assert spec.name == label.removesuffix(f", width {spec.width}")
 
 
 @pytest.mark.parametrize(("family", "depth"), FAMILIES.items())

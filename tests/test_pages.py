@@ -1,5 +1,7 @@
 """The skeleton of a claim's page: each part is made of a notebook and its report, and leaves them as they were."""
 
+import base64
+import copy
 import importlib.util
 import io
 import json
@@ -8,11 +10,13 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import nbformat
+import numpy as np
 import pytest
 from docutils import nodes
+from PIL import Image
 from pybtex.database import parse_string
 
-from builder import citing, glance, layout, notebook, parameters, quick, telling, verdict
+from builder import citing, glance, layout, notebook, parameters, pictures, quick, telling, verdict
 from lmc_lib import claims, records
 from lmc_lib.cli import Refused, notebooks
 
@@ -486,3 +490,65 @@ class TestFigures:
         assert isinstance(image, nodes.image)
         assert closing.astext() == "</div>"
         assert isinstance(caption, nodes.caption)
+
+
+def png(image, **options):
+    written = io.BytesIO()
+    image.save(written, "PNG", **options)
+    return written.getvalue()
+
+
+def pixels_of(picture):
+    return np.asarray(Image.open(io.BytesIO(picture)).convert("RGB")).astype(int)
+
+
+def drawn():
+    """A figure with text, lines that are blended with their ground, and a colour map."""
+    figure, axes = plt.subplots(1, 2, figsize=(5, 2.2))
+    axes[0].plot(np.linspace(0, 1, 40), np.linspace(0, 1, 40) ** 3, label="a curve")
+    axes[0].legend()
+    axes[1].imshow(np.arange(91.0).reshape(7, 13), cmap="viridis")
+    written = io.BytesIO()
+    figure.savefig(written, format="png", dpi=96)
+    plt.close(figure)
+    return written.getvalue()
+
+
+class TestPictures:
+    def test_a_figure_looks_the_same_and_takes_half_the_bytes_at_most(self):
+        before = drawn()
+        after = pictures.in_palette(before)
+        difference = np.abs(pixels_of(after) - pixels_of(before))
+        assert len(after) < len(before) / 2
+        # Of 256 levels; a hundred blended colours of an edge share one of the palette.
+        assert difference.mean() < 0.5 and np.quantile(difference, 0.999) < 16
+        white = (pixels_of(before) == 255).all(-1)
+        assert white.mean() > 0.4 and (pixels_of(after)[white] == 255).all()
+
+    def test_few_colours_and_the_resolution_are_kept(self):
+        image = Image.new("RGB", (31, 12), (250, 3, 17))
+        image.paste((9, 200, 101), (3, 2, 11, 9))
+        image.putpixel((30, 11), (1, 2, 3))
+        after = pictures.in_palette(before := png(image, dpi=(150, 150)))
+        assert (pixels_of(after) == pixels_of(before)).all()
+        assert Image.open(io.BytesIO(after)).info["dpi"] == pytest.approx((150, 150), rel=1e-3)
+
+    @pytest.mark.parametrize("mode", ["RGBA", "P", "L"])
+    def test_what_sees_through_or_is_small_already_stays(self, mode):
+        image = Image.effect_noise((40, 30), 80).convert(mode)
+        if mode == "RGBA":
+            image.putpixel((5, 6), (10, 20, 30, 254))
+        assert pictures.in_palette(before := png(image)) == before
+
+    def test_pictures_of_a_notebook_are_made_small_and_nothing_else(self):
+        cell = nbformat.v4.new_code_cell("draw()", id="drawn")
+        data = {"image/png": base64.b64encode(drawn()).decode(), "text/plain": "<Figure>"}
+        cell.outputs = [nbformat.v4.new_output("display_data", data), nbformat.v4.new_output("stream", text="said")]
+        before = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# A title", id="title"), cell])
+        kept = copy.deepcopy(before)
+        after = pictures.with_small_pictures(before)
+        assert before == kept
+        small = after.cells[1].outputs[0].data.pop("image/png")
+        assert base64.b64decode(small) == pictures.in_palette(base64.b64decode(data["image/png"]))
+        del kept.cells[1].outputs[0].data["image/png"]
+        assert after == kept

@@ -70,6 +70,24 @@ class TestSpecs:
         assert members == [(0, 1, 2), (0, 1, 3), (0, 2, 3), (1, 2, 3)]
         assert list(experiments.simplices.specs(RUNS, 4)) == [(0, 1, 2, 3)]
 
+    @pytest.mark.parametrize(("count", "size", "rounds"), [(10, 3, 3), (9, 3, 4), (7, 4, 2), (8, 3, 7)])
+    def test_in_rounds_every_network_stands_equally_often(self, count, size, rounds):
+        runs = experiments.runs.replicas(ModelSpec("mlp", 4, 1), DATA, TRAIN, count)
+        sets = list(experiments.simplices.specs(runs, size, rounds))
+        assert len(set(sets)) == len(sets) == rounds * count  # no set of these is the same after fewer shifts
+        assert sets == sorted(sets)
+        assert {sum(member in each for each in sets) for member in range(count)} == {rounds * size}
+        shifted = {tuple(sorted((member + 1) % count for member in each)) for each in sets}
+        assert shifted == set(sets)
+
+    def test_more_rounds_than_there_are_give_all_sets(self):
+        sets = list(itertools.combinations(range(4), 3))
+        assert list(experiments.simplices.specs(RUNS, rounds=3)) == sets == list(experiments.simplices.specs(RUNS))
+
+    def test_no_round_is_refused(self):
+        with pytest.raises(ValueError, match="at least one round of sets is measured, got 0"):
+            experiments.simplices.specs(RUNS, rounds=0)
+
     def test_chains_start_at_every_network_and_go_around(self):
         members = [tuple(map(RUNS.index, each.networks)) for each in experiments.chains.specs(RUNS, 3).values()]
         assert members == [(0, 1, 2), (1, 2, 3), (2, 3, 0), (3, 0, 1)]

@@ -32,7 +32,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Tells the analyser which modules it does not read."""
     app.connect("doctree-read", adopt)
     own = {LIBRARY.name, *sys.stdlib_module_names}
-    names = {name for path in LIBRARY.rglob("*.py") for name in imported(path.read_text())}
+    names = {name for path in LIBRARY.rglob("*.py") for name in imported(path.read_text(encoding="utf-8"))}
     AstroidManager().module_denylist |= {name for name in names if name.partition(".")[0] not in own}
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 

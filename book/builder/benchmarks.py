@@ -33,7 +33,7 @@ def files() -> dict[str, bytes]:
         "lines": line_table,
         "stages": stage_table,
     }
-    found = {name: json.loads((BOOK / f"{name}.json").read_text()) for name in tables}
+    found = {name: json.loads((BOOK / f"{name}.json").read_text(encoding="utf-8")) for name in tables}
     written = {f"{name}.md": table(found[name]).encode() for name, table in tables.items()}
     return written | {"growth.png": growth(found["speed"]["growth"])}
 

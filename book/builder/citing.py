@@ -20,7 +20,7 @@ def section(claim: claims.Claim) -> str:
         KeyError: if the paper is not among the references.
     """
     parts = {
-        "This page": book(yaml.safe_load((ROOT / "CITATION.cff").read_text()), claim.title),
+        "This page": book(yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8")), claim.title),
         "The paper": paper(parse_file(BOOK / "references.bib"), claim.source),
     }
     shown = [f"{name}: {text}\n\n```bibtex\n{entry.strip()}\n```\n" for name, (text, entry) in parts.items()]

@@ -6,7 +6,7 @@ It has no pictures: figures of the pages are not legible at the size of a card, 
 __all__ = ["example", "files", "findings", "table"]
 
 from collections import Counter
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 from urllib.parse import quote_plus
@@ -16,8 +16,8 @@ from pybtex.database import Entry, parse_file
 from builder.layout import BOOK
 from builder.making import Outcome
 from builder.results import Result, by_claim
-from builder.telling import SCOPES, Place, badge, deciding, interval, notes, underpowered
-from lmc_lib.claims import VERDICTS
+from builder.telling import NONE, SCOPES, Caveats, badge, caveats, interval, notes
+from lmc_lib import claims
 from lmc_lib.cli import judging
 from lmc_lib.definitions import CHAPTERS
 
@@ -29,12 +29,13 @@ _OPEN = 3
 
 def files(outcomes: Sequence[Outcome]) -> dict[str, bytes]:
     """What the first page includes."""
-    results, weak = by_claim(outcomes), underpowered(judging.kept_audits())
+    results = by_claim(outcomes)
+    known = caveats(judging.kept_audits(), [report for each in results for report in each.reports.values() if report])
     cited = parse_file(BOOK / "references.bib").entries
     # A paper that is not listed is an error of the page, which has failed and says so.
     papers = {key: _short(cited[key]) if key in cited else key for key in (each.claim.source for each in results)}
-    found = "\n".join([_warning([each for each in outcomes if each.failure]), findings(results, weak)])
-    texts = {"findings.md": found, "example.md": example(results), "claims.md": table(results, papers, weak)}
+    found = "\n".join([_warning([each for each in outcomes if each.failure]), findings(results, known)])
+    texts = {"findings.md": found, "example.md": example(results), "claims.md": table(results, papers, known)}
     return {name: text.encode() for name, text in texts.items()}
 
 
@@ -54,12 +55,12 @@ def _warning(failures: Iterable[Outcome]) -> str:
     return "\n".join([head, *links, ":::", ""])
 
 
-def findings(results: Sequence[Result], weak: Container[Place] = ()) -> str:
+def findings(results: Sequence[Result], known: Caveats = NONE) -> str:
     """What was found so far, as a list: the claims that have a headline, with their numbers.
 
     Args:
         results: the claims.
-        weak: the verdicts that are underpowered.
+        known: what a reader must know of their verdicts.
     """
     first = [each for each in results if each.definition.headline]
     made = [each for each in first if each.report]
@@ -67,7 +68,7 @@ def findings(results: Sequence[Result], weak: Container[Place] = ()) -> str:
     scopes = dict.fromkeys(each.report["scope"] for each in made if each.report)
     where = " and ".join(f"*{scope}* ({SCOPES[scope]})" for scope in scopes)
     lead = f"Measured on {data}; the scope is {where}. In brackets: 95 % intervals. n counts independent units."
-    lines = [*([lead, ""] if data else []), *(_finding(each, weak) for each in first)]
+    lines = [*([lead, ""] if data else []), *(_finding(each, known) for each in first)]
     return "\n".join([":::{div} findings", *lines, ":::", ""])
 
 
@@ -75,25 +76,25 @@ def _chapters(results: Sequence[Result]) -> list[str]:
     return [chapter for chapter in CHAPTERS if any(each.definition.chapter == chapter for each in results)]
 
 
-def _finding(result: Result, weak: Container[Place]) -> str:
+def _finding(result: Result, known: Caveats) -> str:
     """A claim with its verdict, and the numbers of its settings: of one in the same line, of several in a list."""
     report = result.report
     head = f"- **[{result.definition.headline}](claims/{result.claim.id}.ipynb)**, {result.definition.brief}:"
     if report is None:
         return f"{head} the page could not be made."
-    told = [_told(result, each, weak, badged=len(report["settings"]) > 1) for each in report["settings"]]
+    told = [_told(result, each, known, badged=len(report["settings"]) > 1) for each in report["settings"]]
     below = [f"  - {each}" for each in told]
     said = badge(report["verdict"])
     return f"{head} {said} in {told[0]}" if len(told) == 1 else "\n".join([f"{head} {said}", *below])
 
 
-def _told(result: Result, setting: Mapping[str, Any], weak: Container[Place], *, badged: bool) -> str:
+def _told(result: Result, setting: Mapping[str, Any], known: Caveats, *, badged: bool) -> str:
     """What was judged, its verdict, the number on which it hangs, and what a reader must know of it."""
-    about, condition, found = deciding(result.claim, setting)
+    about, condition, found = claims.deciding(result.claim, setting)
     said = f"{badge(setting['verdict'])} " if badged else ""
     facts = [
         f"n\u00a0=\u00a0{found['estimate']['count']}",
-        *(notes(result.report, setting, weak) if result.report else []),
+        *(notes(result.report, setting, known) if result.report else []),
     ]
     return (
         f"{escape(_title(result, setting))}: {said}{escape(about)} "
@@ -112,7 +113,7 @@ def _counted(results: Sequence[Result], chapter: str) -> str:
     """What the claims of a chapter come to, with a link to their rows."""
     own = [each for each in results if each.definition.chapter == chapter]
     counts = Counter(each.report["verdict"] if each.report else "failed" for each in own)
-    said = ", ".join(f"{counts[verdict]} {verdict}" for verdict in [*VERDICTS, "failed"] if counts[verdict])
+    said = ", ".join(f"{counts[verdict]} {verdict}" for verdict in [*claims.VERDICTS, "failed"] if counts[verdict])
     return f'<a href="?part={quote_plus(chapter)}#claims">{escape(chapter)}</a> ({len(own)}): {said}'
 
 
@@ -149,21 +150,21 @@ def example(results: Sequence[Result]) -> str:
     return "\n".join([head, "", *steps, "", end, ""])
 
 
-def table(results: Sequence[Result], papers: Mapping[str, str], weak: Container[Place] = ()) -> str:
+def table(results: Sequence[Result], papers: Mapping[str, str], known: Caveats = NONE) -> str:
     """What the chapters come to, a form that filters the claims, and a row for each, as HTML within Markdown.
 
     Of a claim it shows the page with its own name, and of each verdict the number on which it hangs
-    (:func:`builder.telling.deciding`).
+    (:func:`lmc_lib.claims.deciding`).
 
     Args:
         results: the claims.
         papers: by their key the papers, as they are cited in a text.
-        weak: the verdicts that are underpowered.
+        known: what a reader must know of their verdicts.
     """
     heads = "".join(f'<th scope="col">{each}</th>' for each in _COLUMNS)
     groups = [
         f'<tbody>\n<tr class="chapter"><th scope="rowgroup" colspan="{len(_COLUMNS)}">{escape(chapter)}</th></tr>\n'
-        + "".join(_row(each, papers, weak) for each in results if each.definition.chapter == chapter)
+        + "".join(_row(each, papers, known) for each in results if each.definition.chapter == chapter)
         + "</tbody>\n"
         for chapter in _chapters(results)
     ]
@@ -181,7 +182,7 @@ def _form(results: Sequence[Result], papers: Mapping[str, str]) -> str:
     choices = {
         "part": ("Part of the book", {chapter: chapter for chapter in _chapters(results)}),
         "paper": ("Paper", {each.claim.source: papers[each.claim.source] for each in results}),
-        "verdict": ("Verdict on the claim or a part of it", {each: each for each in VERDICTS if each in said}),
+        "verdict": ("Verdict on the claim or a part of it", {each: each for each in claims.VERDICTS if each in said}),
         "scope": ("Scope", {each.report["scope"]: each.report["scope"] for each in results if each.report}),
     }
     fields = "".join(
@@ -203,7 +204,7 @@ def _verdicts(result: Result) -> list[str]:
     return list(dict.fromkeys(told))
 
 
-def _row(result: Result, papers: Mapping[str, str], weak: Container[Place]) -> str:
+def _row(result: Result, papers: Mapping[str, str], known: Caveats) -> str:
     claim, report = result.claim, result.report
     published = "".join(
         f"<li>{escape(each['what'])}: <strong>{escape(each['value'])}</strong></li>" for each in claim.beside
@@ -213,7 +214,7 @@ def _row(result: Result, papers: Mapping[str, str], weak: Container[Place]) -> s
     title = f'<a href="claims/{claim.id}.html">{escape(claim.title)}</a>{in_a_line}'
     cells = [
         f"{badge(report['verdict'])}<p>{_scope(result, report)}</p>" if report else "failed",
-        f"{_numbers(result, weak)}<details><summary>How it is measured</summary>{escape(claim.criterion)}</details>",
+        f"{_numbers(result, known)}<details><summary>How it is measured</summary>{escape(claim.criterion)}</details>",
         f"{escape(papers[claim.source])}<ul>{published}</ul>",
     ]
     shown = "".join(f'<td data-label="{name}">{cell}</td>' for name, cell in zip(_COLUMNS[1:], cells, strict=True))
@@ -227,16 +228,16 @@ def _row(result: Result, papers: Mapping[str, str], weak: Container[Place]) -> s
     return f'<tr{attributes}><th scope="row">{title}</th>{shown}</tr>\n'
 
 
-def _numbers(result: Result, weak: Container[Place]) -> str:
+def _numbers(result: Result, known: Caveats) -> str:
     """The number of each verdict; many are folded under their count."""
     if result.report is None:
         return "This page could not be made when the book was built; it says why."
     settings = result.report["settings"]
-    items = "".join(f"<li>{_told(result, each, weak, badged=len(settings) > 1)}</li>" for each in settings)
+    items = "".join(f"<li>{_told(result, each, known, badged=len(settings) > 1)}</li>" for each in settings)
     if len(settings) <= _OPEN:
         return f"<ul>{items}</ul>"
     counts = Counter(each["verdict"] for each in settings)
-    said = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict])
+    said = ", ".join(f"{counts[verdict]} {verdict}" for verdict in claims.VERDICTS if counts[verdict])
     return f"<details><summary>{len(settings)} verdicts: {said}</summary><ul>{items}</ul></details>"
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from builder.downloads import runs_of
-from builder.telling import DATA, SCOPES, deciding, interval, published
+from builder.telling import DATA, SCOPES, interval, published
 from lmc_lib import claims
 from lmc_lib.models import ModelSpec
 
@@ -44,7 +44,7 @@ def table(claim: claims.Claim, report: Mapping[str, Any], described: Sequence[Ma
         time: what the scale costs, in words.
     """
     runs = [run for each in described for run in runs_of(each)]
-    found = [(each["title"], deciding(claim, each)[2]["estimate"]) for each in report["settings"]]
+    found = [(each["title"], claims.deciding(claim, each)[2]["estimate"]) for each in report["settings"]]
     counts = dict.fromkeys(estimate["count"] for _, estimate in found)
     title, first = found[0]
     ours = f"{title}: {interval(first)}" if title else interval(first)
@@ -78,7 +78,7 @@ def _open(claim: claims.Claim, settings: Sequence[Mapping[str, Any]]) -> str:
 
 def _reach(claim: claims.Claim, setting: Mapping[str, Any]) -> tuple[float, str]:
     """How far an interval is from telling something else, relative to its length, and the same in words."""
-    about, condition, found = deciding(claim, setting)
+    about, condition, found = claims.deciding(claim, setting)
     estimate = found["estimate"]
     lower, upper = (estimate["low"], estimate["high"]) if condition.above else (estimate["high"], estimate["low"])
     end, words = {
@@ -144,9 +144,7 @@ def _networks(runs: Sequence[Mapping[str, Any]]) -> str:
     widths: dict[str, set[int]] = {}
     for run in runs:
         model = ModelSpec(**{name: value for name, value in run["model"].items() if name != "type"})
-        name = model.label.rpartition(", width")[0] + (
-            "" if model.family == "transformer" else _NORMS.get(model.norm, "")
-        )
+        name = model.name + ("" if model.family == "transformer" else _NORMS.get(model.norm, ""))
         widths.setdefault(name, set()).add(model.width)
     return "; ".join(
         f"{name}, {'widths' if len(each) > 1 else 'width'} {_listed(sorted(each))}" for name, each in widths.items()

@@ -41,7 +41,7 @@ def taken(page: Page, its_key: str) -> dict[str, bytes] | None:
     """The files of a page that was kept under this key; None if there are none, or if they are not as they were."""
     folder = _folder(page, its_key)
     try:
-        sums = json.loads((folder / _SUMS).read_text())
+        sums = json.loads((folder / _SUMS).read_text(encoding="utf-8"))
         files = {name: (folder / name).read_bytes() for name in sums}
     except (OSError, ValueError):
         return None
@@ -57,7 +57,9 @@ def keep(page: Page, its_key: str, files: Mapping[str, bytes]) -> None:
     temporary.mkdir(parents=True)
     for name, content in files.items():
         (temporary / name).write_bytes(content)
-    (temporary / _SUMS).write_text(json.dumps({name: _sum(content) for name, content in files.items()}))
+    (temporary / _SUMS).write_text(
+        json.dumps({name: _sum(content) for name, content in files.items()}), encoding="utf-8"
+    )
     shutil.rmtree(folder, ignore_errors=True)
     temporary.rename(folder)
 

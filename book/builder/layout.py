@@ -72,7 +72,7 @@ def guides() -> list[Page]:
 
 def repository() -> str:
     """The address of the repository that ``_config.yml`` names; empty if it names none."""
-    return (yaml.safe_load((ROOT / "_config.yml").read_text()).get("repository") or {}).get("url", "")
+    return (yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8")).get("repository") or {}).get("url", "")
 
 
 def packages() -> list[str]:

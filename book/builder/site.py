@@ -39,7 +39,7 @@ def build(*, strict: bool) -> int:
         strict: whether warnings are errors; a page that failed may lack what others refer to.
     """
     made_from = _made_from()
-    if not _MARK.exists() or _MARK.read_text() != made_from:
+    if not _MARK.exists() or _MARK.read_text(encoding="utf-8") != made_from:
         # Sphinx itself sees changed pages, but neither those that are gone nor other versions of what it is made of.
         shutil.rmtree(SITE, ignore_errors=True)
         shutil.rmtree(BUILD / ".doctrees", ignore_errors=True)
@@ -48,7 +48,7 @@ def build(*, strict: bool) -> int:
     command = [jupyter_book, "build", str(ROOT), *(["-W"] if strict else []), "-n", "--keep-going", "-q"]
     code = subprocess.run(command, check=False).returncode
     if code == 0:
-        _MARK.write_text(made_from)  # else the next build begins anew, since warnings are told once
+        _MARK.write_text(made_from, encoding="utf-8")  # else the next build begins anew, since warnings are told once
     _slim()
     return code
 

@@ -1,18 +1,22 @@
 """How pages tell a verdict: the number on which it hangs, what a reader must know of it, and the words for both."""
 
 __all__ = [
-    "DATA", "FROM", "SCOPES", "Place", "badge", "count_of", "deciding", "interval", "notes", "place_of", "published",
-    "underpowered",
+    "DATA", "FROM", "NONE", "SCOPES", "Caveats", "Place", "badge", "caveats", "count_of", "interval",
+    "not_kept", "notes", "place_of", "published",
 ]  # fmt: skip
 
-import math
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
+from types import MappingProxyType
 from typing import Any
 
-from lmc_lib.definitions import Claim, Condition
+from scipy.stats import false_discovery_control
 
 Place = tuple[str, str, str, str]
+
+# By verdict what its own report does not tell.
+Caveats = Mapping[Place, Sequence[str]]
+NONE: Caveats = MappingProxyType({})
 
 SCOPES = {
     "exact": "the paper's network, data and training",
@@ -45,43 +49,6 @@ _COLOURS = {
 }
 
 
-def deciding(claim: Claim, setting: Mapping[str, Any]) -> tuple[str, Condition, Mapping[str, Any]]:
-    """The condition on which the verdict on a setting hangs: the one whose interval clears its bound by least.
-
-    How far an interval lies beyond its bound is counted in lengths of the interval, so that conditions on different
-    quantities can be compared; it is negative where the interval does not clear the bound. Preconditions are left out
-    if they are met; if one is not, there is nothing to explain, and only those that are not met count.
-
-    Args:
-        claim: the claim.
-        setting: a setting of its report.
-
-    Returns:
-        What the condition is about, in words; the condition; and what the report says of it.
-    """
-    rule = claim.part(setting["part"]) if setting["part"] else claim
-    stated = (*rule.observable, *rule.supported)
-    found = setting["conditions"]
-    first = len(rule.observable)
-    unmet = [number for number in range(first) if found[number]["outcome"] != "met"]
-    chosen = min(unmet or range(first, len(stated)), key=lambda number: _margin(stated[number], found[number]))
-    return _about(stated[: chosen + 1]), stated[chosen], found[chosen]
-
-
-def _margin(condition: Condition, found: Mapping[str, Any]) -> float:
-    estimate = found["estimate"]
-    low, high = estimate["low"], estimate["high"]
-    beyond = low - condition.bound if condition.above else condition.bound - high
-    return beyond / (high - low) if high > low else math.copysign(math.inf, beyond)
-
-
-def _about(stated: Sequence[Condition]) -> str:
-    """The label of the last of some conditions, behind those that it refers to by "the same"."""
-    *before, last = stated
-    refers = before and last.label.startswith("the same")
-    return f"{_about(before)}; {last.label}" if refers else last.label
-
-
 def interval(estimate: Mapping[str, Any]) -> str:
     """A number and its interval, which does not break within its brackets."""
     return f"{estimate['value']:.3f} [{estimate['low']:.3f},\u00a0{estimate['high']:.3f}]"
@@ -97,16 +64,46 @@ def place_of(row: Mapping[str, Any]) -> Place:
     return row["claim"], row["scale"], row["part"], row["setting"]
 
 
-def underpowered(rows: Iterable[Mapping[str, Any]]) -> set[Place]:
-    """The verdicts of which a condition is underpowered, as ``lmc audit`` found."""
-    return {place_of(row) for row in rows if row["underpowered"]}
+def caveats(rows: Iterable[Mapping[str, Any]], reports: Iterable[Mapping[str, Any]] = ()) -> dict[Place, list[str]]:
+    """What a reader must know of verdicts that is not in their reports.
+
+    Args:
+        rows: how often the rules err, as ``lmc audit`` found.
+        reports: those of all pages, where it is to be told which verdicts their number would undo.
+    """
+    found = {place_of(row): ["underpowered"] for row in rows if row["underpowered"]}
+    for place in not_kept(reports):
+        found.setdefault(place, []).append("does not stay if corrected for the number of verdicts")
+    return found
 
 
-def notes(report: Mapping[str, Any], setting: Mapping[str, Any], weak: Container[Place]) -> list[str]:
+def not_kept(reports: Iterable[Mapping[str, Any]]) -> set[Place]:
+    """The verdicts "supported" that would not stay, were they corrected for the number of verdicts of their scale.
+
+    A verdict has the highest p-value of its conditions, since it needs all. Benjamini and Hochberg's procedure is
+    applied to all verdicts of one scale, at 2.5 %, since p-values are of one side and intervals of two.
+
+    Args:
+        reports: those of all pages.
+    """
+    judged: dict[str, list[dict[str, Any]]] = {}
+    for report in reports:
+        judged.setdefault(report["scale"], []).extend({**report, **each} for each in report["settings"])
+    return {
+        place_of(each)
+        for settings in judged.values()
+        for each, p in zip(settings, false_discovery_control([_p(each) for each in settings]), strict=True)
+        if each["verdict"] == "supported" and p > 0.025
+    }
+
+
+def _p(setting: Mapping[str, Any]) -> float:
+    return max(each["p"] for each in setting["conditions"])
+
+
+def notes(report: Mapping[str, Any], setting: Mapping[str, Any], known: Caveats) -> list[str]:
     """What a reader must know of the verdict on a setting: its status, and what it lacks."""
-    told = [setting["status"]]
-    if place_of({**report, **setting}) in weak:
-        told.append("underpowered")
+    told = [setting["status"], *known.get(place_of({**report, **setting}), ())]
     if setting["held"]:
         told.append("a control could not say no")
     return told

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from builder.telling import FROM, SCOPES, badge, deciding, interval, notes, published, underpowered
+from builder.telling import FROM, SCOPES, badge, caveats, interval, notes, published
 from lmc_lib import claims
 
 # So many verdicts stand as sentences; more of them as a table, with the sentences folded below it.
@@ -22,8 +22,10 @@ def box(claim: claims.Claim, report: Mapping[str, Any], rows: Sequence[Mapping[s
         rows: how often its rules err, as ``lmc audit`` found.
     """
     settings = report["settings"]
-    weak = underpowered(rows)
-    known = [[f"n = {deciding(claim, each)[2]['estimate']['count']}", *notes(report, each, weak)] for each in settings]
+    told = caveats(rows)
+    known = [
+        [f"n = {claims.deciding(claim, each)[2]['estimate']['count']}", *notes(report, each, told)] for each in settings
+    ]
     sentences = [_sentence(claim, each, own) for each, own in zip(settings, known, strict=True)]
     shown, theirs = sentences, f"The paper: {published(claim.beside)}."
     foot = [
@@ -64,7 +66,7 @@ def folded(box: str) -> str:
 
 
 def _sentence(claim: claims.Claim, setting: Mapping[str, Any], known: Sequence[str]) -> str:
-    about, condition, found = deciding(claim, setting)
+    about, condition, found = claims.deciding(claim, setting)
     title = f"**{setting['title']}**: " if setting["title"] else ""
     theirs = (
         f" (the paper: {condition.effect:g}, {FROM[condition.effect_from]})" if condition.effect_from != "ours" else ""
@@ -95,7 +97,7 @@ def _table(claim: claims.Claim, settings: Sequence[Mapping[str, Any]], known: Se
 
 
 def _cell(claim: claims.Claim, setting: Mapping[str, Any], between: str) -> str:
-    _, condition, found = deciding(claim, setting)
+    _, condition, found = claims.deciding(claim, setting)
     return f"{badge(setting['verdict'])}{between}{interval(found['estimate'])}, {_needed(condition)}"
 
 

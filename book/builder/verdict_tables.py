@@ -2,15 +2,25 @@
 
 __all__ = ["files", "multiplicity", "tables"]
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
-
-from scipy.stats import false_discovery_control
 
 from builder.layout import page_of
 from builder.making import Outcome
 from builder.results import Result, by_claim
-from builder.telling import Place, badge, count_of, interval, notes, place_of, published, underpowered
+from builder.telling import (
+    NONE,
+    Caveats,
+    Place,
+    badge,
+    caveats,
+    count_of,
+    interval,
+    not_kept,
+    notes,
+    place_of,
+    published,
+)
 from lmc_lib.cli import judging
 
 _HEAD = ("| scale | setting | verdict | evidence | n |", "|---|---|---|---|---|")
@@ -22,16 +32,13 @@ def files(outcomes: Sequence[Outcome]) -> dict[str, bytes]:
     reports = [report for each in results for report in each.reports.values() if report]
     return {
         "multiplicity.md": "\n".join(multiplicity(reports, rows)).encode(),
-        "verdicts.md": tables(results, rows).encode(),
+        "verdicts.md": tables(results, caveats(rows, reports)).encode(),
     }
 
 
 def multiplicity(reports: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]] = ()) -> list[str]:
-    """How many verdicts there are at each scale, and how many of them chance alone may have brought, as a list.
-
-    A verdict has the highest p-value of its conditions, since it needs all. Benjamini and Hochberg's procedure is
-    applied to the verdicts of one scale, at 2.5 %, since p-values are of one side and intervals of two.
-    """
+    """How many verdicts there are at each scale, and how many of them chance alone may have brought, as a list."""
+    gone = not_kept(reports)
     rates: dict[Place, float] = {}
     for row in (each for each in rows if not each["precondition"]):
         rates[place_of(row)] = max(rates.get(place_of(row), 0.0), row["false_positive"])
@@ -45,11 +52,8 @@ def multiplicity(reports: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[st
         ]
         conditions = sum(len(each["conditions"]) for each in settings)
         chance = sum(rates.get(place_of(each), 0.025) for each in settings)
-        held = false_discovery_control([max(c["p"] for c in each["conditions"]) for each in settings]) <= 0.025
-        supported = [
-            (each, stays) for each, stays in zip(settings, held, strict=True) if each["verdict"] == "supported"
-        ]
-        lost = [f"{each['claim']} ({each['title']})" for each, stays in supported if not stays]
+        supported = [each for each in settings if each["verdict"] == "supported"]
+        lost = [f"{each['claim']} ({each['title']})" for each in supported if place_of(each) in gone]
         after = f"{len(lost)} of them would not stay: {'; '.join(lost)}" if lost else "all of them would stay"
         lines.append(
             f"- The {scale} scale has {len(settings)} verdicts from {conditions} conditions; "
@@ -60,22 +64,21 @@ def multiplicity(reports: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[st
     return lines
 
 
-def tables(results: Sequence[Result], rows: Sequence[Mapping[str, Any]] = ()) -> str:
+def tables(results: Sequence[Result], known: Caveats = NONE) -> str:
     """The evidence of each claim in a table, folded under its title, as Markdown.
 
     Args:
         results: the claims.
-        rows: how often the rules err, as ``lmc audit`` found.
+        known: what a reader must know of their verdicts.
     """
-    weak = underpowered(rows)
     folded = (
-        [f"::::{{dropdown}} {each.claim.title}", f":name: evidence-{each.claim.id}", "", _table(each, weak), "::::"]
+        [f"::::{{dropdown}} {each.claim.title}", f":name: evidence-{each.claim.id}", "", _table(each, known), "::::"]
         for each in results
     )
     return "\n".join("\n".join(lines) for lines in folded)
 
 
-def _table(result: Result, weak: Container[Place]) -> str:
+def _table(result: Result, known: Caveats) -> str:
     """One row a setting and scale; conditions stand in the rows, since parts have conditions of their own."""
     rows = list(_HEAD)
     for scale, report in result.reports.items():
@@ -84,7 +87,7 @@ def _table(result: Result, weak: Container[Place]) -> str:
             rows.append(f"| {page} | failed | | | |")
             continue
         judged = [
-            (each, each["title"], f"{badge(each['verdict'])} {', '.join(notes(report, each, weak))}")
+            (each, each["title"], f"{badge(each['verdict'])} {', '.join(notes(report, each, known))}")
             for each in report["settings"]
         ]
         controls = [(each, f"negative control: {each['title']}", badge(each["verdict"])) for each in report["controls"]]

@@ -144,7 +144,13 @@ class Population:
     def _sets(self, units: int, generator: np.random.Generator) -> ndarray:
         centre, of_members, of_sets = self._components()
         effects = of_members * generator.standard_normal(units)
-        members = np.array(list(combinations(range(units), self.study.arrays[0].ndim)))
+        recorded = self.study.arrays[0]
+        # Where not every set was measured, a study of as many units leaves out the same ones.
+        members = (
+            _of_sets(recorded)[0]
+            if units == len(recorded)
+            else np.array(list(combinations(range(units), recorded.ndim)))
+        )
         numbers = centre + effects[members].sum(1) + of_sets * generator.standard_normal(len(members))
         return symmetric(units, members.tolist(), numbers)
 
@@ -204,7 +210,7 @@ def _turned(study: Study, null: float, generator: np.random.Generator) -> Study:
     return replace(study, arrays=(symmetric(len(values), members.tolist(), found),))
 
 
-def variance_components(values: Float[ndarray, "replicas *others"]) -> tuple[float, float, float]:
+def variance_components(values: Float[ndarray, " replicas *others"]) -> tuple[float, float, float]:
     """The mean over sets, and the standard deviations of the effects of members and of sets.
 
     Least squares with one effect a replica; the variance of the effects is that of the estimates less their own error.

@@ -129,7 +129,7 @@ class Study:
         return cls(data["kind"], data["statistic"], arrays)
 
 
-def estimate(values: Float[ndarray, "replicas *others"], *, statistic: str = "median") -> Estimate:
+def estimate(values: Float[ndarray, " replicas *others"], *, statistic: str = "median") -> Estimate:
     """Estimates a statistic over pairs or larger sets of replicas, with a 95 % bootstrap interval.
 
     Pairs that share a replica are not independent, so pairs must not be resampled: an interval from ten pairs of five

@@ -1,6 +1,6 @@
 """Verdicts from the records alone, and how often their rules err: no notebook is run and nothing is measured."""
 
-__all__ = ["AUDITS", "as_text", "audits", "changes", "kept_audits", "key", "table"]
+__all__ = ["AUDITS", "as_text", "audits", "changes", "kept_audits", "key", "place", "table"]
 
 import hashlib
 import json
@@ -121,6 +121,11 @@ def key(condition: Condition, found: Mapping[str, Any], draws: int) -> str:
     ).hexdigest()[:16]
 
 
+def place(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a row is about: claim, scale, part, setting and quantity."""
+    return tuple(row[name] for name in ("claim", "scale", "part", "setting", "quantity"))
+
+
 def kept_audits(path: Path = AUDITS) -> list[dict[str, Any]]:
     """The rows of a file that ``lmc audit --json`` wrote; none if there is no file.
 
@@ -128,8 +133,8 @@ def kept_audits(path: Path = AUDITS) -> list[dict[str, Any]]:
         Refused: if it is no such file.
     """
     try:
-        rows = [dict(row) for row in json.loads(path.read_text())["criteria"]] if path.exists() else []
-        complete = all({"claim", "scale", "key"} <= row.keys() for row in rows)
+        rows = [dict(row) for row in json.loads(path.read_text(encoding="utf-8"))["criteria"]] if path.exists() else []
+        complete = all({"claim", "scale", "part", "setting", "quantity", "key"} <= row.keys() for row in rows)
     except (ValueError, KeyError, TypeError):
         complete = False
     if not complete:

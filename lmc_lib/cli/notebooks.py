@@ -100,7 +100,10 @@ def kind(value: Any) -> str:
 
 def _cells(path: Path) -> list[dict[str, Any]]:
     try:
-        cells: list[dict[str, Any]] = json.loads(path.read_text())["cells"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise Refused(f"{path} is no notebook: mend it, or take it from git again") from error
+        cells: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        sound = all(isinstance(each["cell_type"], str) and isinstance(each["source"], str | list) for each in cells)
+    except (ValueError, KeyError, TypeError):
+        sound = False
+    if not sound:
+        raise Refused(f"{path} is no notebook: mend it, or take it from git again")
     return cells

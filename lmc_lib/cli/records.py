@@ -29,7 +29,7 @@ def refuse_unclean() -> None:
 
 def listed(notebook: Path) -> dict[str, str]:
     """The measurements that an executed notebook lists, by fingerprint their factors."""
-    cells = json.loads(notebook.read_text())["cells"]
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
     return {key: factors for cell in cells for key, factors in sweeps.listed(cell.get("outputs", [])).items()}
 
 

@@ -91,7 +91,7 @@ def run(
         raise Refused(f"{notebook} ran, but shows no report: a cell must end with claims.conclude(...)")
     origin = store.provenance() | {"seconds": round(time.time() - started, 1)}
     result = report | {"parameters": parameters_of(claim) | parameters, "provenance": origin}
-    (out / f"{claim}.json").write_text(json.dumps(result, indent=1) + "\n")
+    (out / f"{claim}.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     return result
 
 
@@ -117,7 +117,7 @@ def plan(
             except Refused:
                 if not path.exists():
                     raise
-        rows: list[dict[str, Any]] = json.loads(path.read_text())
+        rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
     return rows
 
 
@@ -200,7 +200,7 @@ def _watch(path: Path, stop: threading.Event, claim: str) -> None:
             return
     with tqdm(desc=claim, disable=None, file=sys.stderr, bar_format=_BAR) as bar:
         while not stop.wait(0.3):
-            if text := path.read_text():  # empty in the moment in which it is written
+            if text := path.read_text(encoding="utf-8"):  # empty in the moment in which it is written
                 told = json.loads(text)
                 bar.total, bar.n = told["total"], told["done"]
                 bar.set_postfix_str(_left(told))  # shows the bar anew

@@ -36,8 +36,12 @@ def report_of(path: Path) -> dict[str, Any]:
     try:
         found = records.head(path)
         whose = f"{found['claim']}-{found['scale']}"
-    except (records.Damaged, KeyError) as error:
-        raise Refused(f"{path} is no file of records, {_WAYS_OUT}") from error
+        judged = [(each["title"], each["verdict"]) for kind in ("settings", "controls") for each in found[kind]]
+        complete = bool(judged) and isinstance(found["verdict"], str)
+    except (records.Damaged, KeyError, TypeError):
+        complete = False
+    if not complete:
+        raise Refused(f"{path} is no file of records, {_WAYS_OUT}")
     if whose != records.stem(path):
         raise Refused(f"{path} holds the report of {whose}, {_WAYS_OUT}")
     return found

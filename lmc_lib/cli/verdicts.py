@@ -8,6 +8,7 @@ __all__ = ["audit", "judge"]
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 from lmc_lib.cli import tree
 from lmc_lib.cli.output import write_json
@@ -50,13 +51,19 @@ def audit(options: argparse.Namespace) -> None:
     if options.json and not options.json.parent.is_dir():
         raise Refused(f"there is no folder {options.json.parent} for {options.json.name}: make it, or name another one")
     known = judging.kept_audits(options.json) if options.json else []
-    rows = []
-    for row in judging.audits(_records_of(options), draws=options.draws, known=known):
-        rows.append(row)
-        sys.stdout.write("\n".join(judging.table([row])) + "\n")
-    if options.json:
-        others = [] if options.all else [row for row in known if row["claim"] != options.claim]
-        options.json.write_text(judging.as_text([*others, *rows]))
+    rows: list[dict[str, Any]] = []
+    kept = [] if options.all else [row for row in known if row["claim"] != options.claim]
+    try:
+        for row in judging.audits(_records_of(options), draws=options.draws, known=known):
+            rows.append(row)
+            sys.stdout.write("\n".join(judging.table([row])) + "\n")
+    except BaseException:  # stopped or refused: what is there stays, and with it what was known of the others
+        made = {judging.place(row) for row in rows}
+        kept = [row for row in known if judging.place(row) not in made]
+        raise
+    finally:
+        if options.json:
+            options.json.write_text(judging.as_text([*kept, *rows]), encoding="utf-8")
 
 
 def _records_of(options: argparse.Namespace) -> list[Path]:

@@ -88,10 +88,15 @@ class Claim:
 
     @property
     def rule(self) -> str:
-        """A fingerprint of the conditions: another one means that what is judged, in words too, or a bound changed."""
-        deciding = ("quantity", "label", "bound", "above")
+        """A fingerprint of the conditions and of what the control is judged by.
+
+        Another one means that a bound changed, what is judged, in words too, or how numbers are made in which the claim
+        is false.
+        """
+        deciding = ("quantity", "label", "bound", "above", "null", "exchange")
         rows = [[asdict(each)[name] for name in deciding] for each in (*self.observable, *self.supported)]
-        return hashlib.sha256(json.dumps([rows, len(self.observable)]).encode()).hexdigest()[:12]
+        control = self.control_rule.rule if self.control_rule else ""
+        return hashlib.sha256(json.dumps([rows, len(self.observable), control]).encode()).hexdigest()[:12]
 
     def status(self, scale: str, setting: str) -> str:
         """Whether the rule was there before the numbers: ``"preregistered"``, ``"confirmed"`` or ``"exploratory"``.

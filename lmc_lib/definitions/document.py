@@ -2,6 +2,7 @@
 
 __all__ = ["CHAPTERS", "DefinitionError", "Document", "read"]
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -14,7 +15,7 @@ from jsonschema import Draft202012Validator, ValidationError
 # The parser in C, where it is there, takes a tenth of the time.
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-_SCHEMA: dict[str, Any] = yaml.load(Path(__file__).with_name("schema.yml").read_text(), _Loader)
+_SCHEMA: dict[str, Any] = yaml.load(Path(__file__).with_name("schema.yml").read_text(encoding="utf-8"), _Loader)
 CHAPTERS: tuple[str, ...] = tuple(_SCHEMA["properties"]["chapter"]["enum"])
 _TYPES = {"string": "text", "number": "a number", "array": "a list", "object": "a mapping"}
 
@@ -68,14 +69,16 @@ def read(path: Path) -> Document:
     document = _parsed(path)
     errors = Draft202012Validator(_SCHEMA).iter_errors(document.content)
     # A set, since each missing key is an error of its own that knows of all.
-    if problems := {(document.line(*keys), text) for error in errors for keys, text in _problems(error)}:
+    problems = {(document.line(*keys), text) for error in errors for keys, text in _problems(error)}
+    problems |= {(document.line(*keys), f"{value} is no finite number") for keys, value in _infinite(document.content)}
+    if problems:
         raise DefinitionError("\n".join(f"{_named(path)}:{line}: {text}" for line, text in sorted(problems)))
     return document
 
 
 def _parsed(path: Path) -> Document:
-    loader = _Loader(path.read_text())
     try:
+        loader = _Loader(path.read_text(encoding="utf-8"))
         root = loader.get_single_node()
         if twice := [
             f"{_named(path)}:{key.start_mark.line + 1}: key {key.value!r} stands twice" for key in _twice(root)
@@ -85,6 +88,8 @@ def _parsed(path: Path) -> Document:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise DefinitionError(f"{_named(path)}:{line}: this is no YAML: {error.problem}") from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise DefinitionError(f"{_named(path)}:1: this is no text in UTF-8: {error}") from error
     if root is None or not isinstance(content, dict):
         raise DefinitionError(f"{_named(path)}:1: expected a mapping with the keys {', '.join(_SCHEMA['required'])}")
     return Document(path, content, root)
@@ -104,6 +109,15 @@ def _twice(node: yaml.Node | None) -> Iterator[yaml.Node]:
     elif isinstance(node, yaml.SequenceNode):
         for each in node.value:
             yield from _twice(each)
+
+
+def _infinite(value: Any, *keys: str | int) -> Iterator[tuple[tuple[str | int, ...], float]]:
+    """Numbers that YAML knows and JSON does not, with the keys that lead to them."""
+    if isinstance(value, float) and not math.isfinite(value):
+        yield keys, value
+    elif isinstance(value, dict | list):
+        for key, each in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _infinite(each, *keys, key)
 
 
 def _problems(error: ValidationError) -> Iterator[tuple[Sequence[str | int], str]]:

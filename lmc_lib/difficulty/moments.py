@@ -28,7 +28,7 @@ class Moments:
         self._count = np.zeros(shape[:1], dtype=np.int64)
         self._mean, self._squares = np.zeros(shape), np.zeros(shape)
 
-    def update(self, values: Float[ndarray, "rows *entry"], rows: Int[ndarray, " chosen"] | None = None) -> None:
+    def update(self, values: Float[ndarray, " rows *entry"], rows: Int[ndarray, " chosen"] | None = None) -> None:
         """Takes in one more value of every example, or of some.
 
         Args:
@@ -51,7 +51,7 @@ class Moments:
         """The number of updates of each example."""
         return self._count.copy()
 
-    def mean(self) -> Float[ndarray, "examples *entry"]:
+    def mean(self) -> Float[ndarray, " examples *entry"]:
         """The mean over the updates.
 
         Raises:
@@ -60,7 +60,7 @@ class Moments:
         self._need(1, "a mean")
         return self._mean.copy()
 
-    def variance(self, *, ddof: int) -> Float[ndarray, "examples *entry"]:
+    def variance(self, *, ddof: int) -> Float[ndarray, " examples *entry"]:
         """The variance over the updates, divided by their number less ``ddof``.
 
         Args:

@@ -211,7 +211,7 @@ class _Damaged(Exception):
 
 def _read(folder: Path, key: str) -> Entry:
     try:
-        content = json.loads((folder / _ENTRY).read_text())
+        content = json.loads((folder / _ENTRY).read_text(encoding="utf-8"))
         checksum = content.pop("checksum")
         digest = _digest(canonical(content).encode())
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:

@@ -142,7 +142,7 @@ class _Progress:
         if self.path:
             seconds, known = time_left(self.waiting, self.taken, self.workers)
             told = {"done": self.done, "total": self.total, "seconds": round(seconds, 1), "all": known}
-            Path(self.path).write_text(json.dumps(told))
+            Path(self.path).write_text(json.dumps(told), encoding="utf-8")
 
 
 def _kind(spec: Spec) -> str:

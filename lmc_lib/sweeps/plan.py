@@ -58,7 +58,7 @@ def write_plan(path: Path, store: Store, specs: Sequence[Spec], missing: Sequenc
                 "spec": described,
             }
         )
-    path.write_text(json.dumps(rows))
+    path.write_text(json.dumps(rows), encoding="utf-8")
 
 
 def _depth(spec: Spec) -> int:

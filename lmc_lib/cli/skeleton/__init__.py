@@ -53,7 +53,7 @@ def write(claim: str, chapter: str) -> list[Path]:
         "place": f"{max(places, default=0.0) + 1:g}",
     }
     for path, name in files.items():
-        path.write_text(Template((Path(__file__).parent / name).read_text()).substitute(words))
+        path.write_text(Template((Path(__file__).parent / name).read_text(encoding="utf-8")).substitute(words))
     return list(files)
 
 

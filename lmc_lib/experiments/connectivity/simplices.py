@@ -98,9 +98,29 @@ class SimplexSpec(Measurement):
         return [symmetry.identity(groups), first, *others]
 
 
-def specs(runs: Sequence[RunSpec], size: int = 3, **options: Any) -> dict[tuple[int, ...], SimplexSpec]:
-    """All sets of so many replicas by their indices, the earliest as the one that stays; ``options`` as the spec's."""
-    sets = combinations(range(len(runs)), size)
+def specs(
+    runs: Sequence[RunSpec], size: int = 3, rounds: int | None = None, **options: Any
+) -> dict[tuple[int, ...], SimplexSpec]:
+    """Sets of so many replicas by their indices, the earliest as the one that stays.
+
+    Args:
+        runs: the replicas.
+        size: the number of networks of a set.
+        rounds: at most so many rounds of sets; all sets if None. In a round every network stands equally often: its
+            sets are those that a shift of all indices makes of each other.
+        options: the other fields of the spec.
+
+    Raises:
+        ValueError: if ``rounds`` is below 1.
+    """
+    sets = list(combinations(range(len(runs)), size))
+    if rounds is not None:
+        if rounds < 1:
+            raise ValueError(f"at least one round of sets is measured, got {rounds}")
+        every = _rounds(len(runs), size)
+        kept = min(rounds, len(every))
+        # Evenly among all: rounds that follow each other have the same neighbours.
+        sets = sorted(members for at in range(kept) for members in every[at * len(every) // kept])
     return {members: SimplexSpec(tuple(runs[member] for member in members), **options) for members in sets}
 
 
@@ -163,6 +183,15 @@ def evidence(found: Mapping[int, Found], *, method: str = "best") -> dict[str, E
         "slope": np.maximum(aligned, _NO_BARRIER) / np.maximum(when_narrow, _NO_BARRIER),
     }
     return wide.estimates(values)
+
+
+def _rounds(count: int, size: int) -> list[list[tuple[int, ...]]]:
+    """All sets of so many of the first numbers, by their smallest shift modulo ``count``."""
+    rounds: dict[tuple[int, ...], list[tuple[int, ...]]] = {}
+    for members in combinations(range(count), size):
+        shifts = [tuple(sorted((member + by) % count for member in members)) for by in range(count)]
+        rounds.setdefault(min(shifts), []).append(members)
+    return list(rounds.values())
 
 
 def _barrier(simplex: Simplex, quantity: str, part: str) -> float:

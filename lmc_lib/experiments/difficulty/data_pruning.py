@@ -115,7 +115,7 @@ class Kept:
 
     cells: dict[tuple[str, float], dict[str, Any]]
 
-    def of(self, plan: str, share: float, what: str = "accuracy") -> Float[ndarray, "networks *classes"]:
+    def of(self, plan: str, share: float, what: str = "accuracy") -> Float[ndarray, " networks *classes"]:
         """The test accuracy, NaN where a training diverged; with a share of 1 all examples are kept by any plan.
 
         ``what`` is ``"accuracy"``, ``"accuracy by class"``, or ``"kept"`` for the number of examples of each class.
