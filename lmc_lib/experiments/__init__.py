@@ -5,13 +5,14 @@ asks for the evidence of its claim.
 """
 
 __all__ = [
-    "Found", "agreement", "butterfly", "chains", "children", "contrasts", "data_pruning", "features",
+    "Found", "agreement", "angles", "butterfly", "chains", "children", "contrasts", "data_pruning", "features",
     "finetuning", "fingerprints", "label_errors", "lines", "mask_transfer", "measure", "movement", "pair", "paths",
-    "pictures", "pruned", "pruned_pairs", "reliability", "runs", "score_table", "scores", "searches", "simplices",
-    "trajectories", "twins",
+    "paths_of_twins", "pictures", "pruned", "pruned_pairs", "reliability", "runs", "score_table", "scores", "searches",
+    "simplices", "trajectories", "twins",
 ]  # fmt: skip
 
 from lmc_lib.experiments.connectivity import (
+    angles,
     chains,
     lines,
     mask_transfer,
@@ -34,4 +35,4 @@ from lmc_lib.experiments.difficulty import (
 )
 from lmc_lib.experiments.found import Found, measure
 from lmc_lib.experiments.networks import children, features, movement, paths, pruned, runs
-from lmc_lib.experiments.stability import butterfly, finetuning, twins
+from lmc_lib.experiments.stability import butterfly, finetuning, paths_of_twins, twins

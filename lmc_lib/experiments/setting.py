@@ -13,6 +13,8 @@ from lmc_lib.connectivity import Curve
 from lmc_lib.data import Split
 from lmc_lib.experiments.loaded import dataset, groups
 from lmc_lib.experiments.networks.runs import RunSpec, architecture
+from lmc_lib.experiments.values import rounded
+from lmc_lib.similarity import angular_cka
 from lmc_lib.state import State
 from lmc_lib.symmetry import Permutation, PermutationSpec
 from lmc_lib.training import device
@@ -49,6 +51,20 @@ class Setting:
         with torch.no_grad():
             seen = self.permutations.observe(state, inputs)
         return {tap.node: seen[tap.node].flatten(1) for tap in self.permutations.taps}
+
+    def angles(self, target: State, source: State, examples: int) -> list[float | None]:
+        """The angle between two networks' features of test examples, layer by layer; None for a dead one.
+
+        A dead layer is the same for all examples, so that it has no direction.
+        """
+        inputs = self.inputs("test")[:examples]
+        layers = zip(*(self.features(each, inputs).values() for each in (target, source)), strict=True)
+        return [
+            None
+            if any(bool((each == each[0]).all()) for each in pair)
+            else rounded(angular_cka(*pair, flavour="lange"))
+            for pair in layers
+        ]
 
     def permuted(self, state: State, permutation: Permutation) -> State:
         """A network with its units in another order."""

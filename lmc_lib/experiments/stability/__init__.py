@@ -1,3 +1,3 @@
 """Stability: twins that differ from one step of training on, and what makes them end in one basin or in two."""
 
-__all__ = ["butterfly", "finetuning", "twins"]
+__all__ = ["butterfly", "finetuning", "paths_of_twins", "twins"]

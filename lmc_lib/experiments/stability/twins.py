@@ -26,7 +26,7 @@ from lmc_lib.experiments.setting import Setting
 from lmc_lib.experiments.values import rounded, share
 from lmc_lib.norms import without_statistics
 from lmc_lib.perturbation import Perturbation
-from lmc_lib.similarity import angular_cka, disagreement
+from lmc_lib.similarity import disagreement
 from lmc_lib.state import State
 from lmc_lib.store import Result, Store
 from lmc_lib.sweeps import Spec, obtain
@@ -112,7 +112,7 @@ class TwinSpec(Measurement):
             | {"code": line_barriers(lines["none"], convention="at_maximum")},
             "fixed_points": {name: share(symmetry.fixed_points(each)) for name, each in found.items()}
             | {"chance": share(symmetry.chance_agreement(here.permutations))},
-            "angles": _angles(here, target, source, self.feature_examples),
+            "angles": here.angles(target, source, self.feature_examples),
             "scores": _scores(here, lines, logits),
             "disagreement": {"classes": rounded(other_classes), "probabilities": rounded(apart)},
         }
@@ -281,16 +281,6 @@ def _distances(parent: Trajectory, child: Trajectory) -> dict[str, Any]:
         "whole": [rounded(state.distance(*pair)) for pair in pairs],
         "layers": {name: rounded(distance) for name, distance in layers.items()},
     }
-
-
-def _angles(here: Setting, target: State, source: State, examples: int) -> list[float | None]:
-    """By layer; None where a layer is dead, which has no direction."""
-    inputs = here.inputs("test")[:examples]
-    layers = zip(*(here.features(each, inputs).values() for each in (target, source)), strict=True)
-    return [
-        None if any(bool((each == each[0]).all()) for each in pair) else rounded(angular_cka(*pair, flavour="lange"))
-        for pair in layers
-    ]
 
 
 def _logits(here: Setting, weights: State, split: str) -> Tensor:

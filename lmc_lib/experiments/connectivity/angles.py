@@ -1,0 +1,40 @@
+"""How far the representations of two networks are apart, layer by layer."""
+
+__all__ = ["AnglesSpec", "by_layer"]
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from jaxtyping import Float
+from numpy import ndarray
+
+from lmc_lib.experiments.found import Found
+from lmc_lib.experiments.measurement import PairMeasurement
+from lmc_lib.experiments.setting import Setting
+from lmc_lib.state import State
+
+
+@dataclass(frozen=True)
+class AnglesSpec(PairMeasurement):
+    """All that defines how far apart two networks see the same examples.
+
+    It measures ``angles``, in radians, between the test examples behind each activation function, from the input on;
+    None for a dead layer.
+
+    Attributes:
+        feature_examples: number of test examples.
+    """
+
+    kind: ClassVar[str] = "AnglesSpec"
+    noun: ClassVar[str] = "angles of pairs"
+
+    feature_examples: int = 256
+
+    def measure(self, here: Setting, target: State, source: State) -> dict[str, Any]:
+        """Compares the two networks as they are: angles do not ask how units are numbered."""
+        return {"angles": here.angles(target, source, self.feature_examples)}
+
+
+def by_layer(found: Found) -> Float[ndarray, "pairs layers"]:
+    """The angle of each pair at each layer; NaN for a dead layer."""
+    return found.of("angles")
