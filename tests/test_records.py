@@ -13,6 +13,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from lmc_lib import connectivity, data, definitions, experiments, models, records, sweeps
 from lmc_lib.claims.verdict import extract
@@ -390,6 +391,32 @@ def paths_to_target(records, name):
                 "straightness": matrix[0, -2] / length,
             }[what])  # fmt: skip
     yield np.mean(found)
+
+
+def paths_and_training(records, name):
+    """Rank correlations within times and sizes, and angles at a layer of twins of one time or of independent networks."""
+    twins, cells = (
+        [(each["spec"], each["values"]) for each in records.values() if each["spec"]["type"] == "TwinSpec"],
+        {},
+    )
+    if not name.startswith("rank"):
+        who, layer = re.search(r"^angle, (.+), layer (\d+)$", name).groups()
+        if who == "independent networks":
+            for values in of_type(records, "AnglesSpec"):
+                yield values["angles"][int(layer) - 1]
+        for spec, values in twins:
+            if who == f"perturbation at step {spec['child']['step']}":
+                yield values["angles"][int(layer) - 1]
+        return
+    for spec, values in twins:
+        distances = np.mean(values["angles"]), values["distance"]["whole"][-1]
+        row = (*distances, values["barriers"]["none"]["train loss"])
+        cells.setdefault((spec["child"]["step"], spec["child"]["perturbation"]["size"]), []).append(row)
+    columns = np.concatenate([stats.rankdata(rows, axis=0) - (len(rows) + 1) / 2 for rows in cells.values()])
+    paths, weights = (np.corrcoef(columns[:, column], columns[:, 2])[0, 1] for column in (0, 1))
+    yield {"distance of paths": paths, "distance of weights": weights, "weights less paths": weights - paths}[
+        name.removeprefix("rank correlation, ")
+    ]
 
 
 def recomputing(claim):
