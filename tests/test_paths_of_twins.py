@@ -25,7 +25,7 @@ SHAPE = np.array([0.9, 1.3, 1.0, 0.8, 0.65])
 
 
 def planted(paths, weights, seed="planted"):
-    """Twins whose barrier goes as closely as is asked with the distance of paths and of weights, and falls with time."""
+    """Twins whose barrier goes as closely as is asked with the distance of paths and of weights; it falls with time."""
     draws = rng.numpy_stream(0, "paths of twins", seed)
     values = {}
     for place, cell in enumerate(CELLS):

@@ -394,7 +394,7 @@ def paths_to_target(records, name):
 
 
 def paths_and_training(records, name):
-    """Rank correlations within times and sizes, and angles at a layer of twins of one time or of independent networks."""
+    """Rank correlations within times and sizes, and angles at a layer: of twins of a time, or of other networks."""
     twins, cells = (
         [(each["spec"], each["values"]) for each in records.values() if each["spec"]["type"] == "TwinSpec"],
         {},
