@@ -41,7 +41,8 @@ NO_IMAGES = {
 _TOKENS = 32
 
 # The task of group composition: so many elements of the group of the numbers below a prime, with addition modulo it.
-_ELEMENTS, _PRIME = 4, 7
+_ELEMENTS = 4
+_PRIME = 7
 
 # By name the shape of an example and the number of classes, for plans that are made without the data.
 SHAPES: dict[str, tuple[tuple[int, int, int], int]] = {
@@ -238,7 +239,7 @@ def augment(
 
 def _whole(name: str) -> tuple[Split, Split]:
     """All training and test examples of a data set."""
-    ours = {
+    ours: dict[str, Callable[[], tuple[Split, Split]]] = {
         "digits": _digits,
         "movie_snippets": _snippets,
         "mnist1d": _mnist1d,

@@ -204,7 +204,7 @@ class TestTable:
         assert len(table.findall(".//tr[@data-verdict]")) == 45
         links = [link.get("href") for link in table.findall(".//th/a")]
         assert len(set(links)) == 45
-        assert [len(each) for each in form.iter("select")] == [4, 1 + len(PAPERS), 6, 2]
+        assert [len(each) for each in form.iter("select")] == [5, 1 + len(PAPERS), 6, 3]
         assert len(text.encode()) < 120_000
         assert len(gzip.compress(text.encode())) < 12_000
 
@@ -217,7 +217,7 @@ class TestTable:
         said = {records.head(path)["verdict"] for path in RECORDS.values()}
         assert choices["verdict"][0] == ""
         assert said < set(choices["verdict"])
-        assert choices["scope"] == ["", "proxy"]
+        assert choices["scope"] == ["", "proxy", "toy"]
         assert all(each.find("select") is not None and each.text.strip() for each in form.findall("label"))
 
     def test_the_chapters_are_counted_with_links_to_their_rows(self):
