@@ -138,6 +138,13 @@ def test_another_metric_and_fewer_checkpoints_and_examples(store, values, metric
     assert (np.array(found["places"])[:, 0] < 1e-6).all()  # the inputs are the beginning of the geodesic
 
 
+def test_so_many_examples_as_asked_for_are_taken_from_the_first_on(store, plain):
+    labels, checkpoints = plain
+    (found,) = obtain(store, PathSpec(RUN, examples=30, steps=(9,))).values["distances"]
+    few = [point[:30] for point in (*checkpoints[2], np.eye(10)[labels])]
+    np.testing.assert_allclose(found[0][1:], [angle(few[0], each) for each in few[1:]], atol=1e-7)
+
+
 def test_a_metric_without_geodesics_is_refused():
     with pytest.raises(ValueError, match="'shape-angular-0' has distances and no geodesics"):
         PathSpec(RUN, "shape-angular-0")
