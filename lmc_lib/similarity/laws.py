@@ -24,17 +24,22 @@ def changed(
     Raises:
         ValueError: if the kind is unknown.
     """
-    units, like = representation.shape[1], {"generator": generator, "dtype": representation.dtype}
+    units = representation.shape[1]
+
+    def drawn(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator, dtype=representation.dtype)
+
     if invariance == "permutation":
         return representation[:, torch.randperm(units, generator=generator)]
     if invariance == "orthogonal":
-        return representation @ torch.linalg.qr(torch.randn(units, units, **like)).Q
+        rotation: Tensor = torch.linalg.qr(drawn(units, units)).Q
+        return representation @ rotation
     if invariance == "scaling":
         return 3.0 * representation
     if invariance == "linear":
-        return representation @ (torch.eye(units) + torch.randn(units, units, **like) / units**0.5)
+        return representation + representation @ drawn(units, units) / units**0.5
     if invariance == "translation":
-        return representation + representation.std() * torch.randn(units, **like)
+        return representation + drawn(units) * representation.std()
     raise ValueError(f"unknown invariance {invariance!r}; there are {', '.join(INVARIANCES)}")
 
 

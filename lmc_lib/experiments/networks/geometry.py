@@ -115,8 +115,8 @@ class GeometrySpec(OfStates):
                     for flavour, each in _ANGLES.items():
                         seen = _to_target(each, few, target[rows[:count]])
                         ranks[flavour, how].append(rank_correlation(seen, known))
-            for (flavour, how), each in ranks.items():
-                found[flavour][how].append(rounded(float(np.mean(each))))
+            for (flavour, how), of_draws in ranks.items():
+                found[flavour][how].append(rounded(float(np.mean(of_draws))))
         return found
 
     def _streams(self, what: str, count: int) -> list[Generator]:
@@ -197,7 +197,9 @@ def path_of(here: Setting, state: State) -> list[Tensor]:
 
 def rank_correlation(first: Float[ndarray, " layers"], second: Float[ndarray, " layers"]) -> float:
     """Spearman's rank correlation of numbers without ties."""
-    return float(np.corrcoef(*(each.argsort().argsort() for each in (first, second)))[0, 1])
+    ranks = (each.argsort().argsort() for each in (first, second))
+    one, other = (each - each.mean() for each in ranks)
+    return float(one @ other / (one @ one))  # the same ranks in another order have the same length
 
 
 def _by_chance(sets: Sequence[Sequence[tuple[Tensor, Tensor]]]) -> dict[str, dict[str, list[float]]]:
