@@ -39,7 +39,8 @@ def changed(
     if invariance == "linear":
         return representation + representation @ drawn(units, units) / units**0.5
     if invariance == "translation":
-        return representation + drawn(units) * representation.std()
+        shift: Tensor = representation.std() * drawn(units)
+        return representation + shift
     raise ValueError(f"unknown invariance {invariance!r}; there are {', '.join(INVARIANCES)}")
 
 
