@@ -2,6 +2,8 @@
 
 __all__ = ["changed", "nearer", "triangle_excess", "uneven"]
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
@@ -37,7 +39,7 @@ def changed(
     if invariance == "scaling":
         return 3.0 * representation
     if invariance == "linear":
-        return representation + representation @ drawn(units, units) / units**0.5
+        return representation + representation @ drawn(units, units) / math.sqrt(units)
     if invariance == "translation":
         shift: Tensor = representation.std() * drawn(units)
         return representation + shift

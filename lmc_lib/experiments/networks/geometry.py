@@ -147,6 +147,15 @@ class NoiseSpec(Spec):
     draws: int = 10
     seed: int = 0
 
+    @property
+    def label(self) -> str:
+        """What it measures, since no network does."""
+        return "random representations"
+
+    def pace(self) -> float:
+        """It trains nothing."""
+        return 0.0
+
     def compute(self, store: Store) -> Result:
         """Draws pairs and measures their angles."""
         rows = [_by_chance([self._pairs(count, units) for units in self.units]) for count in self.images]
