@@ -62,9 +62,9 @@ class GeometrySpec(OfStates):
     - ``target``: by metric the distance of each layer to the one-hot labels, on all test examples;
     - ``unrelated``: by flavour, and by number of images, the mean ``angle`` and the mean ``chance`` cosine
       (:meth:`~lmc_lib.similarity.Kernels.chance`) of neighbouring activations, one of which has its images shuffled;
-    - ``order``: by flavour, and by number of images, the mean rank correlation over layers between their distances to
-      the labels on these images, and those without bias (``"song"``) on all other images; of labels as they are
-      (``"true"``), and of labels that were given to other images (``"shuffled"``).
+    - ``order``, after training only: by flavour, and by number of images, the mean rank correlation over layers between
+      their distances to the labels on these images, and those without bias (``"song"``) on all other images; of labels
+      as they are (``"true"``), and of labels that were given to other images (``"shuffled"``).
 
     Attributes:
         images: numbers of images.
@@ -85,10 +85,11 @@ class GeometrySpec(OfStates):
             path = path_of(here, state)
             values["units"] = [layer.shape[1] for layer in path]
             values[name] = {
-                "target": {each.name: digits(_to_target(each, path, labels)) for each in METRICS},
+                "target": {each.name: digits(_to_targets(each, path, [labels])[0]) for each in METRICS},
                 "unrelated": self._unrelated(path[1:-1]),
-                "order": self._order(path, labels),
             }
+            if name == "trained":
+                values[name]["order"] = self._order(path, labels)
         return values
 
     def _unrelated(self, layers: Sequence[Tensor]) -> dict[str, Any]:
@@ -108,13 +109,13 @@ class GeometrySpec(OfStates):
             ranks: dict[tuple[str, str], list[float]] = {each: [] for each in product(FLAVOURS, _LABELS)}
             for stream in self._streams("order", count):
                 rows = torch.randperm(len(labels), generator=stream)
-                few, other = ([each[part] for each in path] for part in (rows[:count], rows[count:]))
-                shuffled = labels[torch.randperm(len(labels), generator=stream)]
-                for how, target in zip(_LABELS, (labels, shuffled), strict=True):
-                    known = _to_target(_ANGLES["song"], other, target[rows[count:]])
-                    for flavour, each in _ANGLES.items():
-                        seen = _to_target(each, few, target[rows[:count]])
-                        ranks[flavour, how].append(rank_correlation(seen, known))
+                here, other = rows[:count], rows[count:]
+                targets = (labels, labels[torch.randperm(len(labels), generator=stream)])
+                known = _to_targets(_ANGLES["song"], [each[other] for each in path], [each[other] for each in targets])
+                for flavour, angle in _ANGLES.items():
+                    seen = _to_targets(angle, [each[here] for each in path], [each[here] for each in targets])
+                    for how, *both in zip(_LABELS, seen, known, strict=True):
+                        ranks[flavour, how].append(rank_correlation(*both))
             for (flavour, how), of_draws in ranks.items():
                 found[flavour][how].append(rounded(float(np.mean(of_draws))))
         return found
@@ -224,6 +225,7 @@ def _by_chance(sets: Sequence[Sequence[tuple[Tensor, Tensor]]]) -> dict[str, dic
     return found
 
 
-def _to_target(each: Metric, path: Sequence[Tensor], target: Tensor) -> Float[ndarray, " layers"]:
-    end = each.point(target)
-    return np.array([float(each.space.distance(each.point(layer), end)) for layer in path])
+def _to_targets(each: Metric, path: Sequence[Tensor], targets: Sequence[Tensor]) -> list[Float[ndarray, " layers"]]:
+    """The distances of all layers to each target."""
+    points, ends = ([each.point(layer) for layer in layers] for layers in (path, targets))
+    return [np.array([float(each.space.distance(point, end)) for point in points]) for end in ends]
