@@ -241,14 +241,16 @@ class TestEvidence:
             }
             orders = {"gretton": {"true": [9.0, order], "shuffled": [9.0, -order]}}
             target = {each.name: [0.1, 0.2, 0.3, 0.4] for each in METRICS}
-            target |= {"stress": [0.9, 0.5, 0.2, 0.1], "bures": [0.1, 0.3, 0.2, 0.9]}
+            target |= {"stress": [0.9, 0.5, 0.2, 0.1], "shape-angular": [0.1, 0.3, 0.2, 0.9]}
             return {"trained": {"unrelated": flavours, "order": orders, "target": target}}
 
         found = Found(3, {(place,): network(*each) for place, each in enumerate([(0.2, 0.9), (0.4, 0.8), (0.3, 0.4)])})
         values = {name: each.value for name, each in geometry.evidence(found).items()}
         expected = {"gretton": 0.3, "lange": 0.15, "song": -0.075, "song beyond": 0.075, "order": 0.7}
         assert {name: values[name] for name in expected} == pytest.approx(expected)
-        assert [values[name] for name in ("stress", "bures", "shape-angular")] == pytest.approx([-1.0, 0.8, 1.0])
+        assert [values[name] for name in ("stress", "shape-angular", "cka-linear-song", "bures")] == pytest.approx(
+            [-1.0, 0.8, 1.0, 1.0]
+        )
         assert geometry.evidence(found, "shuffled")["order"].value == pytest.approx(-0.7)
 
     def test_of_maps_is_what_pooling_gains(self):
