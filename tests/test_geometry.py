@@ -197,13 +197,38 @@ class TestNetworks:
         assert np.sin(short) == pytest.approx(own["gretton"]["chance"], rel=0.4)
         assert own["song"]["chance"] == [0.0, 0.0]
 
-    def test_order_is_a_rank_correlation_with_the_labels_as_they_are(self, found):
-        _, (one, _) = found
-        for flavour in similarity.FLAVOURS:
-            own = one["trained"]["order"][flavour]
-            assert all(-1.0 <= each <= 1.0 for each in own["true"] + own["shuffled"])
-        assert geometry.rank_correlation(np.array([0.1, 0.5, 0.2, 0.9]), np.array([1.0, 3.0, 2.0, 9.0])) == 1.0
+    def test_order_is_a_rank_correlation_with_other_images(self, found, store):
+        runs, (one, _) = found
+        spec = GeometrySpec(runs[0], test_examples=90)
+        here = spec.setting()
+        path = geometry.path_of(here, experiments.runs.obtain_run(store, runs[0]).final)
+        labels, expected = here.targets("test"), {"true": [], "shuffled": []}
+        for draw_ in range(3):
+            stream = rng.stream(0, "geometry", "order", 40, draw_, runs[0].init_seed)
+            rows, shuffle = torch.randperm(90, generator=stream), torch.randperm(90, generator=stream)
+            for how, target in (("true", labels), ("shuffled", labels[shuffle])):
+                ranks = []
+                for flavour, part in (("gretton", rows[:40]), ("song", rows[40:])):
+                    ends = angles(flavour, [*(each[part] for each in path), target[part]])[-1, :-1]
+                    ranks.append(ends.argsort().argsort())
+                expected[how].append(np.corrcoef(ranks)[0, 1])
+        own = one["trained"]["order"]["gretton"]
+        assert {how: each[1] for how, each in own.items()} == pytest.approx(
+            {how: np.mean(each) for how, each in expected.items()}, abs=1e-8
+        )
         assert geometry.rank_correlation(np.array([1.0, 2.0, 3.0]), np.array([1.0, 9.0, 2.0])) == pytest.approx(0.5)
+
+    def test_the_worst_of_all_networks_is_told(self):
+        def network(worst, linear, scaling):
+            changes = dict.fromkeys(similarity.INVARIANCES, worst) | {"linear": linear, "scaling": scaling}
+            return {"shape-euclidean": {"triangle": -worst, "symmetry": 2 * worst, "changes": changes,
+                                        "uneven": None, "nearer": 3 * worst}}  # fmt: skip
+
+        found = Found(2, {(0,): network(0.1, 0.7, 0.9), (1,): network(0.2, 0.8, 0.6)})
+        told = metric_laws.summary(found, "shape-euclidean")
+        expected = {"triangle": -0.1, "symmetry": 0.4, "nearer": 0.6, "declared": 0.2, "others": 0.6}
+        assert {name: told[name] for name in expected} == pytest.approx(expected)
+        assert math.isnan(told["uneven"])
 
 
 class TestFeatureMaps:
