@@ -1,6 +1,8 @@
 """Tables and figures of the benchmarks, from the files that the benchmarks wrote."""
 
-__all__ = ["architecture_table", "files", "growth", "line_table", "speed_tables", "stage_table"]
+__all__ = [
+    "architecture_table", "files", "growth", "line_table", "similarity_table", "speed_tables", "stage_table",
+]  # fmt: skip
 
 import io
 import json
@@ -32,6 +34,7 @@ def files() -> dict[str, bytes]:
         "speed": speed_tables,
         "lines": line_table,
         "stages": stage_table,
+        "similarity": similarity_table,
     }
     found = {name: json.loads((BOOK / f"{name}.json").read_text(encoding="utf-8")) for name in tables}
     written = {f"{name}.md": table(found[name]).encode() for name, table in tables.items()}
@@ -56,6 +59,20 @@ def line_table(result: Mapping[str, Any]) -> str:
     for row in result["cases"]:
         points = f"{row['shape']} of {row['points']}"
         lines.append(f"| {row['network']} | {points} | {row['ours / passes']:.2f} | {row['rebuilt / ours']:.2f} |")
+    return "\n".join([*lines, ""])
+
+
+def similarity_table(result: Mapping[str, Any]) -> str:
+    """What all distances between representations cost beside ckatorch and a loop, as Markdown."""
+    lines = [
+        "| inputs | representations | flavour | ours, s | ckatorch / ours | loop / ours | memory, GiB | difference |",
+        "|---:|---:|---|---:|---:|---:|---:|---:|",
+    ]
+    for row in result["cases"]:
+        ratios = f"{row['ckatorch / ours']:.0f} | {row['loop / ours']:.0f}"
+        size = f"{row['inputs']:,} | {row['representations']} | *{row['flavour']}*"
+        found = f"{row['gib']:.1f} | {row['difference']:.0e}"
+        lines.append(f"| {size} | {row['seconds']['ours']:.1f} | {ratios} | {found} |")
     return "\n".join([*lines, ""])
 
 

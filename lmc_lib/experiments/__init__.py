@@ -5,10 +5,10 @@ asks for the evidence of its claim.
 """
 
 __all__ = [
-    "Found", "agreement", "angles", "butterfly", "chains", "children", "contrasts", "data_pruning", "features",
-    "finetuning", "fingerprints", "label_errors", "lines", "mask_transfer", "measure", "movement", "pair", "paths",
-    "paths_of_twins", "pictures", "pruned", "pruned_pairs", "reliability", "runs", "score_table", "scores", "searches",
-    "simplices", "trajectories", "twins",
+    "Found", "agreement", "angles", "butterfly", "chains", "children", "contrasts", "data_pruning", "feature_maps",
+    "features", "finetuning", "fingerprints", "geometry", "label_errors", "lines", "mask_transfer", "measure",
+    "metric_laws", "movement", "pair", "paths", "paths_of_twins", "pictures", "pruned", "pruned_pairs",
+    "reliability", "runs", "score_table", "scores", "searches", "simplices", "trajectories", "twins",
 ]  # fmt: skip
 
 from lmc_lib.experiments.connectivity import (
@@ -34,5 +34,15 @@ from lmc_lib.experiments.difficulty import (
     scores,
 )
 from lmc_lib.experiments.found import Found, measure
-from lmc_lib.experiments.networks import children, features, movement, paths, pruned, runs
+from lmc_lib.experiments.networks import (
+    children,
+    feature_maps,
+    features,
+    geometry,
+    metric_laws,
+    movement,
+    paths,
+    pruned,
+    runs,
+)
 from lmc_lib.experiments.stability import butterfly, finetuning, paths_of_twins, twins

@@ -45,12 +45,21 @@ class Setting:
         """The inputs of a split, in the precision of the weights."""
         return self.splits[split].inputs.to(self.matching_inputs.dtype)
 
-    def features(self, state: State, inputs: Tensor) -> dict[str, Tensor]:
-        """The activations behind each activation function, from the input on, one row an example."""
+    def targets(self, split: str) -> Tensor:
+        """The labels of a split as a representation: one row an example and one column a class, in float64."""
+        return torch.nn.functional.one_hot(self.splits[split].labels).double()
+
+    def maps(self, state: State, inputs: Tensor) -> dict[str, Tensor]:
+        """The activations behind each activation function, from the input on, in the shape in which they are there."""
         assert self.permutations.observe is not None
         with torch.no_grad():
             seen = self.permutations.observe(state, inputs)
-        return {tap.node: seen[tap.node].flatten(1) for tap in self.permutations.taps}
+        # The network was traced with one example, which is a dimension of length 1.
+        return {tap.node: seen[tap.node].squeeze(1) for tap in self.permutations.taps}
+
+    def features(self, state: State, inputs: Tensor) -> dict[str, Tensor]:
+        """The same, one row an example."""
+        return {node: seen.flatten(1) for node, seen in self.maps(state, inputs).items()}
 
     def angles(self, target: State, source: State, examples: int) -> list[float | None]:
         """The angle between two networks' features of test examples, layer by layer; None for a dead one.

@@ -7,10 +7,11 @@ means; a network is a path through it, one point a layer.
 
 __all__ = [
     "FLAVOURS", "INVARIANCES", "KERNELS", "METRICS", "Definite", "Flat", "Kernels", "Metric", "Projection", "Shapes",
-    "Space", "affine_invariant", "angular_cka", "bures", "cka", "disagreement", "distances", "length", "metric",
+    "Space", "affine_invariant", "angular_cka", "bures", "cka", "disagreement", "distances", "laws", "length", "metric",
     "progress", "shape", "steps", "straightness", "stress", "turning_angles",
 ]  # fmt: skip
 
+from lmc_lib.similarity import laws
 from lmc_lib.similarity.definite import Definite
 from lmc_lib.similarity.kernels import FLAVOURS, KERNELS, Kernels
 from lmc_lib.similarity.metrics import (

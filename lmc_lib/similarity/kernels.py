@@ -2,6 +2,7 @@
 
 __all__ = ["FLAVOURS", "KERNELS", "Kernels", "linear_factor", "median_of_pairs", "rbf_factor"]
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,9 @@ KERNELS = ("linear", "rbf")
 
 # Rows of a kernel that are held at once.
 _ROWS = 1024
+
+# Numbers of all kernels together that are held at once: an eighth of a GiB.
+_HELD = 2**24
 
 # Where 1 - cos is below this, the arc cosine has lost too many digits.
 _NEAR = 1e-4
@@ -86,6 +90,32 @@ class Kernels:
         rows = zip(self._rows(first), self._rows(second), strict=True)
         chord = torch.as_tensor(sum((a - b).square().sum(dim=(-2, -1)) for a, b in rows)).sqrt()
         return 2.0 * torch.asin((chord / 2.0).clamp(max=1.0))
+
+    def distances(self, points: Sequence[Tensor]) -> Tensor:
+        """The angles between all pairs of centred kernels, in radians, as a symmetric matrix.
+
+        Of many kernels it is cheaper to make each once, some rows of all of them at a time, than to make anew what each
+        pair needs; only angles that are small are then measured pair by pair.
+        """
+        found = torch.zeros(len(points), len(points), dtype=torch.float64)
+        pairs = list(itertools.combinations(range(len(points)), 2))
+        if _together_is_cheaper(points):
+            found = self._all_inner(points).clamp(-1.0, 1.0).acos().fill_diagonal_(0.0)
+            pairs = [pair for pair in pairs if float(found[pair]) < math.acos(1.0 - _NEAR)]
+        for row, column in pairs:
+            found[row, column] = found[column, row] = self.distance(points[row], points[column])
+        return found
+
+    def chance(self, first: Tensor, second: Tensor) -> Tensor:
+        r"""The mean cosine of two kernels over all orders of the examples of one of them: what is left by chance.
+
+        With traces of the normalised kernels it is :math:`\mathrm{tr} K\, \mathrm{tr} L` by :math:`m - 1`
+        (``"gretton"``) or by :math:`m(m - 1)` (``"lange"``), and 0 (``"song"``), since entries off the diagonal add
+        up to :math:`-\mathrm{tr} K` in the first two, and to 0 in the last.
+        """
+        examples = first.shape[-2]
+        share = {"gretton": 1.0 / (examples - 1), "lange": 1.0 / (examples * (examples - 1)), "song": 0.0}[self.flavour]
+        return share * first.square().sum(dim=(-2, -1)) * second.square().sum(dim=(-2, -1))
 
     def geodesic(self, first: Tensor, second: Tensor, share: float) -> Tensor:
         r"""The point of the great circle, whose kernel is a sum of both kernels with weights that are not negative.
@@ -161,22 +191,51 @@ class Kernels:
 
     def _rows(self, factor: Tensor) -> Iterator[Tensor]:
         """The centred kernel, some rows at a time."""
-        count, squares = factor.shape[-2], factor.square().sum(-1)
+        count = factor.shape[-2]
         for begin in range(0, count, _ROWS):
-            here = torch.arange(begin, min(begin + _ROWS, count))
-            rows = factor[..., here, :] @ factor.mT
-            if self.flavour == "song":
-                # The sums of rows without their diagonal, in closed form: centred examples add up to zero.
-                rows += (squares[..., here, None] + squares[..., None, :]) / (count - 2)
-                rows -= squares.sum(-1)[..., None, None] / ((count - 1) * (count - 2))
-            if self.flavour != "gretton":
-                rows[..., torch.arange(len(here)), here] = 0.0
-            yield rows
+            yield self._block(factor, begin, min(begin + _ROWS, count))
+
+    def _block(self, factor: Tensor, begin: int, end: int, left: int = 0) -> Tensor:
+        """Rows of the centred kernel, with its columns from ``left`` on, which is at most ``begin``."""
+        count, squares = factor.shape[-2], factor.square().sum(-1)
+        rows = factor[..., begin:end, :] @ factor[..., left:, :].mT
+        if self.flavour == "song":
+            # The sums of rows without their diagonal, in closed form: centred examples add up to zero.
+            rows += (squares[..., begin:end, None] + squares[..., None, left:]) / (count - 2)
+            rows -= squares.sum(-1)[..., None, None] / ((count - 1) * (count - 2))
+        if self.flavour != "gretton":
+            rows[..., torch.arange(end - begin), torch.arange(begin - left, end - left)] = 0.0
+        return rows
+
+    def _all_inner(self, points: Sequence[Tensor]) -> Tensor:
+        """The inner products of all centred kernels with each other: every kernel is made once, and none is held."""
+        count = points[0].shape[-2]
+        height = max(1, _HELD // (len(points) * count))
+        found = torch.zeros(len(points), len(points), dtype=points[0].dtype)
+        for begin in range(0, count, height):
+            end = min(begin + height, count)
+            here = torch.stack([self._block(each, begin, end, begin) for each in points])
+            here[..., end - begin :] *= math.sqrt(2.0)  # what stands on the right stands below, too
+            here = here.flatten(1)
+            found.addmm_(here, here.mT)
+        return found
 
 
 def _few_features(factor: Tensor) -> bool:
     """Whether inner products of features need less than the kernel."""
     return 2 * factor.shape[-1] <= factor.shape[-2]
+
+
+def _together_is_cheaper(factors: Sequence[Tensor]) -> bool:
+    """Whether all kernels, made once, take fewer multiplications than what each pair needs by itself."""
+    examples, widths = factors[0].shape[-2], [each.shape[-1] for each in factors]
+    few = [_few_features(each) for each in factors]
+    pairs = sum(
+        examples * widths[i] * widths[j] if few[i] and few[j] else examples**2 * (widths[i] + widths[j])
+        for i, j in itertools.combinations(range(len(factors)), 2)
+    )
+    together = examples**2 * sum(widths) // 2 + (len(factors) * examples) ** 2 // 2
+    return together < pairs and len(factors) > 2
 
 
 def linear_factor(representation: Tensor) -> Tensor:

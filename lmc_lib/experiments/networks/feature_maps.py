@@ -1,0 +1,73 @@
+"""Feature maps of a convolutional network as representations: flattened, pooled, or each pixel an example."""
+
+__all__ = ["READINGS", "MapSpec", "evidence", "read"]
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from lmc_lib import similarity
+from lmc_lib.claims import Estimate, estimate_of_mean
+from lmc_lib.experiments.found import Found
+from lmc_lib.experiments.networks.geometry import OfStates
+from lmc_lib.experiments.setting import Setting
+from lmc_lib.experiments.values import rounded
+from lmc_lib.state import State
+
+READINGS = ("flattened", "pooled", "pixels")
+
+# Flattened maps have more units than there are images, where the other flavours are biased.
+_ANGLE = similarity.cka("song")
+
+
+@dataclass(frozen=True)
+class MapSpec(OfStates):
+    """All that defines how far feature maps are from the one-hot labels of test images.
+
+    It measures by state, and by one of ``READINGS``, the angle without bias between each activation that is a feature
+    map and the labels, in radians. Where every pixel is an example, it has the label of its image.
+    """
+
+    kind: ClassVar[str] = "MapSpec"
+    noun: ClassVar[str] = "paths of feature maps"
+
+    def measure(self, here: Setting, *got: Mapping[str, State]) -> dict[str, Any]:
+        """Measures every feature map."""
+        labels = here.targets("test")
+        values: dict[str, Any] = {}
+        for name, state in got[0].items():
+            maps = [each for each in here.maps(state, here.inputs("test")).values() if each.dim() == 4]
+            values[name] = {reading: [_to_labels(read(each, reading), labels) for each in maps] for reading in READINGS}
+        return values
+
+
+def read(maps: Tensor, reading: str) -> Tensor:
+    """Feature maps of shape ``(N, C, H, W)`` as a representation in float64.
+
+    Args:
+        maps: the feature maps.
+        reading: ``"flattened"``, a row an image and a column a channel and pixel; ``"pooled"``, a row an image and a
+            column a channel, the mean over pixels; ``"pixels"``, a row an image and pixel and a column a channel.
+
+    Raises:
+        ValueError: if there is no such reading.
+    """
+    if reading not in READINGS:
+        raise ValueError(f"feature maps are read in one of the ways {', '.join(READINGS)}, not {reading!r}")
+    maps = maps.double()
+    if reading == "pooled":
+        return maps.mean((2, 3))
+    return maps.flatten(1) if reading == "flattened" else maps.movedim(1, 3).flatten(0, 2)
+
+
+def evidence(found: Found) -> dict[str, Estimate]:
+    """How much more the way from the first map to the last gains on the labels by pooling, in the mean of networks."""
+    ends = [found.of("trained", name)[:, [0, -1]].T for name in ("pooled", "flattened")]
+    pooled, flattened = (first - last for first, last in ends)
+    return {"maps": estimate_of_mean(pooled - flattened)}
+
+
+def _to_labels(layer: Tensor, labels: Tensor) -> float:
+    return rounded(_ANGLE.distance(layer, labels.repeat_interleave(len(layer) // len(labels), 0)))
