@@ -82,7 +82,7 @@ def audit(condition: Condition, study: Study, *, draws: int = 500, seed: int = 0
         power=power,
         coverage=min(_share(of_bound, bound.is_held), _share(of_effect, effect.is_held)),
         needed=study.units if power >= _ENOUGH else _needed(condition, effect, tried, draws, generator),
-        most=max(tried),
+        most=max(tried, default=study.units),
     )
 
 
@@ -106,10 +106,10 @@ def _shown(condition: Condition, estimate: Estimate, logarithmic: bool) -> bool:
 
 
 def _numbers(study: Study) -> list[int]:
-    """Numbers of units to try; of sets not so many that there would be too many of these."""
+    """Larger numbers of units to try, if any; of sets not so many that there would be too many of these."""
     size = study.arrays[0].ndim if study.kind == "sets" else 1
     numbers = [math.ceil(multiple * study.units) for multiple in _MULTIPLES]
-    return [many for many in numbers if size == 1 or many**size <= _SETS] or [study.units]
+    return [many for many in numbers if many > study.units and (size == 1 or many**size <= _SETS)]
 
 
 def _needed(
