@@ -789,6 +789,12 @@ class TestPopulation:
         assert np.array_equal(np.isfinite(of_five), np.isfinite(study.arrays[0]))
         of_six = Population.like(study).draw(6, generator).arrays[0]
         assert np.isfinite(of_six).sum() == 6 * 20  # all triples, in every order
+        # One more network, which is in no triple, since it diverged: five units again, in the same triples.
+        wider = Study("sets", "median", (array_of({(a + (a > 1), b + (b > 1), c + (c > 1)): number
+                                                   for (a, b, c), number in measured.items()}, 6),))  # fmt: skip
+        assert wider.units == 5
+        again = Population.like(wider).draw(5, generator).arrays[0]
+        assert np.array_equal(np.isfinite(again), np.isfinite(study.arrays[0]))
 
     @pytest.mark.parametrize(
         ("statistic", "truth"),
@@ -964,14 +970,23 @@ class TestExchanged:
         assert np.median(found) == pytest.approx(1.0, abs=0.1)
 
     @pytest.mark.parametrize("units", [4, 7])
-    def test_values_go_to_units_of_their_cell_in_another_order(self, units):
+    def test_rows_go_to_other_units_as_a_whole(self, units):
         first = np.arange(units * 6, dtype=float).reshape(units, 6)
         second = first[::-1] ** 2
         study = Study("twins", "within_correlation", (first, second))
         (moved, same) = exchanged(study, "shuffle", 0.0, np.random.default_rng(0)).arrays
         assert np.array_equal(same, second)
-        assert np.array_equal(np.sort(moved, axis=0), first)
-        assert len({tuple(np.argsort(column)) for column in moved.T}) > 2  # each cell has an order of its own
+        assert sorted(map(tuple, moved)) == list(map(tuple, first))
+        assert not np.array_equal(moved, first)
+
+    def test_what_units_have_in_common_in_all_cells_stays(self):
+        """Where parents differ alike in all cells the null is wide; drawn cell by cell it would be far too narrow."""
+        generator = np.random.default_rng(2)
+        first, second = (generator.normal(size=(13, 1)) + 0.1 * generator.normal(size=(13, 5)) for _ in range(2))
+        study = Study("twins", "within_correlation", (first, second))
+        found = [exchanged(study, "shuffle", 0.0, generator).of_all() for _ in range(200)]
+        # One number a parent: the correlation of 13 ranks has a deviation of 1 / sqrt(12).
+        assert np.std(found) == pytest.approx(12**-0.5, rel=0.2)
 
     def test_a_jackknife_is_exchanged_by_its_pseudo_values(self):
         values = np.array([0.1, 0.7, 0.4, 1.2])

@@ -144,7 +144,8 @@ class Population:
     def _sets(self, units: int, generator: np.random.Generator) -> ndarray:
         centre, of_members, of_sets = self._components()
         effects = of_members * generator.standard_normal(units)
-        recorded = self.study.arrays[0]
+        used = np.unique(_of_sets(self.study.arrays[0])[0])  # whoever diverged is in no set
+        recorded = self.study.arrays[0][np.ix_(*(used,) * self.study.arrays[0].ndim)]
         # Where not every set was measured, a study of as many units leaves out the same ones.
         members = (
             _of_sets(recorded)[0]
@@ -174,13 +175,14 @@ def exchanged(study: Study, how: str, null: float, generator: np.random.Generato
         how: ``"swap"``: the smaller side of the ratio is raised until the ratio is the null, and in half of the units
             the first half of the arrays changes places with the second; ``"sign"``: differences from the null, which
             becomes their centre, change sign in half of the units (of sets: the effects of members, and what is left of
-            each set); ``"shuffle"``: within each column the first array's numbers are given to units in a random order.
+            each set); ``"shuffle"``: the rows of the first array are given to units in a random order, each as a
+            whole, since the numbers of one unit in several columns belong together.
         null: the value that the statistic has where the claim is false.
         generator: draws.
     """
     if how == "shuffle":
         first, *others = study.arrays
-        return replace(study, arrays=(generator.permuted(first, axis=0), *others))
+        return replace(study, arrays=(first[generator.permutation(len(first))], *others))
     if how == "sign":
         return _turned(study, null, generator)
     width = min(each.shape[1] for each in study.arrays)

@@ -88,7 +88,10 @@ class Study:
 
             value, error, count = _jackknife(self)
             distance = value - bound if above else bound - value
-            return float(t.sf(distance / error, count - 1)) if error > 0.0 else float(distance <= 0.0)
+            if error > 0.0:
+                return float(t.sf(distance / error, count - 1))
+            # All units say the same, which they do by chance with the probability that all lie on one side.
+            return 1.0 if distance <= 0.0 else 0.5**count
         drawn = self._drawn()
         p = bootstrap_p(drawn.units, drawn.statistic, bound, above=above, resamples=resamples)
         left_out = self._left_out() if self.kind == "sets" else None
