@@ -278,7 +278,12 @@ class TestEvidence:
         )
         assert geometry.evidence(found, "shuffled")["order"].value == pytest.approx(-0.7)
 
-    def test_of_maps_is_what_pooling_gains(self):
-        maps = [{"pooled": [1.5, 9.0, 1.0 - gain], "flattened": [1.0, 9.0, 1.2]} for gain in (0.1, 0.3, 0.2)]
-        found = Found(3, {(place,): {"trained": each} for place, each in enumerate(maps)})
+    def test_of_maps_is_what_pooling_gains_in_one_state(self):
+        def maps(gain):
+            return {"pooled": [1.5, 9.0, 1.0 - gain], "flattened": [1.0, 9.0, 1.2]}
+
+        gains = {"trained": (0.1, 0.3, 0.2), "untrained": (-0.1, -0.5, -0.9)}
+        networks = [dict(zip(gains, map(maps, each), strict=True)) for each in zip(*gains.values(), strict=True)]
+        found = Found(3, {(place,): each for place, each in enumerate(networks)})
         assert feature_maps.evidence(found)["maps"].value == pytest.approx(0.5 + 0.2 + 0.2)
+        assert feature_maps.evidence(found, "untrained")["maps"].value == pytest.approx(0.5 + 0.2 - 0.5)

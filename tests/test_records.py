@@ -420,13 +420,16 @@ def paths_and_training(records, name):
 
 
 def paths_metrics(records, name):
-    """Means over networks of angles of unrelated layers, and of distances to the labels."""
+    """Means over networks of angles of unrelated layers, of rank correlations, and of distances to the labels."""
     what, metric, state, where = name.split(", ")
     values = of_type(records, "GeometrySpec")
     (images,) = {tuple(each["spec"]["images"]) for each in records.values() if each["spec"]["type"] == "GeometrySpec"}
     if what == "angle":
         place = images.index(int(where.split()[0]))
         yield np.mean([each[state]["unrelated"][metric]["angle"][place] for each in values])
+    elif what == "rank correlation with song":
+        place = images.index(int(where.split()[0]))
+        yield np.mean([each[state]["order"][metric]["true"][place] for each in values])
     else:
         place = {"inputs": 0, "logits": -1}[where]
         yield np.mean([each[state]["target"][metric][place] for each in values])

@@ -62,9 +62,16 @@ def read(maps: Tensor, reading: str) -> Tensor:
     return maps.flatten(1) if reading == "flattened" else maps.movedim(1, 3).flatten(0, 2)
 
 
-def evidence(found: Found) -> dict[str, Estimate]:
-    """How much more the way from the first map to the last gains on the labels by pooling, in the mean of networks."""
-    ends = [found.of("trained", name)[:, [0, -1]].T for name in ("pooled", "flattened")]
+def evidence(found: Found, state: str = "trained") -> dict[str, Estimate]:
+    """How much more pooled maps gain on the labels than flattened ones, from first to last, in the mean of networks.
+
+    It is also by how much the distances by the two readings draw together; which of them is nearer it does not say.
+
+    Args:
+        found: the measurements of networks.
+        state: after training (``"trained"``), or before (``"untrained"``).
+    """
+    ends = [found.of(state, name)[:, [0, -1]].T for name in ("pooled", "flattened")]
     pooled, flattened = (first - last for first, last in ends)
     return {"maps": estimate_of_mean(pooled - flattened)}
 
