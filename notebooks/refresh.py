@@ -16,7 +16,7 @@ from pathlib import Path
 import nbformat
 
 from lmc_lib import definitions
-from lmc_lib.cli import records, running, tree
+from lmc_lib.cli import Refused, records, running, tree
 
 _FOLDER = Path(__file__).resolve().parent
 _ROOT = _FOLDER.parent
@@ -28,10 +28,15 @@ def main() -> None:
     parser.add_argument("--lists", action="store_true", help="refresh _toc.yml and README.md, but run no notebook")
     parser.add_argument("notebooks", nargs="*", type=Path, help="these alone (default: all)")
     options = parser.parse_args()
-    for path, text in lists().items():
-        path.write_text(text, encoding="utf-8")
-    if not options.lists:
-        refresh([path.resolve() for path in options.notebooks] or sorted(_FOLDER.rglob("*.ipynb")))
+    if missing := [path for path in options.notebooks if not path.is_file()]:
+        parser.error(f"there is no notebook {missing[0]}")
+    try:
+        for path, text in lists().items():
+            path.write_text(text, encoding="utf-8")
+        if not options.lists:
+            refresh([path.resolve() for path in options.notebooks] or sorted(_FOLDER.rglob("*.ipynb")))
+    except (Refused, definitions.DefinitionError) as error:
+        parser.exit(1, f"{error}\n")
 
 
 def refresh(paths: Sequence[Path]) -> None:
@@ -79,7 +84,8 @@ def contents_of(text: str) -> str:
 def table_of(text: str) -> str:
     """The README with a row for each claim."""
     head = "| page | claim |\n|---|---|\n"
-    rows = "".join(f"| `{claim_id}` | {each.brief} |\n" for claim_id, each in definitions.read_all().items())
+    briefs = {claim_id: each.brief.replace("|", "\\|") for claim_id, each in definitions.read_all().items()}
+    rows = "".join(f"| `{claim_id}` | {brief} |\n" for claim_id, brief in briefs.items())
     return _replaced(text, re.escape(head) + r"(?:\|.*\n)*", head + rows)
 
 
@@ -87,11 +93,11 @@ def _replaced(text: str, pattern: str, new: str) -> str:
     """The text with the one place that a pattern fits replaced.
 
     Raises:
-        ValueError: if it does not fit once.
+        Refused: if it does not fit once.
     """
     found, count = re.subn(pattern, lambda _: new, text)
     if count != 1:
-        raise ValueError(f"expected one place to put this, there are {count}:\n{new}")
+        raise Refused(f"_toc.yml or README.md has {count} places for this, expected one: add its first line\n{new}")
     return found
 
 

@@ -1,5 +1,6 @@
 """The files of the claims: what they may hold, what one takes from another, and what follows from them."""
 
+import dataclasses
 import importlib.util
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from lmc_lib import definitions
+from lmc_lib.cli import Refused
 from lmc_lib.definitions import Condition, DefinitionError, deviations, load, load_all, profile, read_all
 
 ROOT = Path(__file__).parents[1]
@@ -65,6 +67,14 @@ def refused(tmp_path):
         return [line.removeprefix(f"{tmp_path.name}/") for line in str(caught.value).splitlines()]
 
     return refused
+
+
+def the_program():
+    """``notebooks/refresh.py`` as a module."""
+    spec = importlib.util.spec_from_file_location("refresh", ROOT / "notebooks" / "refresh.py")
+    refresh = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(refresh)
+    return refresh
 
 
 class TestSchema:
@@ -549,11 +559,36 @@ class TestFiles:
         assert names[0] == names[1]
 
     def test_the_contents_and_the_readme_list_the_claims_as_they_stand(self):
-        spec = importlib.util.spec_from_file_location("refresh", ROOT / "notebooks" / "refresh.py")
-        refresh = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(refresh)
+        refresh = the_program()
         stale = [path.name for path, text in refresh.lists().items() if path.read_text() != text]
         assert stale == [], "out of step with notebooks/*.yml; mend them with: python notebooks/refresh.py --lists"
+
+    def test_a_bar_in_a_brief_does_not_end_its_cell(self, monkeypatch):
+        refresh = the_program()
+        (name, first), *_ = definitions.read_all().items()
+        told = {name: dataclasses.replace(first, brief="loss | error falls")}
+        monkeypatch.setattr(refresh.definitions, "read_all", lambda: told)
+        assert f"| `{name}` | loss \\| error falls |\n" in refresh.table_of((ROOT / "README.md").read_text())
+
+    @pytest.mark.parametrize(
+        ("text", "said"),
+        [("# No table\n", "has 0 places for this"), ("| page | claim |\n|---|---|\n" * 2, "has 2 places")],
+    )
+    def test_a_list_without_its_place_is_refused(self, text, said):
+        with pytest.raises(Refused, match=said):
+            the_program().table_of(text)
+
+    def test_the_program_tells_what_is_wrong_in_a_line(self, monkeypatch, capsys):
+        refresh = the_program()
+        monkeypatch.setattr("sys.argv", ["refresh.py", "notebooks/nothing.ipynb"])
+        with pytest.raises(SystemExit):
+            refresh.main()
+        assert "there is no notebook notebooks/nothing.ipynb" in capsys.readouterr().err
+        monkeypatch.setattr("sys.argv", ["refresh.py", "--lists"])
+        monkeypatch.setattr(refresh, "lists", lambda: (_ for _ in ()).throw(DefinitionError("toy.yml:3: wrong")))
+        with pytest.raises(SystemExit) as ended:
+            refresh.main()
+        assert (ended.value.code, capsys.readouterr().err) == (1, "toy.yml:3: wrong\n")
 
     def test_reading_them_loads_no_library_of_numbers(self):
         program = (
