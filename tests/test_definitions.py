@@ -572,7 +572,7 @@ class TestFiles:
 
     @pytest.mark.parametrize(
         ("text", "said"),
-        [("# No table\n", "has 0 places for this"), ("| page | claim |\n|---|---|\n" * 2, "has 2 places")],
+        [("# No table\n", "has 0 places for this"), ("| page | claim |\n|---|---|\n\n" * 2, "has 2 places")],
     )
     def test_a_list_without_its_place_is_refused(self, text, said):
         with pytest.raises(Refused, match=said):
