@@ -9,7 +9,7 @@ __all__ = [
 
 from lmc_lib.claims.again import judge_again
 from lmc_lib.claims.auditing import Audit, audit
-from lmc_lib.claims.deciding import deciding
+from lmc_lib.claims.decision import deciding
 from lmc_lib.claims.interval import Estimate
 from lmc_lib.claims.statistics import FLOOR, mean, median, median_ratio, ratio_of_ratios, within_correlation
 from lmc_lib.claims.study import (
