@@ -454,6 +454,15 @@ def test_the_table_of_curves_holds_the_numbers_of_the_records(path):
     check_numbers([dict(zip(head, row, strict=True)) for row in rows], numbers)
 
 
+@pytest.mark.parametrize("path", RECORDS, ids=records.stem)
+def test_every_page_has_tables_of_its_measurements(path):
+    """Also those of which some measure no network, such as the laws of metrics."""
+    entries = entries_of(path)
+    _, (head, *rows), _ = downloads.tables(entries, {entry.fingerprint: "" for entry in entries})
+    assert rows
+    assert {len(row) for row in rows} == {len(head)}
+
+
 def test_a_pair_that_diverged_has_no_row_in_the_table_of_curves():
     entry = entries_of(RECORDS[0])[0]
     diverged = Entry("0", entry.spec, {"diverged": [0], "step": 3, "loss": "nan"}, {}, {})

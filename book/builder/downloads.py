@@ -84,8 +84,10 @@ def values_table(entries: Sequence[Entry], factors: Mapping[str, str]) -> list[l
 
 
 def _network(entry: Entry) -> list[Any]:
-    """Fingerprint, architecture, width and seeds of what was measured."""
+    """Fingerprint, architecture, width and seeds of what was measured; empty where no network was."""
     runs = list(runs_of(entry.spec))
+    if not runs:
+        return [entry.fingerprint, "", "", ""]
     model = runs[0]["model"]
     # A description leaves out what is at its default.
     network = "-".join([model["family"], str(model["depth"]), *([model["norm"]] if "norm" in model else [])])
