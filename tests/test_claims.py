@@ -697,7 +697,7 @@ class TestInterval:
         study = Study("jackknife", "", (np.array(0.5), np.full(4, 0.5)))
         assert (study.p(0.4, above=True), study.p(0.6, above=True)) == (0.5**4, 1.0)  # all four on one side by chance
         assert (study.p(0.5, above=True), study.p(0.5, above=False)) == (1.0, 1.0)
-        assert (study.p(0.4, above=False), study.p(0.6, above=False)) == (1.0, 0.0)
+        assert (study.p(0.4, above=False), study.p(0.6, above=False)) == (1.0, 0.5**4)
 
     def test_p_of_sets_is_the_larger_of_bootstrap_and_jackknife(self):
         pairs = {(0, 1): 0.9, (0, 2): 1.4, (0, 3): 0.2, (1, 2): 2.1, (1, 3): 1.2, (2, 3): 1.6}
