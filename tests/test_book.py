@@ -393,6 +393,7 @@ def test_records_whose_report_says_otherwise_are_refused(tmp_path):
         "scale": "quick",
         "verdict": "mixed",
         "settings": [{"title": "wide", "verdict": "mixed"}],
+        "controls": [],
     }
     path = tmp_path / "toy-quick.json.gz"
     records.write(path, report, {})

@@ -410,7 +410,8 @@ def record(toy, scale, verdict):
     """Writes the head of a file of records of the toy claim; nothing reads further."""
     path = toy / "records" / f"toy-{scale}.json.gz"
     path.parent.mkdir(exist_ok=True)
-    report = {"claim": "toy", "scale": scale, "verdict": verdict}
+    judged = {"settings": [{"title": "wide", "verdict": verdict}], "controls": []}
+    report = {"claim": "toy", "scale": scale, "verdict": verdict} | judged
     path.write_bytes(
         gzip.compress(f'{{"report": {json.dumps(report)},\n"records": {{\n"ab": {{"not": "read\n'.encode())
     )

@@ -197,6 +197,9 @@ def twins(records, name):
     numbers = {what: float(each[1]) for what, each in pushes.items() if each}
     numbers |= {"size": 0.01, "weights": 1.0} if "one weight" in name else {}
     direction = "batch" if "gradient" in name else "gaussian"
+    trained = [record["spec"]["child"]["parent"] for record in records.values()]
+    # Of the page that has parents with other seeds, these are the ones that were not trained as a wide network too.
+    wide = {parent.get("init_seed", 0) for parent in trained if parent["model"].get("depth") == 2}
     for record in records.values():
         child = record["spec"]["child"]
         push, parent = child["perturbation"], child["parent"]
@@ -205,8 +208,7 @@ def twins(records, name):
         expected = {"warmup": round(0.02 * facts["steps"])} | wanted
         same = all(facts[what] == value for what, value in expected.items())
         pushed = {"step": child["step"], "size": push["size"], "weights": push.get("weights")}
-        # Of the eight parents of most pages; that with the long training has more, and no other seeds.
-        seeds = facts["steps"] > 1024 or (parent.get("init_seed", 0) >= 8) == ("other seeds" in name)
+        seeds = not wide or (parent.get("init_seed", 0) not in wide) == ("other seeds" in name)
         asked = {"weights": None} | numbers
         aimed = push.get("direction", "gaussian") == direction
         if same and seeds and aimed and all(pushed[what] == value for what, value in asked.items()):

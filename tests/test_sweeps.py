@@ -125,7 +125,7 @@ def test_progress_tells_the_time_left(store, monkeypatch, tmp_path, workers, sec
     monkeypatch.setattr(filling, "ProcessPoolExecutor", lambda workers, **_: ThreadPoolExecutor(workers))
     monkeypatch.setenv("LMC_PROGRESS", str(tmp_path / "progress"))
     told = []
-    monkeypatch.setattr(Path, "write_text", lambda _, text: told.append(json.loads(text)))
+    monkeypatch.setattr(Path, "write_text", lambda _, text, encoding: told.append(json.loads(text)))
     fill(store, [FOREST, TREE], workers=workers)
     assert [each["done"] for each in told] == list(range(8))
     assert {each["total"] for each in told} == {7}

@@ -20,7 +20,6 @@ from lmc_lib.perturbation import Perturbation
 from lmc_lib.store import Store
 from lmc_lib.training import Diverged, TrainConfig
 
-twins_module = experiments.twins
 
 DATA = DataSpec("digits", train_examples=96, test_examples=60)
 TRAIN = TrainConfig(steps=9, batch_size=32, lr=0.1, warmup=2, precision="portable")
@@ -199,7 +198,7 @@ def test_a_dead_layer_has_no_angle_and_says_so(store):
     trunk = experiments.runs.obtain_run(store, run)
     dead = {name: -abs(value) if name == "3.weight" else value for name, value in trunk.final.items()}
     here = setting(run, train_examples=60, test_examples=50, matching_examples=32, reset_examples=512)
-    angles = twins_module._angles(here, trunk.final, dead, 20)
+    angles = here.angles(trunk.final, dead, 20)
     assert angles[0] == 0
     assert angles[1] is None
     values = {Cell(4): [[{"angles": angles}]]}
