@@ -20,7 +20,6 @@ from lmc_lib.perturbation import Perturbation
 from lmc_lib.store import Store
 from lmc_lib.training import Diverged, TrainConfig
 
-
 DATA = DataSpec("digits", train_examples=96, test_examples=60)
 TRAIN = TrainConfig(steps=9, batch_size=32, lr=0.1, warmup=2, precision="portable")
 STEPS = (0, 4)
