@@ -201,7 +201,7 @@ class TestNetworks:
         runs, (one, _) = found
         spec = GeometrySpec(runs[0], test_examples=90)
         here = spec.setting()
-        path = geometry.path_of(here, experiments.runs.obtain_run(store, runs[0]).final)
+        path = here.path(experiments.runs.obtain_run(store, runs[0]).final, "test")
         labels, expected = here.targets("test"), {"true": [], "shuffled": []}
         for draw_ in range(3):
             stream = rng.stream(0, "geometry", "order", 40, draw_, runs[0].init_seed)

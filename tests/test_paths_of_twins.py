@@ -8,7 +8,7 @@ from lmc_lib import experiments, rng
 from lmc_lib.claims.simulation import exchanged
 from lmc_lib.data import DataSpec
 from lmc_lib.experiments import paths_of_twins
-from lmc_lib.experiments.connectivity.angles import AnglesSpec, by_layer
+from lmc_lib.experiments.connectivity.angles import AnglesSpec
 from lmc_lib.experiments.found import Found
 from lmc_lib.experiments.setting import setting
 from lmc_lib.experiments.stability.twins import Cell, Twins
@@ -133,7 +133,7 @@ def test_angles_of_a_pair_are_those_of_its_features(tmp_path):
     runs = experiments.runs.replicas(ModelSpec("mlp", 7, 3), DataSpec("digits", train_examples=64), train, 3)
     specs = AnglesSpec.of_pairs(runs, feature_examples=23)
     store = Store(tmp_path)
-    found = by_layer(experiments.measure(store, specs))
+    found = experiments.measure(store, specs).of("angles")
     assert found.shape == (3, 3)
     here = setting(runs[0], 1, None, 1, 1)
     one, two = (

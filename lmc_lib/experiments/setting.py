@@ -61,6 +61,12 @@ class Setting:
         """The same, one row an example."""
         return {node: seen.flatten(1) for node, seen in self.maps(state, inputs).items()}
 
+    def path(self, state: State, split: str) -> list[Tensor]:
+        """A network as a path: the representations of a split by inputs, activations from the input on, and logits."""
+        inputs = self.inputs(split)
+        logits = connectivity.predict(self.model, state, inputs)
+        return [each.double() for each in (inputs.flatten(1), *self.features(state, inputs).values(), logits)]
+
     def angles(self, target: State, source: State, examples: int) -> list[float | None]:
         """The angle between two networks' features of test examples, layer by layer; None for a dead one.
 

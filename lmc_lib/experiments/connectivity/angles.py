@@ -1,14 +1,10 @@
 """How far the representations of two networks are apart, layer by layer."""
 
-__all__ = ["AnglesSpec", "by_layer"]
+__all__ = ["AnglesSpec"]
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from jaxtyping import Float
-from numpy import ndarray
-
-from lmc_lib.experiments.found import Found
 from lmc_lib.experiments.measurement import PairMeasurement
 from lmc_lib.experiments.setting import Setting
 from lmc_lib.state import State
@@ -33,8 +29,3 @@ class AnglesSpec(PairMeasurement):
     def measure(self, here: Setting, target: State, source: State) -> dict[str, Any]:
         """Compares the two networks as they are: angles do not ask how units are numbered."""
         return {"angles": here.angles(target, source, self.feature_examples)}
-
-
-def by_layer(found: Found) -> Float[ndarray, "pairs layers"]:
-    """The angle of each pair at each layer; NaN for a dead layer."""
-    return found.of("angles")

@@ -1,7 +1,7 @@
 """Distances between a network's layers and the labels under each metric, and angles of what has nothing in common."""
 
 __all__ = [
-    "STATES", "GeometrySpec", "NoiseSpec", "OfStates", "evidence", "order_by_metric", "path_of", "rank_correlation",
+    "STATES", "GeometrySpec", "NoiseSpec", "OfStates", "evidence", "order_by_metric", "rank_correlation",
 ]  # fmt: skip
 
 import math
@@ -16,7 +16,7 @@ from jaxtyping import Float
 from numpy import ndarray
 from torch import Generator, Tensor
 
-from lmc_lib import rng, similarity
+from lmc_lib import difficulty, rng, similarity
 from lmc_lib.claims import Estimate, estimate_of_mean
 from lmc_lib.experiments.found import Found
 from lmc_lib.experiments.measurement import Measurement
@@ -24,7 +24,7 @@ from lmc_lib.experiments.networks.runs import RunSpec, obtain_run
 from lmc_lib.experiments.setting import Setting
 from lmc_lib.experiments.values import digits, rounded
 from lmc_lib.similarity import FLAVOURS, METRICS, Kernels, Metric
-from lmc_lib.state import State, apply
+from lmc_lib.state import State
 from lmc_lib.store import Result, Store
 from lmc_lib.sweeps import Spec
 from lmc_lib.training import on_device
@@ -82,7 +82,7 @@ class GeometrySpec(OfStates):
         labels = here.targets("test")
         values: dict[str, Any] = {}
         for name, state in got[0].items():
-            path = path_of(here, state)
+            path = here.path(state, "test")
             values["units"] = [layer.shape[1] for layer in path]
             values[name] = {
                 "target": {each.name: digits(_to_targets(each, path, [labels])[0]) for each in METRICS},
@@ -197,19 +197,9 @@ def order_by_metric(found: Found, state: str) -> dict[str, Float[ndarray, " netw
     return {name: np.array([rank_correlation(*both) for both in each]) for name, each in of_networks.items()}
 
 
-def path_of(here: Setting, state: State) -> list[Tensor]:
-    """The representations of the test images: the inputs, the activations from the input on, and the logits."""
-    inputs = here.inputs("test")
-    with torch.no_grad():
-        logits = apply(here.model.eval(), state, inputs)
-    return [each.double() for each in (inputs.flatten(1), *here.features(state, inputs).values(), logits)]
-
-
 def rank_correlation(first: Float[ndarray, " layers"], second: Float[ndarray, " layers"]) -> float:
-    """Spearman's rank correlation of numbers without ties."""
-    ranks = (each.argsort().argsort() for each in (first, second))
-    one, other = (each - each.mean() for each in ranks)
-    return float(one @ other / (one @ one))  # the same ranks in another order have the same length
+    """Spearman's rank correlation of two rows of numbers."""
+    return difficulty.cross_correlation(first[None], second[None], same_runs=False)
 
 
 def _by_chance(sets: Sequence[Sequence[tuple[Tensor, Tensor]]]) -> dict[str, dict[str, list[float]]]:

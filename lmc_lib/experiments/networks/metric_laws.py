@@ -13,7 +13,6 @@ from torch import Generator, Tensor
 from lmc_lib import rng, similarity
 from lmc_lib.experiments.found import Found
 from lmc_lib.experiments.measurement import Measurement
-from lmc_lib.experiments.networks.geometry import path_of
 from lmc_lib.experiments.networks.runs import RunSpec
 from lmc_lib.experiments.setting import Setting
 from lmc_lib.experiments.values import rounded
@@ -46,7 +45,7 @@ class LawSpec(Measurement):
 
     def measure(self, here: Setting, *states: State) -> dict[str, Any]:
         """Measures every metric."""
-        path = [*path_of(here, states[0]), here.targets("test")]
+        path = [*here.path(states[0], "test"), here.targets("test")]
         streams = {each: rng.stream(self.seed, "laws", each.name, self.run.init_seed) for each in METRICS}
         return {each.name: _laws(each, path, stream) for each, stream in streams.items()}
 

@@ -9,8 +9,6 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from numpy import ndarray
-from torch import Tensor
-from torch.nn.functional import one_hot
 
 from lmc_lib import connectivity, rng
 from lmc_lib.claims import Estimate, estimate_of_mean
@@ -71,11 +69,8 @@ class PathSpec(Spec):
         return {"steps": list(steps)} | {name: [row[name] for row in rows] for name in rows[0]}
 
     def _path(self, here: Setting, state: State) -> dict[str, Any]:
-        inputs, labels = here.inputs("test"), here.splits["test"].labels
-        logits = connectivity.predict(here.model, state, inputs)
-        target = one_hot(labels, logits.shape[1]).double()
-        path: list[Tensor] = [inputs.flatten(1), *here.features(state, inputs).values(), logits]
-        shuffled = target[torch.randperm(len(labels), generator=rng.stream(self.run.init_seed, "shuffled labels"))]
+        path, target = here.path(state, "test"), here.targets("test")
+        shuffled = target[torch.randperm(len(target), generator=rng.stream(self.run.init_seed, "shuffled labels"))]
         chosen = metric(self.metric)
         space, points = chosen.geometry(), [chosen.point(each) for each in (*path, target, shuffled)]
         *points, goal, other = points

@@ -9,7 +9,6 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from lmc_lib.claims import Estimate, estimate_by_jackknife, estimate_of_twins, median_ratio, within_correlation
-from lmc_lib.experiments.connectivity.angles import by_layer
 from lmc_lib.experiments.found import Found
 from lmc_lib.experiments.stability.twins import Cell, Twins
 
@@ -53,7 +52,7 @@ def evidence(found: Twins, cells: Sequence[Cell], independent: Found) -> dict[st
             "barrier": found.barriers,
         }.items()
     }
-    at_start, others = profile(found, cells[0]), by_layer(independent)
+    at_start, others = profile(found, cells[0]), independent.of("angles")
     return {
         **{
             name: estimate_of_twins(within_correlation, columns[name], columns["barrier"])
