@@ -16,7 +16,7 @@ from jaxtyping import Float
 from numpy import ndarray
 from torch import Generator, Tensor
 
-from lmc_lib import difficulty, rng, similarity
+from lmc_lib import rng, similarity
 from lmc_lib.claims import Estimate, estimate_of_mean
 from lmc_lib.experiments.found import Found
 from lmc_lib.experiments.measurement import Measurement
@@ -198,8 +198,13 @@ def order_by_metric(found: Found, state: str) -> dict[str, Float[ndarray, " netw
 
 
 def rank_correlation(first: Float[ndarray, " layers"], second: Float[ndarray, " layers"]) -> float:
-    """Spearman's rank correlation of two rows of numbers."""
-    return difficulty.cross_correlation(first[None], second[None], same_runs=False)
+    """Spearman's rank correlation of numbers without ties.
+
+    With integers up to one division, so that it has the same last bit everywhere; means of it are near 0 in controls.
+    """
+    ranks = (each.argsort().argsort() for each in (first, second))
+    one, other = (each - each.mean() for each in ranks)
+    return float(one @ other / (one @ one))  # the same ranks in another order have the same length
 
 
 def _by_chance(sets: Sequence[Sequence[tuple[Tensor, Tensor]]]) -> dict[str, dict[str, list[float]]]:
