@@ -1,6 +1,7 @@
 """Sentences as sequences of vectors, an encoder read from its files, and networks that begin with its layers."""
 
 import dataclasses
+import gzip
 import hashlib
 import io
 import re
@@ -73,14 +74,14 @@ def bert(tmp_path_factory):
 
 
 def archive(content=TEXT):
-    """The bytes of a source package with the snippets inside a packed file of its own."""
-    inner, outer = io.BytesIO(), io.BytesIO()
-    with tarfile.open(fileobj=inner, mode="w:gz") as file:
+    """The bytes of a source package with the snippets inside a packed file of its own, the same at any time of day."""
+    plain, outer = io.BytesIO(), io.BytesIO()
+    with tarfile.open(fileobj=plain, mode="w") as file:
         member = tarfile.TarInfo(snippets._FILE)
         member.size = len(content.encode())
         file.addfile(member, io.BytesIO(content.encode()))
     with zipfile.ZipFile(outer, "w") as file:
-        file.writestr(snippets._INNER, inner.getvalue())
+        file.writestr(zipfile.ZipInfo(snippets._INNER), gzip.compress(plain.getvalue(), mtime=0))
     return outer.getvalue()
 
 
