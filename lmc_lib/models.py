@@ -1,11 +1,11 @@
-"""Architectures, small enough for a CPU: perceptrons, VGG, the CIFAR family of residual networks, transformers.
+"""Architectures, small enough for a CPU: perceptrons, VGG, residual networks and plain ones for CIFAR, transformers.
 
 A module is architecture only: it is built without moving the global random stream, and ``initialise`` draws its
 weights as a ``State`` from a generator. ``norm="group"`` has four groups where the width allows it.
 """
 
 __all__ = [
-    "NORMS", "ModelSpec", "build", "classifier", "initialise", "memory_format", "mlp", "parse", "resnet",
+    "NORMS", "ModelSpec", "build", "classifier", "initialise", "memory_format", "mlp", "parse", "resnet", "stages",
     "transformer", "vgg",
 ]  # fmt: skip
 
@@ -19,6 +19,8 @@ from torch import Generator, Tensor, nn
 from lmc_lib.state import State
 
 NORMS = ("none", "batch", "layer", "group")
+
+_FAMILIES = ("mlp", "vgg", "resnet", "plain", "transformer")
 
 # The stages of VGG as in Simonyan and Zisserman, in multiples of the base width; "M" halves the resolution.
 _VGG_STAGES: dict[int, tuple[int | str, ...]] = {
@@ -34,11 +36,12 @@ class ModelSpec:
     """What defines an architecture, up to the shape of its data.
 
     Attributes:
-        family: ``"mlp"``, ``"vgg"``, ``"resnet"`` or ``"transformer"``.
-        width: units of a hidden layer (mlp), channels of the first stage (vgg, resnet), features of a token
+        family: ``"mlp"``, ``"vgg"``, ``"resnet"``, ``"plain"``, which is a residual network without its shortcuts, or
+            ``"transformer"``.
+        width: units of a hidden layer (mlp), channels of the first stage (vgg, resnet, plain), features of a token
             (transformer).
-        depth: hidden layers (mlp), layers (transformer), or the depth in the network's name (vgg 11 to 19; resnet 8,
-            14, 20, ...).
+        depth: hidden layers (mlp), layers (transformer), or the depth in the network's name (vgg 11 to 19; resnet and
+            plain 8, 14, 20, ...).
         norm: ``"none"``, ``"batch"``, ``"layer"`` or ``"group"``; ``"layer"`` for a transformer.
     """
 
@@ -55,6 +58,7 @@ class ModelSpec:
             "mlp": f"MLP, {self.depth} hidden {layers}",
             "vgg": f"VGG-{self.depth}",
             "resnet": f"ResNet-{self.depth}",
+            "plain": f"plain-{self.depth}",
             "transformer": f"transformer, {self.depth} {layers}",
         }[self.family]
 
@@ -156,7 +160,7 @@ def parse(name: str, width: int) -> ModelSpec:
         ModelSpec(family='resnet', width=16, depth=8, norm='layer')
     """
     family, *rest = name.split("-")
-    if family not in ("mlp", "vgg", "resnet", "transformer") or len(rest) not in (1, 2) or not rest[0].isdigit():
+    if family not in _FAMILIES or len(rest) not in (1, 2) or not rest[0].isdigit():
         raise ValueError(f"an architecture is FAMILY-DEPTH or FAMILY-DEPTH-NORM, like 'resnet-8-layer', not {name!r}")
     norm = rest[1] if len(rest) == 2 else "none"
     _check_norm(norm)
@@ -214,8 +218,10 @@ def vgg(in_channels: int, num_classes: int, *, depth: int = 16, width: int = 64,
 
 
 @torch.random.fork_rng(devices=[])
-def resnet(in_channels: int, num_classes: int, *, depth: int = 20, width: int = 16, norm: str = "batch") -> nn.Module:
-    """Creates a residual network of the CIFAR family with 1x1 convolutions where the shape changes.
+def resnet(
+    in_channels: int, num_classes: int, *, depth: int = 20, width: int = 16, norm: str = "batch", skips: bool = True
+) -> nn.Module:
+    """Creates a residual network of the CIFAR family with 1x1 convolutions where the shape changes, or a plain one.
 
     Args:
         in_channels: channels of the images.
@@ -223,6 +229,8 @@ def resnet(in_channels: int, num_classes: int, *, depth: int = 20, width: int = 
         depth: ``6 n + 2`` for ``n`` blocks in each of three stages: 8, 14, 20, ...
         width: channels of the first stage; the stages have ``width``, ``2 width`` and ``4 width``.
         norm: normalisation after each convolution, one of ``NORMS``.
+        skips: whether blocks have shortcuts; without them it is the plain network of He and others (2016), with the
+            same 3x3 convolutions, normalisations and activations, and without the 1x1 convolutions.
 
     Raises:
         ValueError: if ``depth`` is not of the family or ``norm`` is unknown.
@@ -235,7 +243,7 @@ def resnet(in_channels: int, num_classes: int, *, depth: int = 20, width: int = 
     for stage in range(3):
         for index in range((depth - 2) // 6):
             stride = 2 if stage > 0 and index == 0 else 1
-            blocks.append(_Block(channels, width << stage, stride, norm))
+            blocks.append((_Block if skips else _plain_block)(channels, width << stage, stride, norm))
             channels = width << stage
     stem: list[nn.Module] = [_conv(in_channels, width, norm), _norm2d(norm, width), nn.ReLU()]
     return _without_identities(
@@ -276,8 +284,9 @@ def build(spec: ModelSpec, input_shape: Sequence[int], num_classes: int) -> nn.M
         return mlp(math.prod(input_shape), num_classes, widths=(spec.width,) * spec.depth, norm=spec.norm)
     if spec.family == "vgg":
         return vgg(input_shape[0], num_classes, depth=spec.depth, width=spec.width, norm=spec.norm)
-    if spec.family == "resnet":
-        return resnet(input_shape[0], num_classes, depth=spec.depth, width=spec.width, norm=spec.norm)
+    if spec.family in ("resnet", "plain"):
+        skips = spec.family == "resnet"
+        return resnet(input_shape[0], num_classes, depth=spec.depth, width=spec.width, norm=spec.norm, skips=skips)
     if spec.family == "transformer":
         if spec.norm != "layer":
             raise ValueError(
@@ -287,7 +296,36 @@ def build(spec: ModelSpec, input_shape: Sequence[int], num_classes: int) -> nn.M
         if channels != 1:
             raise ValueError(f"a transformer reads the rows of one channel as tokens, and these images have {channels}")
         return transformer(tokens, features, num_classes, depth=spec.depth, width=spec.width)
-    raise ValueError(f"unknown family of models {spec.family!r}; there are 'mlp', 'vgg', 'resnet' and 'transformer'")
+    raise ValueError(f"unknown family of models {spec.family!r}; there are {', '.join(_FAMILIES)}")
+
+
+def stages(spec: ModelSpec) -> dict[int, int]:
+    """The hidden layers of an architecture that follow each other, with the stage of each.
+
+    Between two of them stands one layer or one block. What is behind the first activation function of a block is none
+    of them: in a residual network it lies beside the way from block to block. A stage ends where the resolution falls.
+
+    Returns:
+        For the number of each such activation function, from 0 at the inputs, the number of its stage.
+
+    Raises:
+        ValueError: for a transformer, which has neither.
+
+    Example:
+        >>> stages(ModelSpec("resnet", 16, 14))
+        {0: 0, 2: 0, 4: 0, 6: 1, 8: 1, 10: 2, 12: 2}
+    """
+    if spec.family == "mlp":
+        return dict.fromkeys(range(spec.depth), 0)
+    if spec.family == "vgg":
+        plan = _VGG_STAGES[spec.depth]
+        ends = [place for place, stage in enumerate(plan) if stage == "M"]
+        places = [place for place, stage in enumerate(plan) if stage != "M"]
+        return {layer: sum(end < place for end in ends) for layer, place in enumerate(places)}
+    if spec.family in ("resnet", "plain"):
+        blocks = (spec.depth - 2) // 6
+        return {0: 0} | {2 * (block + 1): block // blocks for block in range(3 * blocks)}
+    raise ValueError(f"a {spec.family} has no stages")
 
 
 def initialise(model: nn.Module, *, generator: Generator, scale: float = 1.0) -> State:
@@ -378,6 +416,14 @@ def _norm2d(norm: str, channels: int) -> nn.Module:
 
 def _group_norm(channels: int) -> nn.Module:
     return nn.GroupNorm(math.gcd(channels, 4), channels)
+
+
+def _plain_block(channels_in: int, channels_out: int, stride: int, norm: str) -> nn.Module:
+    """A residual block without its shortcut."""
+    first = [_conv(channels_in, channels_out, norm, stride=stride), _norm2d(norm, channels_out), nn.ReLU()]
+    return _without_identities(
+        [*first, _conv(channels_out, channels_out, norm), _norm2d(norm, channels_out), nn.ReLU()]
+    )
 
 
 def _without_identities(layers: Sequence[nn.Module]) -> nn.Sequential:

@@ -234,11 +234,11 @@ class TestNetworks:
 class TestFeatureMaps:
     def test_are_read_in_three_ways(self):
         maps = torch.arange(2 * 3 * 1 * 2).reshape(2, 3, 1, 2)
-        assert feature_maps.read(maps, "flattened").tolist() == [[0, 1, 2, 3, 4, 5], [6, 7, 8, 9, 10, 11]]
-        assert feature_maps.read(maps, "pooled").tolist() == [[0.5, 2.5, 4.5], [6.5, 8.5, 10.5]]
-        assert feature_maps.read(maps, "pixels").tolist() == [[0, 2, 4], [1, 3, 5], [6, 8, 10], [7, 9, 11]]
+        assert similarity.read(maps, "flattened").tolist() == [[0, 1, 2, 3, 4, 5], [6, 7, 8, 9, 10, 11]]
+        assert similarity.read(maps, "pooled").tolist() == [[0.5, 2.5, 4.5], [6.5, 8.5, 10.5]]
+        assert similarity.read(maps, "pixels").tolist() == [[0, 2, 4], [1, 3, 5], [6, 8, 10], [7, 9, 11]]
         with pytest.raises(ValueError, match="one of the ways flattened, pooled, pixels, not 'tiled'"):
-            feature_maps.read(maps, "tiled")
+            similarity.read(maps, "tiled")
 
     def test_distances_are_to_the_labels_of_the_same_images(self, store):
         run = experiments.runs.replicas(models.parse("resnet-8", 4), DATA, CONFIG, 2, save_at=(0,))[0]

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from lmc_lib import models, rng, state
 from lmc_lib.models import ModelSpec
 
-FAMILIES = {"mlp": 2, "vgg": 11, "resnet": 8}
+FAMILIES = {"mlp": 2, "vgg": 11, "resnet": 8, "plain": 8}
 NORMS = {"none": (), "batch": (nn.BatchNorm1d, nn.BatchNorm2d), "layer": (nn.LayerNorm,), "group": (nn.GroupNorm,)}
 
 
@@ -223,6 +223,70 @@ def test_layers_of_one_shape_are_drawn_apart():
     assert not torch.equal(weights[1], weights[2])
 
 
+# -- plain networks and stages -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_a_plain_network_is_a_residual_one_without_its_shortcuts(norm):
+    plain, residual = (models.build(ModelSpec(family, 4, 14, norm), (2, 9, 9), 7) for family in ("plain", "resnet"))
+    for block in [module for module in residual if hasattr(module, "shortcut")]:
+        block.shortcut = _Nothing()
+    # The same weights in the same order, and with them the same function.
+    plain.load_state_dict(dict(zip(plain.state_dict(), residual.state_dict().values(), strict=True)))
+    images = torch.randn(3, 2, 9, 9, generator=rng.stream(0, "images"))
+    assert torch.equal(plain.eval()(images), residual.eval()(images))
+
+
+class _Nothing(nn.Module):
+    def forward(self, x):
+        return 0.0
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("mlp-3", {0: 0, 1: 0, 2: 0}),
+        ("vgg-13", {0: 0, 1: 0, 2: 1, 3: 1, 4: 2, 5: 2, 6: 3, 7: 3, 8: 4, 9: 4}),
+        ("plain-8", {0: 0, 2: 0, 4: 1, 6: 2}),
+        ("resnet-20", {0: 0, 2: 0, 4: 0, 6: 0, 8: 1, 10: 1, 12: 1, 14: 2, 16: 2, 18: 2}),
+    ],
+)
+def test_stages_are_told_of_the_layers_that_follow_each_other(name, expected):
+    assert models.stages(models.parse(name, 4)) == expected
+
+
+@pytest.mark.parametrize("name", ["vgg-11", "vgg-16-batch", "plain-14", "resnet-14-layer"])
+def test_a_stage_ends_where_the_resolution_falls(name):
+    model = models.build(models.parse(name, 2), (1, 64, 64), 3)
+    sizes: list[int] = []
+    for module in model.modules():
+        if isinstance(module, nn.ReLU):
+            module.register_forward_hook(lambda _, __, out: sizes.append(out.shape[-1]))
+    model(torch.zeros(2, 1, 64, 64))
+    layers = models.stages(models.parse(name, 2))
+    assert max(layers) == len(sizes) - 1
+    halved = {size: stage for stage, size in enumerate(sorted(set(sizes), reverse=True))}
+    assert {layer: halved[sizes[layer]] for layer in layers} == layers
+
+
+def test_the_layers_of_a_residual_network_that_follow_each_other_are_its_blocks():
+    model = models.build(models.parse("resnet-14-batch", 3), (1, 8, 8), 5).eval()
+    rectified, blocks = [], []
+    for module in model.modules():
+        if isinstance(module, nn.ReLU):
+            module.register_forward_hook(lambda _, __, out: rectified.append(out))
+        if type(module).__name__ == "_Block":
+            module.register_forward_hook(lambda _, __, out: blocks.append(out))
+    model(torch.randn(2, 1, 8, 8, generator=rng.stream(0, "images")))
+    chosen = [rectified[layer] for layer in models.stages(models.parse("resnet-14-batch", 3))]
+    assert all(torch.equal(*pair) for pair in zip(chosen, [rectified[0], *blocks], strict=True))
+
+
+def test_a_transformer_has_no_stages():
+    with pytest.raises(ValueError, match="a transformer has no stages"):
+        models.stages(ModelSpec("transformer", 32, 2, "layer"))
+
+
 # -- names and errors --------------------------------------------------------------------------------------------------
 
 
@@ -232,6 +296,7 @@ def test_layers_of_one_shape_are_drawn_apart():
         ("mlp-3", ModelSpec("mlp", 16, 3, "none")),
         ("vgg-16-batch", ModelSpec("vgg", 16, 16, "batch")),
         ("resnet-20-group", ModelSpec("resnet", 16, 20, "group")),
+        ("plain-14-layer", ModelSpec("plain", 16, 14, "layer")),
     ],
 )
 def test_names_are_parsed(name, expected):
@@ -268,6 +333,7 @@ def test_impossible_architectures_are_refused(build, message):
         (ModelSpec("mlp", 64, 3), "MLP, 3 hidden layers, width 64"),
         (ModelSpec("vgg", 16, 11, "layer"), "VGG-11, width 16"),
         (ModelSpec("resnet", 8, 20, "batch"), "ResNet-20, width 8"),
+        (ModelSpec("plain", 8, 14, "batch"), "plain-14, width 8"),
         (ModelSpec("mlp", 7, 1), "MLP, 1 hidden layer, width 7"),
         (ModelSpec("transformer", 32, 2, "layer"), "transformer, 2 layers, width 32"),
     ],

@@ -5,10 +5,10 @@ asks for the evidence of its claim.
 """
 
 __all__ = [
-    "Found", "agreement", "angles", "butterfly", "chains", "children", "contrasts", "data_pruning", "feature_maps",
-    "features", "finetuning", "fingerprints", "geometry", "label_errors", "lines", "mask_transfer", "measure",
-    "metric_laws", "movement", "pair", "paths", "paths_of_twins", "pictures", "pruned", "pruned_pairs",
-    "reliability", "runs", "score_table", "scores", "searches", "simplices", "trajectories", "twins",
+    "Found", "agreement", "angles", "architectures", "butterfly", "chains", "children", "contrasts", "data_pruning",
+    "feature_maps", "features", "finetuning", "fingerprints", "geometry", "joint_paths", "label_errors", "lines",
+    "mask_transfer", "measure", "metric_laws", "movement", "pair", "paths", "paths_of_twins", "pictures", "pruned",
+    "pruned_pairs", "reliability", "runs", "score_table", "scores", "searches", "simplices", "trajectories", "twins",
 ]  # fmt: skip
 
 from lmc_lib.experiments.connectivity import (
@@ -35,10 +35,12 @@ from lmc_lib.experiments.difficulty import (
 )
 from lmc_lib.experiments.found import Found, measure
 from lmc_lib.experiments.networks import (
+    architectures,
     children,
     feature_maps,
     features,
     geometry,
+    joint_paths,
     metric_laws,
     movement,
     paths,

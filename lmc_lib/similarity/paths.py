@@ -1,12 +1,13 @@
 """Networks as paths: what a sequence of points, one a layer, says about the way from the inputs to a target."""
 
-__all__ = ["length", "progress", "steps", "straightness", "turning_angles"]
+__all__ = ["apart", "length", "progress", "steps", "straightness", "turning_angles"]
 
 import math
 from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
+from numpy import ndarray
 from torch import Tensor
 
 from lmc_lib.similarity.spaces import Space
@@ -86,6 +87,30 @@ def progress(space: Space, points: Sequence[Tensor], target: Tensor) -> Float[Te
     """
     _at_least(2, points)
     return -torch.stack([space.distance(point, target) for point in points]).diff()
+
+
+def apart(distances: Float[ndarray, "first second"]) -> float:
+    r"""How far two paths are apart, which may have different numbers of points: their modified Hausdorff distance.
+
+    :math:`\max(\operatorname{mean}_i \min_j d(x_i, y_j), \operatorname{mean}_j \min_i d(x_i, y_j))`: how
+    far a point of one path is in the mean from the nearest point of the other. The order of points does not count.
+
+    Args:
+        distances: those from each point of the first path to each of the second.
+
+    Raises:
+        ValueError: if a path has no points.
+
+    Example:
+        >>> import numpy as np
+        >>> apart(np.array([[0.0, 3.0], [1.0, 4.0], [2.0, 2.0]]))
+        1.5
+    """
+    if distances.ndim != 2 or not distances.size:
+        raise ValueError(
+            f"two paths have a matrix of distances with a row and a column at least, got {distances.shape}"
+        )
+    return float(max(distances.min(1).mean(), distances.min(0).mean()))
 
 
 def _at_least(least: int, points: Sequence[Tensor]) -> None:

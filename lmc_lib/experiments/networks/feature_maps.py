@@ -1,6 +1,6 @@
 """Feature maps of a convolutional network as representations: flattened, pooled, or each pixel an example."""
 
-__all__ = ["READINGS", "MapSpec", "evidence", "read"]
+__all__ = ["MapSpec", "evidence"]
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,9 +14,8 @@ from lmc_lib.experiments.found import Found
 from lmc_lib.experiments.networks.geometry import OfStates
 from lmc_lib.experiments.setting import Setting
 from lmc_lib.experiments.values import rounded
+from lmc_lib.similarity import READINGS, read
 from lmc_lib.state import State
-
-READINGS = ("flattened", "pooled", "pixels")
 
 # Flattened maps have more units than there are images, where the other flavours are biased.
 _ANGLE = similarity.cka("song")
@@ -26,8 +25,8 @@ _ANGLE = similarity.cka("song")
 class MapSpec(OfStates):
     """All that defines how far feature maps are from the one-hot labels of test images.
 
-    It measures by state, and by one of ``READINGS``, the angle without bias between each activation that is a feature
-    map and the labels, in radians. Where every pixel is an example, it has the label of its image.
+    It measures by state, and by one of ``similarity.READINGS``, the angle without bias between each activation that is
+    a feature map and the labels, in radians. Where every pixel is an example, it has the label of its image.
     """
 
     kind: ClassVar[str] = "MapSpec"
@@ -41,25 +40,6 @@ class MapSpec(OfStates):
             maps = [each for each in here.maps(state, here.inputs("test")).values() if each.dim() == 4]
             values[name] = {reading: [_to_labels(read(each, reading), labels) for each in maps] for reading in READINGS}
         return values
-
-
-def read(maps: Tensor, reading: str) -> Tensor:
-    """Feature maps of shape ``(N, C, H, W)`` as a representation in float64.
-
-    Args:
-        maps: the feature maps.
-        reading: ``"flattened"``, a row an image and a column a channel and pixel; ``"pooled"``, a row an image and a
-            column a channel, the mean over pixels; ``"pixels"``, a row an image and pixel and a column a channel.
-
-    Raises:
-        ValueError: if there is no such reading.
-    """
-    if reading not in READINGS:
-        raise ValueError(f"feature maps are read in one of the ways {', '.join(READINGS)}, not {reading!r}")
-    maps = maps.double()
-    if reading == "pooled":
-        return maps.mean((2, 3))
-    return maps.flatten(1) if reading == "flattened" else maps.movedim(1, 3).flatten(0, 2)
 
 
 def evidence(found: Found, state: str = "trained") -> dict[str, Estimate]:
