@@ -395,6 +395,48 @@ def paths_to_target(records, name):
     yield np.mean(found)
 
 
+def paths_architectures(records, name):
+    """Distances within and between paths, each path with its inputs, hidden layers and logits."""
+    what, *architecture, when = name.replace(", pooled", " pooled").split(", ")
+    told = {(each["spec"].get("step"), each["spec"].get("reading")): each for each in records.values()}
+    kinds_of = {"untrained": (0, None), "trained pooled": (None, "pooled")}
+    record = told[kinds_of.get(when, (None, None))]
+    condensed = iter(record["values"]["distances"])
+    models = [each["model"] for each in record["spec"]["networks"]]
+    lengths = [each["depth"] - 2 if each["family"] == "vgg" else 2 + 3 * ((each["depth"] - 2) // 6) for each in models]
+    size = sum(lengths) + 2
+    matrix = np.zeros((size, size))
+    for row, column in itertools.combinations(range(size), 2):
+        matrix[row, column] = matrix[column, row] = next(condensed)
+    starts = np.cumsum([1, *lengths])
+    paths = [list(range(starts[place], starts[place + 1])) for place in range(len(models))]
+    usual = {"plain": "plain", "resnet": "ResNet", "vgg": "VGG"}
+    names = [f"{usual[each['family']]}-{each['depth']} × {each['width']}" for each in models]
+    if what == "accuracy":
+        yield np.mean([each for each, own in zip(record["values"]["accuracy"], names, strict=True) if own == when])
+    elif what == "gain":
+        mine = [path for path, own in zip(paths, names, strict=True) if own == architecture[0]]
+        yield np.mean([matrix[path[0], -1] - matrix[path[-2], -1] for path in mine])
+    else:
+        kinds = [*dict.fromkeys(names)]
+        residual, other = (
+            [path for path, own in zip(paths, names, strict=True) if own == kind] for kind in (kinds[1], kinds[-1])
+        )
+
+        def apart(first, second):
+            ways = [
+                [min(matrix[i, j] for j in second) for i in first],
+                [min(matrix[i, j] for i in first) for j in second],
+            ]
+            return max(map(np.mean, ways))
+
+        across, within = [], []
+        for i, j in itertools.permutations(range(len(residual)), 2):
+            across.append(apart(residual[i], other[j]))
+            within += [apart(residual[i], residual[j]), apart(other[i], other[j])]
+        yield np.mean(across) - np.mean(within)
+
+
 def paths_and_training(records, name):
     """Rank correlations within times and sizes, and angles at a layer: of twins of a time, or of other networks."""
     twins, cells = (

@@ -111,20 +111,21 @@ def _exchanged(depth: int, points: int) -> list[int]:
     return [0, *range(1 + depth, 1 + 2 * depth), *range(1, 1 + depth), *range(1 + 2 * depth, points)]
 
 
-def evidence(found: JointPaths, plain: Sequence[int], residual: Sequence[int]) -> dict[str, Estimate]:
-    """The estimates for what skips do, of networks that differ in nothing else.
+def evidence(
+    found: JointPaths, plain: Sequence[int], residual: Sequence[int], other: Sequence[int]
+) -> dict[str, Estimate]:
+    """The estimates for what a path tells of an architecture.
 
     Args:
         found: the paths.
-        plain: networks without skips, one a seed.
-        residual: networks with skips and the same seeds.
+        plain: networks that lack nothing but the skips of the residual ones, one a seed.
+        residual: residual networks with the same seeds.
+        other: networks of another family with the same seeds.
 
     Returns:
-        ``"excess"``, the mean over pairs of seeds; and ``"gain more"``, by how much more residual networks gain on the
-        labels than plain ones, the mean over seeds.
+        ``"excess"`` of the residual and the other networks, the mean over pairs of seeds; and ``"gain more"``, by how
+        much more residual networks gain on the labels than plain ones, the mean over seeds.
     """
     more = gain(found, residual) - gain(found, plain)
-    return {
-        "excess": estimate(excess(found, plain, residual), statistic="mean"),
-        "gain more": estimate_of_mean(more),
-    }
+    apart = excess(found, residual, other)
+    return {"excess": estimate(apart, statistic="mean"), "gain more": estimate_of_mean(more)}

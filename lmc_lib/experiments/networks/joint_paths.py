@@ -25,8 +25,8 @@ from lmc_lib.store import Store
 from lmc_lib.sweeps import obtain
 from lmc_lib.training import on_device
 
-# An angle is known to fewer digits than it is stored with where it is small.
-_DECIMALS = 6
+# Steps of a path are tenths of a radian, and there are very many distances.
+_DECIMALS = 4
 
 
 @dataclass(frozen=True)
