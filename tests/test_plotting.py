@@ -1,6 +1,8 @@
 """Figures: what the artists hold is what was given; images are not compared."""
 
 import itertools
+import json
+import re
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -454,3 +456,46 @@ def test_estimates_stand_near_their_numbers_with_their_intervals(ax):
     assert len({tuple(each[0].get_xdata()) for each in bars}) == 3
     assert len({(each[0].get_color(), each[0].get_marker()) for each in bars}) == 3
     assert [each.get_text() for each in ax.get_xticklabels()] == ["0.25", "0.5", "1"]
+
+
+PATHS = {"a": draw(3, 5, 2, name="a"), "b": draw(2, 4, 2, name="b")}
+
+
+def test_paths_are_drawn_on_a_map_with_their_mean_and_named_ends(ax):
+    plotting.paths_on_map(ax, PATHS)
+    labels, means = zip(
+        *[(line.get_label(), line) for line in ax.get_lines() if line.get_marker() in "os"], strict=True
+    )
+    assert labels[:2] == ("a", "b")
+    for places, line in zip(PATHS.values(), means, strict=False):
+        np.testing.assert_allclose(line.get_xydata(), places.mean(0))
+        assert line.get_markevery() == slice(1, -1)
+    faint = [line for line in ax.get_lines() if line.get_alpha() is not None]
+    drawn = [line.get_xydata() for line in faint]
+    for expected, found in zip([*PATHS["a"], *PATHS["b"]], drawn, strict=True):
+        np.testing.assert_allclose(found, expected)
+    ends = {text.get_text(): text.xy for text in ax.texts}
+    assert ends == {
+        "inputs": pytest.approx(PATHS["a"][:, 0].mean(0)),
+        "labels": pytest.approx(PATHS["a"][:, -1].mean(0)),
+    }
+
+
+def test_paths_in_space_carry_their_points_and_nothing_from_outside():
+    paths = {"a": draw(3, 5, 3, name="a"), "b": draw(2, 4, 3, name="b")}
+    text = plotting.paths_in_space(paths, name="view", description='<b> & "c"')
+    assert 'id="view"' in text
+    assert 'getElementById("view")' in text
+    assert 'aria-label="&lt;b&gt; &amp; &quot;c&quot;"' in text
+    assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", text)
+    lines = json.loads(re.search(r'<script type="application/json">(.+?)</script>', text)[1])
+    assert [(len(each["points"]), each["bold"]) for each in lines] == [(5, False)] * 3 + [(5, True)] + [
+        (4, False)
+    ] * 2 + [(4, True)]
+    # A shift and a scale take the points to the drawing, where none is farther from the middle than its room.
+    points = np.concatenate([line["points"] for line in lines if not line["bold"]])
+    given = np.concatenate([each.reshape(-1, 3) for each in paths.values()])
+    scale = np.linalg.norm(points[0] - points[7]) / np.linalg.norm(given[0] - given[7])
+    np.testing.assert_allclose(points - points.mean(0), scale * (given - given.mean(0)), atol=0.3)
+    assert np.linalg.norm(points, axis=1).max() == pytest.approx(200.0, abs=0.2)
+    assert lines[3]["points"] == pytest.approx(np.mean([line["points"] for line in lines[:3]], axis=0), abs=0.11)
