@@ -9,13 +9,14 @@ import shutil
 from collections import defaultdict
 from pathlib import Path
 
+import numpy as np
 import page_faults as faults
 import pytest
 from playwright.sync_api import expect, sync_playwright
 from test_first_page import PAPERS, ROOT, forty_five
 
 from builder import first_page
-from lmc_lib import claims
+from lmc_lib import claims, plotting
 from lmc_lib.definitions import CHAPTERS
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -486,6 +487,58 @@ class TestTableOfClaims:
         cell = page.locator("tr[data-verdict] td").first
         label = cell.evaluate("cell => getComputedStyle(cell, '::before').content")
         assert label == ("none" if size is WIDE else '"Verdict, scope, status"')
+
+
+class TestPathsInSpace:
+    """Paths that a reader can turn."""
+
+    @pytest.fixture
+    def view(self, page):
+        paths = {"a": np.array([[[0.0, 0.0, 0.0], [1.0, 2.0, 0.0], [3.0, 0.0, 1.0]]]), "b": np.ones((2, 3, 3))}
+        page.set_content(plotting.paths_in_space(paths, name="view", description="Two paths"))
+        return page
+
+    def places(self, view):
+        return view.locator("polyline").first.get_attribute("points")
+
+    def test_draw_each_network_and_the_mean(self, view):
+        assert view.locator("polyline").count() == 1 + 1 + 2 + 1
+        assert view.locator("text").all_text_contents() == ["inputs", "labels"]
+        expect(view.get_by_role("img", name="Two paths")).to_be_visible()
+
+    @pytest.mark.parametrize("slider", ["turn", "tilt"])
+    def test_turn_by_keyboard(self, view, slider):
+        before = self.places(view)
+        view.get_by_label(slider).press("ArrowRight")
+        assert self.places(view) != before
+        view.get_by_label(slider).press("ArrowLeft")
+        assert self.places(view) == before
+
+    def test_turn_with_the_pointer_while_it_is_down(self, view):
+        before = self.places(view)
+        view.mouse.move(100, 100)
+        view.mouse.move(120, 110)
+        assert self.places(view) == before
+        view.mouse.down()
+        view.mouse.move(160, 130)
+        view.mouse.up()
+        after = self.places(view)
+        assert after != before
+        view.mouse.move(100, 100)
+        assert self.places(view) == after
+
+    def test_seen_from_above_the_first_two_coordinates_stand(self, view):
+        for slider, value in {"turn": "0", "tilt": "90"}.items():
+            view.get_by_label(slider).fill(value)
+        x, y = zip(*self.pairs(view), strict=True)
+        # The first path has the coordinates (0, 0), (1, 2), (3, 0) there, up to a shift and a scale; down is positive.
+        scale = (x[2] - x[0]) / 3.0
+        assert [round((each - x[0]) / scale, 2) for each in x] == [0.0, 1.0, 3.0]
+        assert [round((each - y[0]) / scale, 2) for each in y] == [0.0, 2.0, 0.0]
+
+    def pairs(self, view):
+        numbers = [float(each) for each in re.split("[ ,]", self.places(view))]
+        return zip(numbers[::2], numbers[1::2], strict=True)
 
 
 class TestBrowser:
