@@ -1,9 +1,11 @@
 """Maps of representation space, how far paths are apart, and layers as representations."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import pdist, squareform
 
@@ -73,23 +75,75 @@ def test_mismatch_is_one_less_the_squared_correlation_on_a_line():
     assert similarity.mismatch(first, second) == pytest.approx(expected, rel=1e-12)
 
 
-@given(st.integers(1, 5), st.integers(1, 4), st.integers(0, 10**6))
-def test_paths_are_apart_by_the_farther_mean_of_nearest_points(rows, columns, seed):
-    distances = np.random.default_rng(seed).random((rows, columns))
-    ways = [
-        sum(min(distances[i, j] for j in range(columns)) for i in range(rows)) / rows,
-        sum(min(distances[i, j] for i in range(rows)) for j in range(columns)) / columns,
-    ]
-    assert similarity.apart(distances) == pytest.approx(max(ways), rel=1e-12)
-    assert similarity.apart(distances) == similarity.apart(distances.T)
+def on_sphere(count, seed):
+    points = np.abs(np.random.default_rng(seed).normal(size=(count, 4)))
+    return points / np.linalg.norm(points, axis=1, keepdims=True)
 
 
-def test_paths_through_the_same_points_are_not_apart():
-    points = planted(5, 3, 8)
-    distances = squareform(pdist(points))
-    assert similarity.apart(distances[:, [3, 1, 0, 2, 4, 4]]) == 0.0
-    with pytest.raises(ValueError, match="a row and a column at least"):
-        similarity.apart(np.zeros((0, 3)))
+def angles(points):
+    return np.arccos(np.clip(points @ points.T, -1.0, 1.0))
+
+
+def nearest_by_trying(points, path):
+    """The mean distance of points to a path, whose geodesics are walked in small steps."""
+    places = [path[0]]
+    for begin, end in itertools.pairwise(path):
+        for share in np.linspace(0.0, 1.0, 400)[1:]:
+            place = (1.0 - share) * begin + share * end  # on the chord below the geodesic, in the same order
+            places.append(place / np.linalg.norm(place))
+    return np.arccos(np.clip(points @ np.array(places).T, -1.0, 1.0)).min(1).mean()
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(2, 5), st.integers(2, 4), st.integers(0, 10**6))
+def test_paths_are_apart_by_the_way_to_the_nearest_place(count, others, seed):
+    points = on_sphere(count + others, seed)
+    first, second = range(count), range(count, count + others)
+    ways = nearest_by_trying(points[:count], points[count:]), nearest_by_trying(points[count:], points[:count])
+    found = similarity.apart(angles(points), first, second)
+    # The nearest of 400 places of a geodesic of at most a right angle is at most 0.002 beside the true one; an arc
+    # cosine near 1 is known to 1e-8.
+    assert found == pytest.approx(max(ways), abs=2e-3)
+    assert found <= max(ways) + 1e-7
+    assert found == similarity.apart(angles(points), second, first)
+
+
+def test_feet_are_those_of_the_space():
+    representations = [torch.randn(9, 5, generator=rng.stream(each), dtype=torch.float64) for each in range(5)]
+    chosen = similarity.metric("cka-linear-lange")
+    distances = similarity.distances(chosen, representations).numpy()
+    points = [chosen.point(each) for each in representations]
+    space = chosen.geometry()
+
+    def way(rows, path):
+        return np.mean([
+            min(space.project(points[row], points[i], points[j]).distance for i, j in itertools.pairwise(path))
+            for row in rows
+        ])  # fmt: skip
+
+    expected = max(way([0, 1, 2], [3, 4]), way([3, 4], [0, 1, 2]))
+    assert similarity.apart(distances, [0, 1, 2], [3, 4]) == pytest.approx(expected, abs=1e-7)
+
+
+def test_where_a_path_is_sampled_makes_no_difference_on_a_geodesic():
+    turns = np.array([0.0, 0.2, 0.5, 1.1, 1.4])
+    points = np.stack([np.cos(turns), np.sin(turns)], axis=1)
+    assert similarity.apart(angles(points), [0, 1, 4], [0, 2, 3, 4]) == pytest.approx(0.0, abs=1e-7)
+    # Beyond its ends there is no path.
+    assert similarity.apart(angles(points), [1, 2], [0, 1, 4]) == pytest.approx((0.2 + 0.0 + 0.9) / 3, abs=1e-7)
+
+
+def test_a_point_that_stands_twice_makes_no_difference():
+    points = on_sphere(5, 3)
+    distances = angles(points[[0, 1, 1, 2, 3, 4]])
+    np.fill_diagonal(distances, 0.0)
+    distances[1, 2] = distances[2, 1] = 0.0
+    # The points of the first path, with the one that stands twice, are farther in the mean than those of the second.
+    expected = nearest_by_trying(points[[0, 1, 1, 2]], points[3:])
+    assert expected > nearest_by_trying(points[3:], points[:3])
+    assert similarity.apart(distances, [0, 1, 2, 3], [4, 5]) == pytest.approx(expected, abs=2e-3)
+    with pytest.raises(ValueError, match="at least 2 points"):
+        similarity.apart(distances, [0], [1, 2])
 
 
 @pytest.mark.parametrize("each", METRICS, ids=lambda each: each.name)

@@ -5,6 +5,7 @@ __all__ = ["apart", "length", "progress", "steps", "straightness", "turning_angl
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from numpy import ndarray
@@ -89,31 +90,41 @@ def progress(space: Space, points: Sequence[Tensor], target: Tensor) -> Float[Te
     return -torch.stack([space.distance(point, target) for point in points]).diff()
 
 
-def apart(distances: Float[ndarray, "first second"]) -> float:
-    r"""How far two paths are apart, which may have different numbers of points: their modified Hausdorff distance.
+def apart(distances: Float[ndarray, "points points"], first: Sequence[int], second: Sequence[int]) -> float:
+    r"""How far two paths are apart, which may have different numbers of points, where points lie on a sphere.
 
-    :math:`\max(\operatorname{mean}_i \min_j d(x_i, y_j), \operatorname{mean}_j \min_i d(x_i, y_j))`: how
-    far a point of one path is in the mean from the nearest point of the other. The order of points does not count.
+    A modified Hausdorff distance, :math:`\max(h(x, z), h(z, x))`: :math:`h(x, z)` is how far, in the mean, a point of
+    one path is from the nearest place of the other, on the geodesics between the points that follow each other. The
+    distances alone say how far that is where they are angles of unit vectors, as for kernel alignment.
 
     Args:
-        distances: those from each point of the first path to each of the second.
+        distances: the angles between all points, in radians.
+        first: the rows of the points of one path, in their order.
+        second: those of the other.
 
     Raises:
-        ValueError: if a path has no points.
-
-    Example:
-        >>> import numpy as np
-        >>> apart(np.array([[0.0, 3.0], [1.0, 4.0], [2.0, 2.0]]))
-        1.5
+        ValueError: if a path has fewer than two points.
     """
-    if distances.ndim != 2 or not distances.size:
-        raise ValueError(
-            f"two paths have a matrix of distances with a row and a column at least, got {distances.shape}"
-        )
-    return float(max(distances.min(1).mean(), distances.min(0).mean()))
+    _at_least(2, first)
+    _at_least(2, second)
+    return float(max(_nearest(distances, first, second).mean(), _nearest(distances, second, first).mean()))
 
 
-def _at_least(least: int, points: Sequence[Tensor]) -> None:
+def _nearest(distances: ndarray, points: Sequence[int], path: Sequence[int]) -> Float[ndarray, " points"]:
+    """How far each point is from the nearest place of a path; the formulas are those of ``Kernels.project``."""
+    ends = distances[np.ix_(points, path)]
+    begin, end = ends[:, :-1], ends[:, 1:]
+    step = distances[np.array(path[:-1]), np.array(path[1:])]
+    along = np.cos(begin)
+    with np.errstate(divide="ignore", invalid="ignore"):  # a step of length 0 has no inside
+        aside = (np.cos(end) - along * np.cos(step)) / np.sin(step)
+        share = np.arctan2(aside, along) / step
+    inside = (share >= 0.0) & (share <= 1.0)
+    foot = np.arccos(np.clip(np.hypot(along, np.where(inside, aside, 0.0)), 0.0, 1.0))
+    return np.asarray(np.where(inside, foot, np.minimum(begin, end)).min(1))
+
+
+def _at_least(least: int, points: Sequence[object]) -> None:
     if len(points) < least:
         raise ValueError(f"a path needs at least {least} points for this, got {len(points)}")
 

@@ -1,6 +1,16 @@
 """What an architecture does to the paths of its networks: how far from those of others, how near to the labels."""
 
-__all__ = ["check_skips", "evidence", "excess", "gain", "of_maps", "of_stages", "stage_steps", "step_lengths"]
+__all__ = [
+    "check_skips",
+    "evidence",
+    "excess",
+    "gain",
+    "of_maps",
+    "of_sampling",
+    "of_stages",
+    "stage_steps",
+    "step_lengths",
+]
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -36,8 +46,8 @@ def excess(found: JointPaths, first: Sequence[int], second: Sequence[int]) -> Fl
     """How much farther paths of two architectures are apart than paths of one, for each pair of seeds.
 
     The mean of the two distances from a network of the first to one of the second with the other seed, less the mean of
-    the two distances within an architecture: half the energy distance (Székely and Rizzo 2013) of the two samples where
-    it is averaged over pairs, and 0 in the mean where architecture makes no difference.
+    the two distances within an architecture; NaN for one seed. Averaged over pairs it is half the energy distance
+    (Székely and Rizzo 2013) of the two samples: 0 in the mean where both have one distribution.
 
     Args:
         found: the paths.
@@ -47,6 +57,14 @@ def excess(found: JointPaths, first: Sequence[int], second: Sequence[int]) -> Fl
     across = found.apart(first, second)
     within = found.apart(first, first) + found.apart(second, second)
     return np.asarray(np.where(np.eye(len(across), dtype=bool), np.nan, (across + across.T - within) / 2))
+
+
+def of_sampling(found: JointPaths, networks: Sequence[int]) -> dict[str, Estimate]:
+    """``"excess"`` of an architecture and itself, where the layers of a path are every second one, or the others."""
+    even, odd = ([found.every_second(which).paths[each] for each in networks] for which in (0, 1))
+    both = replace(found, paths=[*even, *odd])
+    own = range(len(networks))
+    return {"excess": estimate(excess(both, own, range(len(own), 2 * len(own))), statistic="mean")}
 
 
 def gain(found: JointPaths, networks: Sequence[int]) -> Float[ndarray, " networks"]:
@@ -59,56 +77,71 @@ def step_lengths(found: JointPaths, networks: Sequence[int]) -> Float[ndarray, "
     return np.asarray(np.diagonal(found.along(networks), offset=1, axis1=-2, axis2=-1)[:, :-1])
 
 
-def stage_steps(model: ModelSpec) -> list[int]:
-    """The steps into another stage that have a step within a stage on either side, by their place in a path."""
+def stage_steps(model: ModelSpec, *, into: bool = True) -> list[int]:
+    """The steps that are compared with the two beside them, by their place in a path.
+
+    Args:
+        model: the architecture.
+        into: whether to list steps into another stage, with a step within a stage on either side, or those steps within
+            a stage that have any hidden layer's step on either side.
+    """
     of_layers = list(stages(model).values())
     changes = [False, *(first != second for first, second in pairwise(of_layers)), False]
-    return [place for place in range(2, len(changes) - 2) if changes[place - 1 : place + 2] == [False, True, False]]
+    inner = range(2, len(changes) - 2)
+    if into:
+        return [place for place in inner if changes[place - 1 : place + 2] == [False, True, False]]
+    return [place for place in inner if not changes[place]]
 
 
-def of_stages(found: JointPaths, model: ModelSpec, networks: Sequence[int]) -> dict[str, Estimate]:
-    """``"stages"``: how much longer steps into another stage are than their neighbours.
+def of_stages(
+    found: JointPaths, model: ModelSpec, networks: Sequence[int], *, into: bool = True
+) -> dict[str, Estimate]:
+    """``"stages"``: how much longer steps into another stage are than the two beside them.
 
-    The logarithm of the ratio to the geometric mean of the steps before and after, in the mean over these steps and
-    over networks.
+    The logarithm of the ratio to their geometric mean, in the mean over these steps and over networks; ``into`` is that
+    of :func:`stage_steps`.
     """
-    lengths, steps = np.log(step_lengths(found, networks)), np.array(stage_steps(model))
+    lengths, steps = np.log(step_lengths(found, networks)), np.array(stage_steps(model, into=into))
     ratios = lengths[:, steps] - (lengths[:, steps - 1] + lengths[:, steps + 1]) / 2
     return {"stages": estimate_of_mean(ratios.mean(1))}
 
 
 def of_maps(found: JointPaths, architectures: Sequence[Sequence[int]]) -> dict[str, Estimate]:
-    """What is left between the maps of two seeds, each with one network of every architecture.
+    """What is left between the maps of two seeds, each with one network of every architecture; means over pairs.
 
     Args:
         found: the paths.
         architectures: the networks of each, one a seed; the first two are equally deep.
 
     Returns:
-        ``"mismatch"``, the mean over pairs of seeds; and ``"exchanged"``, by how much it grows if the first two
-        architectures change places on one of the maps.
+        ``"mismatch"``, of maps as they are; ``"exchanged"``, where the first two architectures change places on one of
+        them; and ``"shifted"``, where each path stands in the place of the one before it, and goes through as many of
+        its points as that has.
     """
     seeds = range(len(architectures[0]))
-    members = [[each[seed] for each in architectures] for seed in seeds]
-    maps = [embed(found.distances[np.ix_(rows, rows)]).points for rows in (_rows(found, each) for each in members)]
-    turned = _exchanged(len(found.paths[members[0][0]]), len(maps[0]))
-    same, other = (np.full((len(seeds), len(seeds)), np.nan) for _ in range(2))
-    for i, j in permutations(seeds, 2):
-        same[i, j], other[i, j] = mismatch(maps[i], maps[j]), mismatch(maps[i], maps[j][turned])
-    more = other - same
-    return {
-        "mismatch": estimate((same + same.T) / 2, statistic="mean"),
-        "exchanged": estimate((more + more.T) / 2, statistic="mean"),
-    }
+    rows = [_rows(found, [each[seed] for each in architectures]) for seed in seeds]
+    maps = [embed(found.distances[np.ix_(each, each)]).points for each in rows]
+    starts = np.cumsum([1, *(len(found.paths[each[0]]) for each in architectures)])
+    paths = [list(range(*each)) for each in pairwise(starts.tolist())]
+    shifted = [_through(after, len(path)) for path, after in zip(paths, [*paths[1:], paths[0]], strict=True)]
+    orders = {"mismatch": paths, "exchanged": [paths[1], paths[0], *paths[2:]], "shifted": shifted}
+    found_of = {}
+    for name, order in orders.items():
+        turned = [0, *(row for path in order for row in path), -1]
+        left = np.full((len(seeds), len(seeds)), np.nan)
+        for i, j in permutations(seeds, 2):
+            left[i, j] = mismatch(maps[i], maps[j][turned])
+        found_of[name] = estimate((left + left.T) / 2, statistic="mean")
+    return found_of
 
 
 def _rows(found: JointPaths, networks: Sequence[int]) -> list[int]:
     return [0, *(row for each in networks for row in found.paths[each]), len(found.distances) - 1]
 
 
-def _exchanged(depth: int, points: int) -> list[int]:
-    """The rows of a map with the first two paths, of equal depth, in each other's place."""
-    return [0, *range(1 + depth, 1 + 2 * depth), *range(1, 1 + depth), *range(1 + 2 * depth, points)]
+def _through(path: Sequence[int], count: int) -> list[int]:
+    """So many points of a path, at equal shares of their number."""
+    return [path[place] for place in np.linspace(0, len(path) - 1, count).round().astype(int)]
 
 
 def evidence(

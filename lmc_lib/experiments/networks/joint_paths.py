@@ -3,7 +3,7 @@
 __all__ = ["JointPaths", "JointPathsSpec"]
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate, pairwise
 from typing import Any, ClassVar
 
@@ -20,13 +20,13 @@ from lmc_lib.experiments.networks.runs import RunSpec, obtain_run
 from lmc_lib.experiments.setting import Setting, setting
 from lmc_lib.experiments.values import share
 from lmc_lib.models import stages
-from lmc_lib.similarity import apart, compact, distances, metric, read
+from lmc_lib.similarity import Kernels, apart, compact, distances, metric, read
 from lmc_lib.store import Store
 from lmc_lib.sweeps import obtain
 from lmc_lib.training import on_device
 
 # Steps of a path are tenths of a radian, and there are very many distances.
-_DECIMALS = 4
+_DECIMALS = 3
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class JointPathsSpec(Measurement):
 
     Attributes:
         networks: the networks, of one data set.
-        metric: the name of a metric.
+        metric: the name of a metric by kernel alignment, under which points lie on a sphere.
         reading: how feature maps become representations, ``"flattened"`` or ``"pooled"``.
         step: the checkpoint that is looked at; the last if None.
     """
@@ -54,7 +54,8 @@ class JointPathsSpec(Measurement):
     train_examples: int | None = field(default=1, kw_only=True)
 
     def __post_init__(self) -> None:
-        metric(self.metric)  # raises
+        if not isinstance(metric(self.metric).space, Kernels):
+            raise ValueError(f"paths are apart by angles of kernel alignment, and {self.metric!r} is none")
         if self.reading not in ("flattened", "pooled"):
             raise ValueError(f"layers are compared image by image, flattened or pooled, not {self.reading!r}")
         if len({(run.data.name, run.data.test_examples) for run in self.networks}) != 1:
@@ -96,7 +97,7 @@ class JointPaths:
     """
 
     distances: Float[ndarray, "points points"]
-    paths: list[range]
+    paths: Sequence[Sequence[int]]
     accuracy: Float[ndarray, " networks"]
 
     @classmethod
@@ -116,8 +117,12 @@ class JointPaths:
 
     def apart(self, first: Sequence[int], second: Sequence[int]) -> Float[ndarray, "first second"]:
         """How far the paths of some networks are from those of others (:func:`lmc_lib.similarity.apart`)."""
-        pairs = [[self.distances[np.ix_(self.paths[i], self.paths[j])] for j in second] for i in first]
-        return np.array([[apart(each) for each in row] for row in pairs])
+        return np.array([[apart(self.distances, self.paths[i], self.paths[j]) for j in second] for i in first])
+
+    def every_second(self, which: int) -> "JointPaths":
+        """The same paths through the first hidden layer, every second one of the others (0 or 1), and the logits."""
+        paths = [[each[0], *each[1 + which : -1 : 2], each[-1]] for each in self.paths]
+        return replace(self, paths=paths)
 
 
 def _representation(layer: Tensor, reading: str) -> Tensor:
