@@ -275,7 +275,7 @@ class TestMeasurement:
         assert [float(each.std() * 70**0.5) for each in wide] == pytest.approx([1.0, 1.0], abs=0.02)
 
     def test_evidence_is_of_what_is_stored(self):
-        turned = [[0.6, 0.8], [-0.8, 0.6]]
+        turned = [[0.6, 0.8], [-0.28, 0.96]]  # of two rows with an inner product of 0.6
         record = Record({
             "variances": [4.0, 2.0, 0.7], "noise": 1.0, "cosines": [turned, np.eye(2).tolist(), turned],
             "squares": [[0.75, 0.5], [0.75, 0.6], [0.9, 0.5]], "asymmetry": [0.1, 0.2, 0.6],
@@ -283,7 +283,8 @@ class TestMeasurement:
         })  # fmt: skip
         found = {name: each.value for name, each in autoencoders.evidence(record).items()}
         assert found == pytest.approx({
-            "directions": 2.2 / 3, "subspace": 1.0, "singular values": 0.4 / 3, "asymmetry": 0.3, "posterior": 0.2,
+            "directions": 2.2 / 3, "subspace": (2.0 * 0.4**0.5 + 1.0) / 3, 
+            "singular values": 0.4 / 3, "asymmetry": 0.3, "posterior": 0.2,
         }, abs=1e-7)  # fmt: skip
 
     def test_principal_directions_are_rows_by_which_the_digits_vary_most(self):
@@ -311,6 +312,15 @@ class TestSearch:
         assert critical_points.evidence(found["sum"], exchanged=True)["misplaced"].value > 1
         told = critical_points.evidence(found["none"])
         assert told["asymmetric"].value == pytest.approx(told["points"].value, abs=1.0)
+
+    def test_places_are_indices_and_heights_by_the_total_variance(self, found):
+        """Where none is kept the loss is all of the variance, and each unit can grow into each of those above the factor."""
+        (x, y), (own_x, own_y) = critical_points.places(found["sum"], 2).values()
+        assert len(x) == 7
+        assert (x[y.argmax()], y.max()) == (6, pytest.approx(1.0))
+        predicted = set(zip(x, y.round(6), strict=True))
+        assert set(zip(own_x, own_y.round(6), strict=True)) <= predicted
+        assert len(own_x) == sum(map(len, found["sum"].values["points"]))
 
     def test_numbers_are_counts_of_a_seed(self):
         def point(index, height, asymmetry=0.0):

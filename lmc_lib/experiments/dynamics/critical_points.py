@@ -24,7 +24,8 @@ from lmc_lib.store import Result, Store
 from lmc_lib.sweeps import Spec
 
 # Relative to the largest variance: what counts as a gradient of zero, and as a second derivative of zero.
-_FLAT, _LEVEL = 1e-9, 1e-6
+_FLAT = 1e-9
+_LEVEL = 1e-6
 
 
 @dataclass(frozen=True)
