@@ -283,7 +283,7 @@ class TestMeasurement:
         })  # fmt: skip
         found = {name: each.value for name, each in autoencoders.evidence(record).items()}
         assert found == pytest.approx({
-            "directions": 2.2 / 3, "subspace": (2.0 * 0.4**0.5 + 1.0) / 3, 
+            "directions": 2.2 / 3, "subspace": (2.0 * 0.4**0.5 + 1.0) / 3,
             "singular values": 0.4 / 3, "asymmetry": 0.3, "posterior": 0.2,
         }, abs=1e-7)  # fmt: skip
 
@@ -314,7 +314,7 @@ class TestSearch:
         assert told["asymmetric"].value == pytest.approx(told["points"].value, abs=1.0)
 
     def test_places_are_indices_and_heights_by_the_total_variance(self, found):
-        """Where none is kept the loss is all of the variance, and each unit can grow into each of those above the factor."""
+        """Where none is kept the loss is all of the variance, and each unit can grow into each above the factor."""
         (x, y), (own_x, own_y) = critical_points.places(found["sum"], 2).values()
         assert len(x) == 7
         assert (x[y.argmax()], y.max()) == (6, pytest.approx(1.0))
