@@ -231,6 +231,19 @@ class TestGlance:
             "after weight matching, two pairs: 0.074 and 0.077 train, 0.076 and 0.078 test",
         }
 
+    def test_what_trains_no_known_architecture_names_its_data_and_updates_alone(self):
+        specs = [
+            {"data": {"name": "digits"}, "width": 5, "train": {"steps": 2000}},
+            {"data": {"name": "mnist1d", "train_examples": 300}, "starts": 16},
+        ]
+        told = glance.table(WEAK, report_of(judged(estimates=ALIGNED)), specs, "a minute")
+        rows = dict(re.findall(r"^\* - (.*)\n  - (.*)$", told, re.MULTILINE))
+        assert "Networks" not in rows
+        assert rows["Data"] == (
+            "digits of 8 × 8 pixels, all training examples; MNIST-1D (generated signals), 300 training examples"
+        )
+        assert rows["Training"] == "2,000 updates"
+
     @pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
     @pytest.mark.parametrize("scale", ["quick", "laptop"])
     def test_every_notebook_says_what_it_costs(self, path, scale):

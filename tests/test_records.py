@@ -479,6 +479,42 @@ def paths_metrics(records, name):
         yield np.mean([each[state]["target"][metric][place] for each in values])
 
 
+def linear_autoencoders(records, name):
+    """Means over starts of what trained autoencoders are like, and over seeds of critical points that break a law."""
+    what, data, kind, *start = name.split(", ")
+    found = [
+        each["values"]
+        for each in records.values()
+        if (each["spec"]["data"]["name"], each["spec"]["regulariser"]) == (data, kind)
+        and (each["spec"]["type"] == "AutoencoderSpec") == bool(start)
+        and (not start or each["spec"].get("scale", 1) == float(start[0].split()[1]))
+        and "strength" not in each["spec"]
+    ]
+    (values,) = found
+    if not start:
+        asymmetric, misplaced = (
+            [sum(breaks(point) for point in points) for points in values["points"]]
+            for breaks in (
+                lambda point: point["asymmetry"] > 1e-6,
+                lambda point: any(
+                    point[law]["found"] != pytest.approx(point[law]["predicted"], rel=1e-6)
+                    for law in ("index", "height")
+                ),
+            )
+        )
+        yield np.mean({"asymmetric points": asymmetric, "misplaced points": misplaced}[what])
+    elif what in ("asymmetry", "posterior"):
+        yield np.mean(values[what])
+    elif what == "subspace":
+        yield np.mean([np.linalg.norm(np.linalg.pinv(each), 2) ** -1 for each in values["cosines"]])
+    elif what == "directions":
+        yield np.mean([min(abs(row[place]) for place, row in enumerate(each)) for each in values["cosines"]])
+    else:
+        predicted = [1 - values["noise"] / variance for variance in values["variances"][:-1]]
+        rows = [zip(each, predicted, strict=True) for each in values["squares"]]
+        yield np.mean([max(abs(value / wanted - 1) for value, wanted in row) for row in rows])
+
+
 def recomputing(claim):
     """The function of this file that recomputes a claim's numbers; most pages on twins have the same."""
     found = globals().get(claim.replace("-", "_")) or (butterfly if claim.startswith("butterfly-") else None)

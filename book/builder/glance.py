@@ -51,7 +51,8 @@ def table(claim: claims.Claim, report: Mapping[str, Any], described: Sequence[Ma
     more = f" ({len(report['settings']) - 1} more above)" if len(report["settings"]) > 1 else ""
     rows = [
         ("Networks", _networks(runs)),
-        ("Data", _data(runs)),
+        # What trains no network of `models` names its data itself.
+        ("Data", _data(runs or [each for each in described if "data" in each])),
         ("Training", f"{_listed(sorted(set(_updates(described))))} updates"),
         ("n", "; ".join(counts)),
         ("On two cores", time),
@@ -59,7 +60,7 @@ def table(claim: claims.Claim, report: Mapping[str, Any], described: Sequence[Ma
         ("Ours", ours + more),
         ("The paper's", published(claim.beside)),
     ]
-    lines = [f"* - {name}\n  - {text}" for name, text in rows]
+    lines = [f"* - {name}\n  - {text}" for name, text in rows if text]
     return "\n".join([":::{list-table}", ":stub-columns: 1", ":class: glance", "", *lines, ":::"])
 
 

@@ -1,6 +1,6 @@
 """Values as they are stored: what JSON knows, with as many digits as two CPUs agree on."""
 
-__all__ = ["DIGITS", "columns", "digits", "or_none", "rounded", "share"]
+__all__ = ["DIGITS", "columns", "decimals", "digits", "or_none", "rounded", "share"]
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +21,11 @@ def rounded(value: float) -> float:
 def share(value: float) -> float:
     """A share between 0 and 1 with the decimals that are stored."""
     return round(value, DIGITS)
+
+
+def decimals(values: Tensor) -> Any:
+    """A tensor as lists in lists of numbers with the decimals that are stored, where rounding alone would be left."""
+    return (values.round(decimals=DIGITS) + 0.0).tolist()  # the sum makes 0 of -0
 
 
 def digits(values: Tensor | ndarray | Mapping[str, Any]) -> Any:

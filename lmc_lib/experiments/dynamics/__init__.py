@@ -1,0 +1,3 @@
+"""What small systems do that are solved exactly."""
+
+__all__ = ["autoencoders", "critical_points"]
