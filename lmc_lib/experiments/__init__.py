@@ -5,10 +5,10 @@ asks for the evidence of its claim.
 """
 
 __all__ = [
-    "Found", "agreement", "angles", "butterfly", "chains", "children", "contrasts", "data_pruning", "feature_maps",
-    "features", "finetuning", "fingerprints", "geometry", "label_errors", "lines", "mask_transfer", "measure",
-    "metric_laws", "movement", "pair", "paths", "paths_of_twins", "pictures", "pruned", "pruned_pairs",
-    "reliability", "runs", "score_table", "scores", "searches", "simplices", "trajectories", "twins",
+    "Found", "agreement", "angles", "butterfly", "chains", "children", "conservation", "contrasts", "data_pruning",
+    "feature_maps", "features", "finetuning", "fingerprints", "geometry", "label_errors", "lines", "mask_transfer",
+    "measure", "metric_laws", "motions", "movement", "pair", "paths", "paths_of_twins", "pictures", "pruned",
+    "pruned_pairs", "reliability", "runs", "score_table", "scores", "searches", "simplices", "trajectories", "twins",
 ]  # fmt: skip
 
 from lmc_lib.experiments.connectivity import (
@@ -33,6 +33,7 @@ from lmc_lib.experiments.difficulty import (
     score_table,
     scores,
 )
+from lmc_lib.experiments.dynamics import conservation, motions
 from lmc_lib.experiments.found import Found, measure
 from lmc_lib.experiments.networks import (
     children,

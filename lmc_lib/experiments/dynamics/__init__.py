@@ -1,0 +1,3 @@
+"""How single networks move in training: what is conserved, and what is solved exactly."""
+
+__all__ = ["conservation", "motions"]
