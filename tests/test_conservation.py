@@ -11,8 +11,8 @@ from lmc_lib.charges import FAMILIES, LAWS
 from lmc_lib.data import DataSpec
 from lmc_lib.experiments import Found
 from lmc_lib.experiments.dynamics.conservation import along_rates, evidence
-from lmc_lib.experiments.loaded import dataset
 from lmc_lib.experiments.dynamics.motions import ChargesSpec
+from lmc_lib.experiments.loaded import dataset
 from lmc_lib.experiments.networks.runs import RunSpec, architecture, drawn_start
 from lmc_lib.models import ModelSpec
 from lmc_lib.store import Store, fingerprint
