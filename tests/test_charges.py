@@ -120,7 +120,7 @@ def overlaps(network, weights, slope):
     """By charge the inner product of generator and gradient by the product of their lengths, over all units."""
     for charge in charges.of_chain(network):
         direction = charges.generator(charge, weights)
-        product = charges.along(charge, direction, slope).abs().sum()
+        product = charges.gram(charge, [direction, slope])[:, 0, 1].abs().sum()
         yield float(product / state.norm(direction) / state.norm({name: slope[name] for name in direction}))
 
 
@@ -156,6 +156,22 @@ class TestCharges:
         assert charges.value(Charge("scale", (("in", 0, 1),)), weights).tolist() == [5.0, 34.0]
         assert charges.value(Charge("translation", (("in", 1, 1),)), weights).tolist() == [4.0, 7.0]
         assert charges.value(Charge("translation", (("b", None, 1),)), weights).tolist() == [-1.0]
+
+    def test_inner_products_are_those_of_the_weights_of_each_unit(self):
+        generator = rng.stream(0, "gram")
+        shapes = {"kernel": (3, 4, 2, 2), "factor": (4,)}
+        one, other = (
+            {name: torch.randn(shape, generator=generator, dtype=torch.float64) for name, shape in shapes.items()}
+            for _ in range(2)
+        )
+        found = charges.gram(Charge("rescale", (("kernel", 1, 1), ("factor", 0, -1))), [one, other])
+        assert found.shape == (4, 2, 2)
+        for unit in range(4):
+            first, second = (
+                torch.cat([each["kernel"][:, unit].ravel(), each["factor"][unit, None]]) for each in (one, other)
+            )
+            expected = torch.stack([first @ first, first @ second, second @ first, second @ second])
+            assert found[unit].ravel().tolist() == pytest.approx(expected.tolist())
 
     @pytest.mark.parametrize("kind", ["blocks", "no logits", "no chain"])
     def test_are_those_of_a_chain_that_ends_with_logits(self, kind):

@@ -12,7 +12,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from lmc_lib.charges.laws import LAWS, SGD, predicted
-from lmc_lib.charges.symmetries import Charge, along, generator, value
+from lmc_lib.charges.symmetries import Charge, generator, gram
 from lmc_lib.state import State
 
 
@@ -91,7 +91,7 @@ class Follower:
 
 def _update(charge: Charge, state: State, later: State, velocity: State, gradient: State) -> Float[Tensor, "5 units"]:
     """A charge before and after an update, that of its velocity, and product and lengths of generator and gradient."""
-    moved = generator(charge, state)
-    product = along(charge, moved, gradient).abs()
-    lengths = (along(charge, moved, moved) * along(charge, gradient, gradient)).sqrt()
-    return torch.stack([*(value(charge, each) for each in (state, later, velocity)), product, lengths])
+    directions = [generator(charge, each) for each in (state, later, velocity)]
+    products = gram(charge, [*directions, state, later, velocity, gradient]).movedim(0, 2)
+    lengths = (products[0, 0] * products[6, 6]).sqrt()
+    return torch.stack([*(products[place, place + 3] for place in range(3)), products[0, 6].abs(), lengths])

@@ -6,11 +6,11 @@ and the charge is :math:`\langle \xi(\theta), \theta \rangle` (Kunin et al. 2021
 """
 
 __all__ = [
-    "FAMILIES", "Charge", "along", "asymmetric", "generator", "of_chain", "value", "with_epsilon",
+    "FAMILIES", "Charge", "asymmetric", "generator", "gram", "of_chain", "value", "with_epsilon",
 ]  # fmt: skip
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -86,20 +86,21 @@ def generator(charge: Charge, state: State) -> State:
     return {name: sign * state[name] for name, _, sign in charge.terms}
 
 
-def along(charge: Charge, one: State, other: State) -> Float[Tensor, " units"]:
-    """The inner product of two states over the weights of each unit."""
-    products = [_by_unit(one[name] * other[name], axis) for name, axis, _ in charge.terms]
-    return torch.stack(products).sum(0)
+def gram(charge: Charge, states: Sequence[State]) -> Float[Tensor, "units states states"]:
+    """The inner products of states with each other over the weights of each unit."""
+    return torch.stack([_products(*each, states) for each in charge.terms]).sum(0)
 
 
-def _by_unit(values: Tensor, axis: int | None) -> Tensor:
-    moved = values.unsqueeze(0) if axis is None else values.movedim(axis, 0)
-    return moved.reshape(len(moved), -1).sum(1)
+def _products(name: str, axis: int | None, _: int, states: Sequence[State]) -> Tensor:
+    values = torch.stack([each[name] for each in states])
+    moved = values.unsqueeze(0) if axis is None else values.movedim(axis + 1, 0)
+    rows = moved.flatten(2) if moved.dim() > 2 else moved.unsqueeze(2)
+    return rows @ rows.mT
 
 
 def value(charge: Charge, state: State) -> Float[Tensor, " units"]:
     r"""The charge of each unit, :math:`\langle \xi(\theta), \theta \rangle`."""
-    return along(charge, generator(charge, state), state)
+    return gram(charge, [generator(charge, state), state])[:, 0, 1]
 
 
 def with_epsilon(network: nn.Module, epsilon: float) -> nn.Module:

@@ -47,28 +47,31 @@ def powers(
     rates: Sequence[float],
     sizes: Mapping[str, Float[ndarray, "networks rates"]],
     *,
-    slopes: Mapping[str, float],
+    power: float,
+    controls: Mapping[str, Float[ndarray, "networks rates"]],
     xlabel: str = "learning rate",
     ylabel: str,
 ) -> Axes:
-    """Draws sizes that grow as powers of a rate, on logarithmic axes: the median over networks, and each faintly.
+    """Draws sizes that should grow as a power of a rate, on logarithmic axes: medians over networks, and each faintly.
 
     Args:
         ax: where to draw.
         rates: the rates.
         sizes: for each line, by its label, the sizes of every network.
-        slopes: for some lines the power that theory says, as a dotted line through the median at the largest rate.
+        power: what theory says, as dotted lines through the medians at the largest rate.
+        controls: sizes of networks of which theory says nothing; they have hollow marks.
         xlabel: what the rates are.
         ylabel: what the sizes are.
     """
     largest = int(np.argmax(rates))
-    for (label, values), colour, marker in zip(sizes.items(), SERIES, "osD^vX", strict=False):
-        middle = np.median(values, axis=0)
-        ax.plot(rates, values.T, color=colour, alpha=0.25, linewidth=0.8)
-        ax.plot(rates, middle, color=colour, marker=marker, markersize=6, linestyle="none", label=label)
-        if label in slopes:
-            guide = middle[largest] * (np.array(rates) / rates[largest]) ** slopes[label]
-            ax.plot(rates, guide, color=colour, linestyle=":", linewidth=1.4)
+    for group in (sizes, controls):
+        for (label, values), colour, marker in zip(group.items(), SERIES, "osD^vX", strict=False):
+            middle, inside = np.median(values, axis=0), colour if group is sizes else "white"
+            ax.plot(rates, values.T, color=colour, alpha=0.25, linewidth=0.8)
+            ax.plot(rates, middle, color=colour, marker=marker, mfc=inside, markersize=6, linestyle="none", label=label)
+            if group is sizes:
+                guide = middle[largest] * (np.array(rates) / rates[largest]) ** power
+                ax.plot(rates, guide, color=colour, linestyle=":", linewidth=1.4)
     ax.set_xscale("log")
     ax.set_yscale("log")
     ax.set_xticks(list(rates), [f"{rate:g}" for rate in rates])
