@@ -499,3 +499,31 @@ def test_paths_in_space_carry_their_points_and_nothing_from_outside():
     np.testing.assert_allclose(points - points.mean(0), scale * (given - given.mean(0)), atol=0.3)
     assert np.linalg.norm(points, axis=1).max() == pytest.approx(200.0, abs=0.2)
     assert lines[3]["points"] == pytest.approx(np.mean([line["points"] for line in lines[:3]], axis=0), abs=0.11)
+
+
+def test_what_was_measured_stands_as_points_beside_the_lines_of_laws(ax):
+    times = np.linspace(0.0, 3.0, 7)
+    laws = {"a law": times**2, "another": -times}
+    plotting.against_laws(ax, times, times + 1.0, laws, ylabel="charge")
+    lines = {line.get_label(): line for line in ax.get_lines()}
+    assert lines.keys() == {"a law", "another", "measured"}
+    assert lines["measured"].get_linestyle() == "None"
+    assert lines["measured"].get_ydata() == pytest.approx(times + 1.0)
+    assert lines["another"].get_ydata() == pytest.approx(-times)
+    assert lines["a law"].get_linestyle() != lines["another"].get_linestyle()
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("time (updates × rate)", "charge")
+
+
+def test_powers_stand_at_their_medians_beside_the_slope_of_theory(ax):
+    rates = [0.04, 0.01]
+    sizes, controls = {"ours": np.array([[4.0, 2.0], [8.0, 3.0], [9.0, 1.0]])}, {"control": np.full((3, 2), 7.0)}
+    plotting.powers(ax, rates, sizes, power=2.0, controls=controls, ylabel="size")
+    marks = {line.get_label(): line for line in ax.get_lines() if line.get_marker() not in ("None", None, "")}
+    assert marks["ours"].get_ydata() == pytest.approx([8.0, 2.0])
+    assert marks["control"].get_ydata() == pytest.approx([7.0, 7.0])
+    assert marks["control"].get_markerfacecolor() == "white"
+    assert marks["control"].get_color() == marks["ours"].get_color()
+    (guide,) = [line for line in ax.get_lines() if line.get_linestyle() == ":"]
+    assert guide.get_ydata() == pytest.approx([8.0, 0.5])
+    assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["0.04", "0.01"]

@@ -515,6 +515,21 @@ def linear_autoencoders(records, name):
         yield np.mean([max(abs(value / wanted - 1) for value, wanted in row) for row in rows])
 
 
+def conservation_laws(records, name):
+    """Distances and drifts at the smallest rate, means over seeds in millionths."""
+    what, family, network = name.split(", ")
+    found = {}
+    for record in records.values():
+        spec, values = record["spec"], record["values"][family]
+        if ("asymmetric" if spec.get("symmetric") is False else "symmetric") == network and "epsilon" not in spec:
+            train = spec["run"]["train"]
+            if what == "drift" and "weight_decay" not in train:
+                found.setdefault(train["lr"], []).append(values["drift"])
+            elif what != "drift" and "weight_decay" in train:
+                found.setdefault(train["lr"], []).append(values["distances"][what.removeprefix("distance to ")])
+    yield 1e6 * np.mean(found[min(found)])
+
+
 def recomputing(claim):
     """The function of this file that recomputes a claim's numbers; most pages on twins have the same."""
     found = globals().get(claim.replace("-", "_")) or (butterfly if claim.startswith("butterfly-") else None)

@@ -1,3 +1,3 @@
-"""What small systems do that are solved exactly."""
+"""How single networks move in training: what is conserved, and what is solved exactly."""
 
-__all__ = ["autoencoders", "critical_points"]
+__all__ = ["autoencoders", "conservation", "critical_points", "motions"]
