@@ -112,12 +112,12 @@ def with_epsilon(network: nn.Module, epsilon: float) -> nn.Module:
     return changed
 
 
-def asymmetric(network: nn.Sequential) -> nn.Sequential:
-    """A copy with the same weights that has none of the symmetries, for controls.
+def asymmetric(network: nn.Module) -> nn.Module:
+    """A copy of a chain with the same weights that has none of the symmetries, for controls.
 
     Batch normalisation adds 0.1 to variances, so that the scale of weights counts. GELU stands in place of rectifiers,
     so that a factor no longer passes through. And the softmax has one more class, whose logit is always 0, so that a
     common shift of the others counts.
     """
-    layers = [nn.GELU() if isinstance(layer, nn.ReLU) else layer for layer in network]
+    layers = [nn.GELU() if isinstance(layer, nn.ReLU) else layer for layer in network.children()]
     return nn.Sequential(*(with_epsilon(layer, 0.1) for layer in layers), nn.ZeroPad1d((0, 1)))

@@ -17,17 +17,14 @@ from lmc_lib.experiments.values import digits, share
 from lmc_lib.store import Result, Store
 from lmc_lib.sweeps import Spec
 
-# The updates at which curves are stored, for figures.
-_SHOWN = 61
-
 
 @dataclass(frozen=True)
 class ChargesSpec(Spec):
     """All that defines the charges of a network along its training by SGD in float64.
 
-    It measures, by family of charges: ``drift`` and ``distances`` by law, as :class:`~lmc_lib.charges.Motion` has
-    them; ``overlap``, the largest one; and ``curves``, the charge of the unit that has the largest one at the start,
-    ``"measured"`` and by law, at the updates ``steps``. ``accuracy`` is that on the training set at the end.
+    It measures, by family of charges: ``drift`` and ``distances`` of :class:`~lmc_lib.charges.Motion`; the largest
+    ``overlap``; and ``curves`` of the unit with the largest charge at the start, ``"measured"`` and by law, at
+    some updates, ``steps``. ``accuracy`` is that on the training set at the end.
 
     Attributes:
         run: the training, at a constant rate.
@@ -63,22 +60,21 @@ class ChargesSpec(Spec):
 
     def _trained(self, run: RunSpec) -> tuple[dict[str, Motion], float]:
         chain, split, train = architecture(run), dataset(run.data).train, run.train
+        start, every = drawn_start(run, chain), range(train.steps + 1)
         network = charges.with_epsilon(chain, self.epsilon) if self.symmetric else charges.asymmetric(chain)
         follower = charges.Follower(charges.of_chain(chain), SGD(train.lr, train.momentum, train.weight_decay))
-        options = {"seed": run.order_seed, "save_at": range(train.steps + 1)}
-        for now in training.checkpoints(network, drawn_start(run, chain), split, train, **options):
+        for now in training.checkpoints(network, start, split, train, seed=run.order_seed, save_at=every):
             follower.visit(now.state, under("momentum_buffer/", now.memory))
         return follower.motions(), 1.0 - connectivity.evaluate(network, now.state, split).error
 
     def _values(self, found: tuple[dict[str, Motion], float]) -> dict[str, Any]:
-        motions, accuracy = found
-        steps = np.unique(np.linspace(0, self.updates, _SHOWN).round().astype(int))
-        families = {family: _family(motion, steps) for family, motion in motions.items()}
-        return families | {"steps": steps.tolist(), "accuracy": share(accuracy)}
+        steps = np.unique(np.linspace(0, self.updates, 61).round().astype(int))
+        families = {family: _family(motion, steps) for family, motion in found[0].items()}
+        return families | {"steps": steps.tolist(), "accuracy": share(found[1])}
 
 
 def _family(motion: Motion, steps: ndarray) -> dict[str, Any]:
     unit = np.abs(motion.charges[0]).argmax()
-    curves = {"measured": motion.charges} | dict(motion.predictions)
+    curves = {"measured": motion.charges, **motion.predictions}
     sizes = {"drift": motion.drift, "overlap": motion.overlap.max(), "distances": motion.distances}
-    return digits(sizes) | {"curves": digits({name: each[steps, unit] for name, each in curves.items()})}
+    return {**digits(sizes), "curves": digits({name: each[steps, unit] for name, each in curves.items()})}
