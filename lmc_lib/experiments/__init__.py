@@ -9,7 +9,7 @@ __all__ = [
     "data_pruning", "feature_maps", "features", "finetuning", "fingerprints", "geometry", "label_errors", "lines",
     "mask_transfer", "measure",
     "metric_laws", "movement", "pair", "paths", "paths_of_twins", "pictures", "pruned", "pruned_pairs",
-    "reliability", "runs", "score_table", "scores", "searches", "simplices", "trajectories", "twins",
+    "regimes", "reliability", "runs", "score_table", "scores", "searches", "simplices", "trajectories", "twins",
 ]  # fmt: skip
 
 from lmc_lib.experiments.connectivity import (
@@ -34,7 +34,7 @@ from lmc_lib.experiments.difficulty import (
     score_table,
     scores,
 )
-from lmc_lib.experiments.dynamics import autoencoders, critical_points
+from lmc_lib.experiments.dynamics import autoencoders, critical_points, regimes
 from lmc_lib.experiments.found import Found, measure
 from lmc_lib.experiments.networks import (
     children,

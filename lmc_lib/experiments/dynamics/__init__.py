@@ -1,3 +1,3 @@
 """What small systems do that are solved exactly."""
 
-__all__ = ["autoencoders", "critical_points"]
+__all__ = ["autoencoders", "critical_points", "regimes"]
