@@ -197,8 +197,7 @@ def richness(found: Record) -> dict[str, Estimate]:
 def relearning(found: Record, name: str) -> dict[str, Estimate]:
     """Means over seeds of the loss that is left of a second target, after half of the time that the first one had.
 
-    What is left of the first target's learning shrinks as long as that lasts, and grows as long again in a reversal: only
-    after the whole time does it count.
+    What shrinks while the first target is learnt grows for as long again in a reversal, and counts only after that.
 
     Args:
         found: what ``RegimeSpec`` measured.
