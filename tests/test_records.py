@@ -530,6 +530,24 @@ def conservation_laws(records, name):
     yield 1e6 * np.mean(found[min(found)])
 
 
+def lazy_and_rich(records, name):
+    """Means over seeds of kernel distances, and of the loss that is left at half of the time, at a balance."""
+    what, which, balance = name.split(", ")
+    found = {}
+    for record in records.values():
+        spec = record["spec"]
+        if spec["type"] == "RegimeSpec":
+            inputs, _, outputs = spec["sizes"]
+            alike = "large start" if spec["scale"] > 1 else "equal sizes"
+            found[alike if inputs == outputs else "more inputs" if inputs > outputs else "more outputs"] = record
+    record = found[which if what == "kernel distance" else "equal sizes"]
+    place = record["spec"]["balances"].index(float(balance))
+    if what == "kernel distance":
+        yield np.mean([row[place] for row in record["values"]["distance"]])
+    else:
+        yield np.mean([row[place][record["spec"]["points"] // 2 - 1] for row in record["values"][which]])
+
+
 def recomputing(claim):
     """The function of this file that recomputes a claim's numbers; most pages on twins have the same."""
     found = globals().get(claim.replace("-", "_")) or (butterfly if claim.startswith("butterfly-") else None)

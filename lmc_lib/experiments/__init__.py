@@ -8,8 +8,8 @@ __all__ = [
     "Found", "agreement", "angles", "architectures", "autoencoders", "butterfly", "chains", "children",
     "conservation", "contrasts", "critical_points", "data_pruning", "feature_maps", "features", "finetuning",
     "fingerprints", "geometry", "joint_paths", "label_errors", "lines", "mask_transfer", "measure", "metric_laws",
-    "motions", "movement", "pair", "paths", "paths_of_twins", "pictures", "pruned", "pruned_pairs", "reliability",
-    "runs", "score_table", "scores", "searches", "simplices", "trajectories", "twins",
+    "motions", "movement", "pair", "paths", "paths_of_twins", "pictures", "pruned", "pruned_pairs", "regimes",
+    "reliability", "runs", "score_table", "scores", "searches", "simplices", "trajectories", "twins",
 ]  # fmt: skip
 
 from lmc_lib.experiments.connectivity import (
@@ -34,7 +34,7 @@ from lmc_lib.experiments.difficulty import (
     score_table,
     scores,
 )
-from lmc_lib.experiments.dynamics import autoencoders, conservation, critical_points, motions
+from lmc_lib.experiments.dynamics import autoencoders, conservation, critical_points, motions, regimes
 from lmc_lib.experiments.found import Found, measure
 from lmc_lib.experiments.networks import (
     architectures,
