@@ -8,6 +8,7 @@ import pytest
 import seaborn as sns
 from matplotlib.colors import to_rgba
 from matplotlib.container import ErrorbarContainer
+from matplotlib.text import Text
 
 from lmc_lib import plotting, rng
 
@@ -20,6 +21,8 @@ def ax():
         figure, axes = plt.subplots()
         yield axes
         figure.canvas.draw()  # a figure that cannot be drawn raises here
+        sizes = {text.get_text(): text.get_size() for text in figure.findobj(Text) if text.get_text()}
+        assert min(sizes.values(), default=9) >= 9, f"{sizes}: below 9 points, of which a page makes 9 pixels"
         plt.close(figure)
 
 
@@ -325,6 +328,20 @@ def test_growth_draws_each_part_on_logarithmic_axes(ax):
 # -- twins -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(("count", "size"), [(1, (5.8, 3.0)), (2, (8.8, 3.0)), (3, (8.8, 6.0)), (6, (8.8, 9.0))])
+@pytest.mark.parametrize("share", [True, False])
+def test_panels_stand_in_rows_of_two_and_each_shows_its_own_numbers(count, size, share):
+    figure, axes = plotting.panels(count, height=3.0, share=share)
+    places = [each.get_subplotspec() for each in axes]
+    assert [(each.rowspan.start, each.colspan.start) for each in places] == [divmod(n, 2) for n in range(count)]
+    assert figure.axes == axes
+    assert tuple(figure.get_size_inches()) == size
+    assert all(ax.yaxis.get_tick_params()["labelleft"] for ax in axes)
+    axes[-1].set_ylim(2.0, 7.0)
+    assert (axes[0].get_ylim() == (2.0, 7.0)) == (share or count == 1)
+    plt.close(figure)
+
+
 def test_panels_that_share_an_axis_cut_nothing_off():
     _, axes = plt.subplots(1, 2, sharey=True)
     words = {"xlabel": "distance", "ylabel": "barrier"}
@@ -407,6 +424,11 @@ def test_a_manhattan_plot_sorts_examples_by_class_and_marks_some(ax):
     assert [each.get_text() for each in ax.get_xticklabels()] == ["5", "6", "7"]
     np.testing.assert_allclose(ax.get_xticks(), [5.0, 15.0, 25.0])
     assert len({tuple(each.get_facecolor()[0]) for each in ax.collections}) == 3
+
+
+def test_a_manhattan_plot_may_name_its_classes(ax):
+    plotting.manhattan(ax, draw(6), np.arange(6) % 2 * 2, names=["bag", "coat", "shirt"], ylabel="harder for A")
+    assert [each.get_text() for each in ax.get_xticklabels()] == ["bag", "shirt"]
 
 
 def test_a_manhattan_plot_may_mark_none(ax):

@@ -5,7 +5,7 @@ __all__ = ["rows_of", "section", "summary", "table"]
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from builder.telling import FROM
+from builder.telling import FROM, table_row
 from lmc_lib.cli import judging
 
 _HEAD = (
@@ -86,7 +86,5 @@ def _row(row: Mapping[str, Any]) -> str:
     power = f"{row['power']:.2f}" + (" (underpowered)" if row["underpowered"] else "")
     effect = f"{row['effect']:g}, {FROM[row['effect_from']]}"
     condition = f"{where}: {row['condition']}" if where else row["condition"]
-    return (
-        f"| {condition} | {row['n']} | {row['at_bound']:.3f} | {others} | {effect} | {power} | {row['coverage']:.3f} | "
-        f"{needed} |"
-    )
+    numbers = (row["n"], f"{row['at_bound']:.3f}", others, effect, power, f"{row['coverage']:.3f}", needed)
+    return table_row(condition, *numbers)

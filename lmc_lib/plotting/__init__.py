@@ -3,7 +3,7 @@
 __all__ = [
     "LABELS", "SERIES", "STYLE", "along_steps", "barriers_against_width", "barriers_of_pairs", "compositions",
     "correlation_map", "divergence", "forest", "gallery", "growth", "interpolation_curves", "loadings", "manhattan",
-    "matrix", "reliabilities", "scatter", "stability", "triangle", "with_intervals",
+    "matrix", "panels", "reliabilities", "scatter", "stability", "triangle", "with_intervals",
 ]  # fmt: skip
 
 from lmc_lib.plotting.barriers import (
@@ -15,4 +15,4 @@ from lmc_lib.plotting.barriers import (
 )
 from lmc_lib.plotting.examples import correlation_map, gallery, loadings, manhattan, reliabilities, stability
 from lmc_lib.plotting.series import along_steps, divergence, forest, growth, matrix, scatter, with_intervals
-from lmc_lib.plotting.style import LABELS, SERIES, STYLE
+from lmc_lib.plotting.style import LABELS, SERIES, STYLE, panels

@@ -1,0 +1,103 @@
+"""What the site goes without: a page reads the same, its code keeps its lines, and a second time changes nothing."""
+
+import nbformat
+import pytest
+
+from builder import slim
+
+PAGE = """<head>
+  <script src="../_static/scripts/fontawesome.js?digest=88"></script>
+  <script src="../_static/scripts/bootstrap.js"></script>
+</head>
+<body>
+  <nav class="bd-links">
+    <a href="a.html"><code class="xref py"><span class="pre">lmc_lib.a</span></code></a>
+  </nav>
+  <p>A
+     line of <code class="docutils"><span class="pre">code</span></code>, and <a href="b.html">one</a>
+     <em>more</em>.</p>
+  <div class="highlight"><pre>def f():
+
+    return 1
+</pre></div>
+  <textarea>
+   as written
+  </textarea>
+  <script type="text/x-thebe-config">
+  { requestKernel: true }
+  </script>
+  <script>kernelName = 'python3'</script>
+  <script>
+    one();
+
+    two();
+  </script>
+</body>
+"""
+
+
+def test_a_page_keeps_its_words_its_code_and_its_scripts():
+    assert slim.page(PAGE) == (
+        '<head>\n<script src="../_static/scripts/bootstrap.js"></script>\n</head>\n<body>\n<nav class="bd-links">\n'
+        '<a href="a.html">lmc_lib.a</a>\n</nav>\n<p>A\nline of <code class="docutils"><span class="pre">code</span>'
+        '</code>, and <a href="b.html">one</a>\n<em>more</em>.</p>\n'
+        '<div class="highlight"><pre>def f():\n\n    return 1\n</pre></div>\n'
+        "<textarea>\n   as written\n  </textarea>\n<script>\n    one();\n\n    two();\n  </script>\n</body>\n"
+    )
+    assert slim.page(slim.page(PAGE)) == slim.page(PAGE)
+
+
+def executed():
+    cell = nbformat.v4.new_code_cell("draw()", metadata={"papermill": {"duration": 1.5}, "tags": ["hide-input"]})
+    cell.outputs = [
+        nbformat.v4.new_output("display_data", {"image/png": "AAAA", "text/plain": "<Figure>"}),
+        nbformat.v4.new_output(
+            "execute_result", {"text/html": "<table>", "text/plain": "a b", "application/vnd.lmc.report+json": "{}"}
+        ),
+        nbformat.v4.new_output("stream", text="said"),
+    ]
+    return nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# A title"), cell])
+
+
+def test_an_offered_notebook_shows_its_tables_once_and_can_be_run():
+    before = executed()
+    offered = slim.notebook(before)
+    nbformat.validate(offered)
+    title, cell = offered.cells
+    assert (title.source, cell.source) == ("# A title", "draw()")
+    assert cell.metadata == {"tags": ["hide-input"]}
+    figure, table, stream = cell.outputs
+    assert (figure.data, table.data, stream.text) == ({"text/plain": "<Figure>"}, {"text/html": "<table>"}, "said")
+    assert "papermill" in before.cells[1].metadata
+    assert len(before.cells[1].outputs[1].data) == 3
+
+
+@pytest.fixture
+def site(tmp_path):
+    files = {
+        "book/a.html": PAGE,
+        "_sources/book/a.ipynb": nbformat.writes(executed()),
+        "_static/scripts/fontawesome.js": "//",
+        "_static/scripts/fontawesome.js.map": "{}",
+        "_static/scripts/bootstrap.js": "//",
+        "_static/fonts/fa-solid-900.ttf": "0",
+        "_static/fonts/fa-solid-900.woff2": "2",
+        "_static/locales/de/LC_MESSAGES/booktheme.po": "x",
+    }
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(content)
+    return tmp_path
+
+
+def test_a_site_loses_what_no_page_uses_and_is_then_left_as_it_is(site):
+    slim.site(site)
+    left = {path.relative_to(site).as_posix(): path for path in site.rglob("*.*") if path.is_file()}
+    assert set(left) == {
+        "book/a.html", "_sources/book/a.ipynb", "_static/scripts/bootstrap.js", "_static/fonts/fa-solid-900.woff2"
+    }  # fmt: skip
+    assert left["book/a.html"].read_text() == slim.page(PAGE)
+    assert "papermill" not in left["_sources/book/a.ipynb"].read_text()
+    before = {name: (path.stat().st_mtime_ns, path.read_bytes()) for name, path in left.items()}
+    slim.site(site)
+    assert before == {name: (path.stat().st_mtime_ns, path.read_bytes()) for name, path in left.items()}
