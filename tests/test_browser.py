@@ -185,6 +185,21 @@ class TestSite:
             page.goto(served + name)
             assert page.locator(".secondary-toggle").is_visible() == offered, name
 
+    @pytest.mark.parametrize("scripts", [True, False])
+    def test_tabs_are_moved_between_by_keyboard_with_scripts_and_without(self, browser, served, scripts):
+        context = browser.new_context(java_script_enabled=scripts)
+        page = context.new_page()
+        page.goto(f"{served}book/claims/weak-connectivity.html")
+        shown = page.locator(".sd-tab-content:visible")
+        assert "lmc run weak-connectivity\n" in shown.inner_text()
+        page.locator(".sd-tab-set > input").first.focus()
+        page.keyboard.press("ArrowRight")
+        assert "lmc run weak-connectivity --profile laptop" in shown.inner_text()
+        label = page.locator(".sd-tab-set > input:checked + label")
+        assert label.inner_text() == "laptop"
+        assert label.evaluate("label => getComputedStyle(label).outlineStyle") != "none"
+        context.close()
+
     @pytest.mark.parametrize("query", ["barrier", "linear mode connectivity", "chaotic"])
     def test_the_search_finds_claims_first(self, page, served, query):
         hits = faults.search_hits(page, served, query)

@@ -17,7 +17,7 @@ from PIL import Image
 from pybtex.database import parse_string
 from sphinx import addnodes
 
-from builder import citing, glance, layout, notebook, parameters, pictures, quick, tabs, telling, verdict
+from builder import citing, glance, layout, notebook, parameters, pictures, quick, tables, tabs, telling, verdict
 from lmc_lib import claims, records
 from lmc_lib.cli import Refused, notebooks
 
@@ -334,6 +334,16 @@ class TestParameters:
     def test_a_notebook_without_parameters_is_refused(self):
         with pytest.raises(ValueError, match="no cell with the tag 'parameters'"):
             parameters.with_table(notebook_of(code("1")), {})
+
+
+def test_an_interval_in_a_table_does_not_break_within_its_brackets():
+    cells = "<table><td>0.690 [0.566, -0.750]</td><td>[1, 2, 3]</td></table>"
+    page = notebook_of(code("frame", outputs=[{"text/html": cells}, {"text/html": "<p>[0.1, 0.2]</p>"}]))
+    before = nbformat.writes(page)
+    table, other = (each.data["text/html"] for each in tables.with_whole_intervals(page).cells[1].outputs)
+    assert table == cells.replace("0.566, ", "0.566,\u00a0")
+    assert other == "<p>[0.1, 0.2]</p>"
+    assert nbformat.writes(page) == before
 
 
 class TestTabs:

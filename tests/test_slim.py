@@ -1,9 +1,9 @@
-"""What the site goes without: a page reads the same, its code keeps its lines, and a second time changes nothing."""
+"""What is done to a built site: it goes without what no reader sees, and its contents tell verdicts; twice is once."""
 
 import nbformat
 import pytest
 
-from builder import slim
+from builder import navigation, slim
 
 PAGE = """<head>
   <script src="../_static/scripts/fontawesome.js?digest=88"></script>
@@ -101,3 +101,33 @@ def test_a_site_loses_what_no_page_uses_and_is_then_left_as_it_is(site):
     before = {name: (path.stat().st_mtime_ns, path.read_bytes()) for name, path in left.items()}
     slim.site(site)
     assert before == {name: (path.stat().st_mtime_ns, path.read_bytes()) for name, path in left.items()}
+
+
+CONTENTS = """<nav class="bd-links bd-docs-nav">
+<a class="reference internal" href="../claims/toy.html">Toys fall</a>
+<a class="current reference internal" href="#">Balls fall</a>
+<a class="reference internal" href="balls-quick.html">Balls fall (quick scale)</a>
+<a class="reference internal" href="../methods.html">Methods</a>
+</nav>
+<p><a class="reference internal" href="../claims/toy.html">Toys fall</a></p>
+"""
+
+
+def test_contents_tell_the_verdict_of_each_claim():
+    verdicts = {"toy": "not seen at this scale", "balls": "mixed"}
+    told = navigation.with_verdicts(CONTENTS, "balls", verdicts)
+    assert told == CONTENTS.replace("Toys fall</a>\n", "Toys fall <small>not seen at this scale</small></a>\n").replace(
+        "Balls fall</a>", "Balls fall <small>mixed</small></a>"
+    )
+    assert navigation.with_verdicts(told, "balls", verdicts) == told
+    other = navigation.with_verdicts(told, "balls", verdicts | {"toy": "supported"})
+    assert other == told.replace("not seen at this scale", "supported")
+    assert navigation.with_verdicts(CONTENTS, "methods", {}) == CONTENTS
+
+
+def test_all_pages_of_a_site_are_marked(site):
+    (site / "book" / "a.html").write_text(CONTENTS)
+    navigation.mark(site, {"a": "mixed", "toy": "supported"})
+    text = (site / "book" / "a.html").read_text()
+    assert "Balls fall <small>mixed</small>" in text
+    assert "Toys fall <small>supported</small></a>\n<a" in text

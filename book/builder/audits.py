@@ -32,7 +32,7 @@ def rows_of(claim: str, scale: str) -> list[dict[str, Any]]:
 def section(rows: Sequence[Mapping[str, Any]]) -> str:
     """The section of a page, as Markdown."""
     text = _SECTION.format(draws=rows[0]["draws"], unit=rows[0]["unit"])
-    return "\n".join([text, ":::{div} wide", *_HEAD, *(_row(row) for row in rows), ":::", "", _together(rows)])
+    return "\n".join([text, ":::{div} wide errs", *_HEAD, *(_row(row) for row in rows), ":::", "", _together(rows)])
 
 
 def _together(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 import nbformat
 
-from builder import audits, downloads, glance, kept, notebook, parameters, pictures, quick, tabs
+from builder import audits, downloads, glance, kept, notebook, parameters, pictures, quick, tables, tabs
 from builder.layout import Page, place, repository
 from lmc_lib import claims
 from lmc_lib.cli import Refused, notebooks, records, running, tree
@@ -138,7 +138,7 @@ def _compare(result: Mapping[str, Any], path: Path) -> None:
 def _guide_files(page: Page, executed: Path) -> dict[str, bytes]:
     running.execute(page.source, executed)
     ran = nbformat.read(executed, as_version=4)
-    return {page.source.name: nbformat.writes(pictures.with_small_pictures(ran)).encode()}
+    return {page.source.name: nbformat.writes(tables.with_whole_intervals(pictures.with_small_pictures(ran))).encode()}
 
 
 def _claim_files(page: Page, executed: Path, fresh: bool) -> dict[str, bytes]:
@@ -183,7 +183,8 @@ def _shown(
     cost = notebooks.costs(page.claim).get(page.scale, "–")
     at_a_glance = glance.section(claim, result, [each.spec for each in entries], rows, cost)
     own = page.name == page.claim
-    finished = parameters.with_table(pictures.with_small_pictures(ran), result["parameters"])
+    finished = tables.with_whole_intervals(pictures.with_small_pictures(ran))
+    finished = parameters.with_table(finished, result["parameters"])
     finished = notebook.with_verdict(finished, claim, result, rows, at_a_glance if own else "")
     finished = tabs.with_tabs(finished, claim) if own else quick.as_quick_page(finished, page.claim)
     commits = {each.provenance["commit"] for each in entries} | {result["provenance"]["commit"]}
