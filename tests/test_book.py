@@ -315,8 +315,8 @@ class TestKept:
     @pytest.mark.parametrize(
         "changed",
         ["lmc_lib/a.py", "lmc_lib/deep/b.py", "lmc_lib/e.yml", "lmc_lib/new.py", "book/builder/c.py",
-         "records/d.json.gz", "book/audit.json", "book/references.bib", "CITATION.cff", "_config.yml",
-         "records/new.json.gz", "notebooks/toy.ipynb", "notebooks/toy.yml"],
+         "records/d.json.gz", "book/audit.json", "book/glossary.md", "book/references.bib", "CITATION.cff",
+         "_config.yml", "records/new.json.gz", "notebooks/toy.ipynb", "notebooks/toy.yml"],
     )  # fmt: skip
     def test_whatever_makes_a_page_changes_its_key(self, copy, changed):
         before = self.key(copy)
@@ -481,6 +481,12 @@ def test_a_pair_that_diverged_has_no_row_in_the_table_of_curves():
 @pytest.fixture
 def canonical():
     return nbformat.read(ROOT / "notebooks" / "weak-connectivity.ipynb", as_version=4)
+
+
+def test_tables_are_written_with_as_many_digits_as_float32_holds_and_packed():
+    rows = [["name", "value"], ["a, b", 0.123456789], ["c", 12345], ["d", 1e-10 / 3], ["e", 123456789.25]]
+    written = bz2.decompress(downloads.packed(downloads.as_csv(rows))).decode()
+    assert written == 'name,value\n"a, b",0.1234568\nc,12345\nd,3.333333e-11\ne,1.234568e+08\n'
 
 
 def test_links_to_the_data_stand_before_the_references(canonical):

@@ -17,7 +17,7 @@ from PIL import Image
 from pybtex.database import parse_string
 from sphinx import addnodes
 
-from builder import citing, glance, layout, notebook, parameters, pictures, quick, tables, tabs, telling, verdict
+from builder import citing, glance, layout, links, notebook, parameters, pictures, quick, tables, tabs, telling, verdict
 from lmc_lib import claims, records
 from lmc_lib.cli import Refused, notebooks
 
@@ -344,6 +344,40 @@ def test_an_interval_in_a_table_does_not_break_within_its_brackets():
     assert table == cells.replace("0.566, ", "0.566,\u00a0")
     assert other == "<p>[0.1, 0.2]</p>"
     assert nbformat.writes(page) == before
+
+
+class TestLinks:
+    WORDS = ("barrier", "simplex barrier", "twins", "AUM", "weight matching")
+
+    def test_words_of_a_glossary_are_linked_where_they_first_stand(self):
+        page = notebook_of(
+            text(
+                "## The barrier\n\nNo `barrier`, $barrier$, [barrier](a.md), {numref}`barrier`. *Simplex\nbarriers* and"
+            ),
+            code("barrier"),
+            text("| barrier |\n\na barrier of *twins*, a barrier. Intertwins, aum; Weight matching."),
+        )
+        before = nbformat.writes(page)
+        first, _, last = links.to_glossary(page, self.WORDS).cells[1:]
+        assert first.source == page.cells[1].source.replace(
+            "*Simplex\nbarriers*", "*{term}`Simplex barriers <simplex barrier>`*"
+        )
+        assert last.source == (
+            "| barrier |\n\na {term}`barrier <barrier>` of *{term}`twins <twins>`*, a barrier. Intertwins, "
+            "{term}`aum <AUM>`; {term}`Weight matching <weight matching>`."
+        )
+        assert nbformat.writes(page) == before
+
+    def test_words_are_those_of_the_glossary_without_those_of_other_senses(self):
+        words = links.words_of((ROOT / "book" / "glossary.md").read_text())
+        assert {"barrier", "EL2N", "linear mode connectivity", "twins"} <= set(words)
+        assert not {"error", "state"} & set(words)
+        assert all(len(word) < 30 and not word.startswith(("`", "{")) for word in words)
+
+    def test_deviations_are_those_of_the_page(self):
+        page = notebook_of(text("See [deviations](../deviations.md) and [methods](../methods.md)."))
+        (cell,) = links.to_deviations(page, "toy").cells[1:]
+        assert cell.source == "See [deviations](#deviations-toy) and [methods](../methods.md)."
 
 
 class TestTabs:

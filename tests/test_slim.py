@@ -47,6 +47,14 @@ def test_a_page_keeps_its_words_its_code_and_its_scripts():
     assert slim.page(slim.page(PAGE)) == slim.page(PAGE)
 
 
+def test_the_contents_for_print_may_go():
+    contents = "<nav><ul><li>One</li></ul></nav>"
+    second = f'<div id="jb-print-toc"><div><h2>Contents</h2></div>{contents}</div>'
+    page = f"<h1>One</h1><div>{second}</div><p>Text</p>{contents}"
+    assert slim.page(page) == page
+    assert slim.page(page, printed=False) == page.replace(second, "")
+
+
 def executed():
     cell = nbformat.v4.new_code_cell("draw()", metadata={"papermill": {"duration": 1.5}, "tags": ["hide-input"]})
     cell.outputs = [
@@ -106,6 +114,7 @@ def test_a_site_loses_what_no_page_uses_and_is_then_left_as_it_is(site):
 CONTENTS = """<nav class="bd-links bd-docs-nav">
 <a class="reference internal" href="../claims/toy.html">Toys fall</a>
 <a class="current reference internal" href="#">Balls fall</a>
+<a class="reference internal" href="rings.html">Rings fall</a>
 <a class="reference internal" href="balls-quick.html">Balls fall (quick scale)</a>
 <a class="reference internal" href="../methods.html">Methods</a>
 </nav>
@@ -114,11 +123,11 @@ CONTENTS = """<nav class="bd-links bd-docs-nav">
 
 
 def test_contents_tell_the_verdict_of_each_claim():
-    verdicts = {"toy": "not seen at this scale", "balls": "mixed"}
+    verdicts = {"toy": "not seen at this scale", "balls": "mixed", "rings": "inconclusive"}
     told = navigation.with_verdicts(CONTENTS, "balls", verdicts)
     assert told == CONTENTS.replace("Toys fall</a>\n", "Toys fall <small>not seen at this scale</small></a>\n").replace(
         "Balls fall</a>", "Balls fall <small>mixed</small></a>"
-    )
+    ).replace("Rings fall", "Rings fall <small>inconclusive</small>")
     assert navigation.with_verdicts(told, "balls", verdicts) == told
     other = navigation.with_verdicts(told, "balls", verdicts | {"toy": "supported"})
     assert other == told.replace("not seen at this scale", "supported")

@@ -29,9 +29,10 @@ SCORES = (
 
 
 def as_csv(rows: Sequence[Sequence[Any]]) -> bytes:
-    """A table as CSV."""
+    """A table as CSV; fractions have seven digits, as many as float32 holds."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
+    written = ([f"{each:.7g}" if isinstance(each, float) else each for each in row] for row in rows)
+    csv.writer(text, lineterminator="\n").writerows(written)
     return text.getvalue().encode()
 
 

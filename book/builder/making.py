@@ -15,8 +15,8 @@ from typing import Any
 
 import nbformat
 
-from builder import audits, downloads, glance, kept, notebook, parameters, pictures, quick, tables, tabs
-from builder.layout import Page, place, repository
+from builder import audits, downloads, glance, kept, links, notebook, parameters, pictures, quick, tables, tabs
+from builder.layout import BOOK, Page, place, repository
 from lmc_lib import claims
 from lmc_lib.cli import Refused, notebooks, records, running, tree
 from lmc_lib.processes import end_with_parent
@@ -183,6 +183,9 @@ def _shown(
     cost = notebooks.costs(page.claim).get(page.scale, "–")
     at_a_glance = glance.section(claim, result, [each.spec for each in entries], rows, cost)
     own = page.name == page.claim
+    if own:
+        words = links.words_of((BOOK / "glossary.md").read_text(encoding="utf-8"))
+        ran = links.to_deviations(links.to_glossary(ran, words), page.claim)
     finished = tables.with_whole_intervals(pictures.with_small_pictures(ran))
     finished = parameters.with_table(finished, result["parameters"])
     finished = notebook.with_verdict(finished, claim, result, rows, at_a_glance if own else "")

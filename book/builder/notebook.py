@@ -84,7 +84,8 @@ def with_downloads(
     """Adds a section with links to the files of a page, before its references."""
     text = f"""## Data
 
-Packed by bzip2: `pandas.read_csv` reads the tables as they are, and Python's `bz2.open` unpacks the report.
+Packed by bzip2: `pandas.read_csv` reads the tables as they are, and Python's `bz2.open` unpacks the report. Fractions
+in tables have seven digits; `records/` has all that were kept.
 
 - {{download}}`{name}.csv.bz2`: {contents}. `measurement` is the fingerprint under which the store and `records/`
   hold it.

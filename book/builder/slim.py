@@ -19,6 +19,7 @@ _SCRIPTS = re.compile(
     r'|<script type="text/x-thebe-config">.*?</script>\s*<script>kernelName[^<]*</script>',
     re.DOTALL,
 )
+_PRINTED = re.compile(r'<div id="jb-print-toc">.*?</nav>\s*</div>', re.DOTALL)
 _NAVIGATION = re.compile(r"<nav\b.*?</nav>", re.DOTALL)
 _CODE = re.compile(r'<code class="[^"]*"><span class="pre">(.*?)</span></code>')
 _KEPT_AS_IT_IS = re.compile(r"(<(?P<name>pre|textarea|script|style)\b.*?</(?P=name)>)", re.DOTALL)
@@ -29,16 +30,21 @@ def site(folder: Path) -> None:
     for path in (path for kind in _NEEDLESS for path in folder.rglob(kind) if path.is_file()):
         path.unlink()
     for path in folder.rglob("*.html"):
-        place(path, page(path.read_text(encoding="utf-8")).encode())
+        place(path, page(path.read_text(encoding="utf-8"), printed="api" not in path.parts).encode())
     for path in (folder / "_sources").rglob("*.ipynb"):
         place(path, nbformat.writes(notebook(nbformat.read(path, as_version=4))).encode())
 
 
-def page(html: str) -> str:
+def page(html: str, *, printed: bool = True) -> str:
     """A page without scripts of a service that it does not use, indentation, and marks of code among its contents.
 
     In the contents code looks like other words (``lmc.css``), and a page of the reference has a hundred such marks.
+
+    Args:
+        html: the page.
+        printed: whether the second contents stay that are for print alone.
     """
+    html = html if printed else _PRINTED.sub("", html)
     html = _NAVIGATION.sub(lambda found: _CODE.sub(r"\1", found[0]), _SCRIPTS.sub("", html))
     between = _KEPT_AS_IT_IS.split(html)
     # Of each three parts the first is text between elements whose white space counts, the last the name of such a one.
