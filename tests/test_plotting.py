@@ -476,3 +476,18 @@ def test_estimates_stand_near_their_numbers_with_their_intervals(ax):
     assert len({tuple(each[0].get_xdata()) for each in bars}) == 3
     assert len({(each[0].get_color(), each[0].get_marker()) for each in bars}) == 3
     assert [each.get_text() for each in ax.get_xticklabels()] == ["0.25", "0.5", "1"]
+
+
+def test_a_matrix_has_its_numbers_written_in(ax):
+    values = np.array([[0.0, 0.25, 1.0], [0.5, 0.125, 0.75]])
+    plotting.matrix(ax, values, ["a", "b"], [1, 2, 3], xlabel="used", ylabel="found", highest=1.0)
+    written = {each.get_position(): each.get_text() for each in ax.texts}
+    assert written == {(x, y): f"{values[y, x]:.2f}" for y in range(2) for x in range(3)}
+    assert [each.get_text() for each in ax.get_yticklabels()] == ["a", "b"]
+
+
+def test_a_map_of_correlations_has_like_beside_like_and_leaves_out_what_is_not_known(ax):
+    values = np.array([[1.0, 0.1, np.nan, 0.9], [0.1, 1.0, np.nan, 0.2], [np.nan] * 4, [0.9, 0.2, np.nan, 1.0]])
+    plotting.correlation_map(ax, values, ["a", "b", "c", "d"])
+    labels = [each.get_text() for each in ax.get_xticklabels()]
+    assert sorted(labels) == ["a", "b", "d"] and abs(labels.index("a") - labels.index("d")) == 1
