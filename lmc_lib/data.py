@@ -5,8 +5,8 @@ set's own checked download.
 """
 
 __all__ = [
-    "NAMES", "NO_IMAGES", "SHAPES", "DataSpec", "Dataset", "MissingData", "Split", "augment", "batch_order", "load",
-    "pixels", "positions", "root",
+    "NAMES", "NO_IMAGES", "SHAPES", "DataSpec", "Dataset", "MissingData", "Split", "augment", "batch_order",
+    "class_names", "load", "pixels", "positions", "root",
 ]  # fmt: skip
 
 import functools
@@ -56,6 +56,14 @@ SHAPES: dict[str, tuple[tuple[int, int, int], int]] = {
     "mnist1d": ((1, 1, 40), 10),
     "group_composition": ((1, _ELEMENTS, _PRIME), _PRIME),
 }
+
+# What publishers call the classes, in their order (Xiao et al. 2017, Krizhevsky 2009); others have numbers.
+_CLASSES = {
+    "fashion_mnist": (
+        "T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot"
+    ),
+    "cifar10": ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+}  # fmt: skip
 
 # Debian's package `dataset-fashion-mnist` puts the original files here.
 _DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
@@ -209,6 +217,12 @@ def load(spec: DataSpec) -> Dataset:
         num_classes,
         noisy,
     )
+
+
+def class_names(spec: DataSpec) -> list[str]:
+    """The names of the classes of a task by label, or their numbers where they have no names."""
+    names = _CLASSES.get(spec.name) or [str(each) for each in range(SHAPES[spec.name][1])]
+    return [names[each] for each in spec.classes or range(len(names))]
 
 
 def batch_order(num_examples: int, batch_size: int, *, generator: Generator) -> Int[Tensor, "batches batch"]:

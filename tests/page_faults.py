@@ -228,23 +228,29 @@ def code_faults(page: Page) -> list[str]:
     )
 
 
-def figure_faults(page: Page) -> list[str]:
-    """Figures that shrink until they cannot be read, and boxes of figures that a keyboard or a screen reader misses."""
+def figure_faults(page: Page, *, may_scroll: bool) -> list[str]:
+    """Figures that shrink until they cannot be read, or must be scrolled where they may not; boxes that are missed.
+
+    A box is missed where a keyboard cannot reach it or a screen reader cannot name it.
+    """
     return page.evaluate(
-        """() => {"""
+        """mayScroll => {"""
         + _HELP
         + """
           const found = [];
           for (const image of document.querySelectorAll("figure img")) {
             const share = image.getBoundingClientRect().width / image.naturalWidth;
-            if (share < 0.6) found.push(`${image.src}: shrunk to ${Math.round(100 * share)} %`);
+            if (share < 0.65) found.push(`${image.src}: shrunk to ${Math.round(100 * share)} %`);
             const box = image.closest("figure > *");
+            const hidden = box.scrollWidth - box.clientWidth;
+            if (hidden > 1 && !mayScroll) found.push(`${image.src}: ${hidden} px must be scrolled to`);
             if (!scrolls(box)) found.push(`${name(box)}: does not scroll`);
             if (box.tabIndex < 0) found.push(`${name(box)}: cannot be reached by keyboard`);
             if (box.role !== "region" || !box.ariaLabel) found.push(`${name(box)}: a region without a name`);
           }
           return found;
-        }"""
+        }""",
+        may_scroll,
     )
 
 

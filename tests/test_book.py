@@ -1,7 +1,7 @@
 """The built book: its pages exist, its numbers are those of the records, and it asks no other server."""
 
+import bz2
 import csv
-import gzip
 import importlib.util
 import json
 import os
@@ -41,6 +41,10 @@ def pages():
     return [(claim, scale) for claim in claims.load_all() for scale in layout.scales_of(claim)]
 
 
+def report_in(path):
+    return json.loads(bz2.decompress(path.read_bytes()))
+
+
 def name_of(page):
     return f"{page[0]}-{page[1]}" if isinstance(page, tuple) else None
 
@@ -72,7 +76,7 @@ def test_the_first_page_and_that_of_verdicts_equal_the_results_behind_them(book)
     evidence = (book / "book" / "generated" / "verdicts.md").read_text()
     for path in RECORDS:
         record, claim = records.head(path), claims.load(path.name.removesuffix("-laptop.json.gz"))
-        made = json.loads((book / "book" / "claims" / f"{record['claim']}-laptop.json").read_text())
+        made = report_in(book / "book" / "claims" / f"{record['claim']}-laptop.json.bz2")
         assert {name: made[name] for name in ("verdict", "settings", "controls", "numbers")} == {
             name: record[name] for name in ("verdict", "settings", "controls", "numbers")
         }
@@ -151,11 +155,15 @@ def test_every_claim_page_offers_its_report_and_its_curves(book, page):
     html = book / "_build" / "html" / "book" / "claims" / f"{layout.page_of(claim, scale)}.html"
     links = re.findall(r'<a class="reference download[^>]+href="([^"]+)"', html.read_text())
     files = {Path(link).name: (html.parent / link).resolve() for link in links}
-    scores = {f"{claim}-{scale}-scores.csv.gz"} if claim == "difficulty-agreement" else set()
-    assert files.keys() == {f"{claim}-{scale}.csv.gz", f"{claim}-{scale}.json"} | scores
-    report = json.loads(files[f"{claim}-{scale}.json"].read_text())
+    scores = {f"{claim}-{scale}-scores.csv.bz2"} if claim == "difficulty-agreement" else set()
+    figures = {name for name in files if name.endswith(".pdf")}
+    assert files.keys() - figures == {f"{claim}-{scale}.csv.bz2", f"{claim}-{scale}.json.bz2"} | scores
+    # Of the page of the claim most figures; those of thousands of marks are offered as pictures alone.
+    assert bool(figures) == (layout.page_of(claim, scale) == claim)
+    assert all(files[name].read_bytes().startswith(b"%PDF-") for name in figures)
+    report = report_in(files[f"{claim}-{scale}.json.bz2"])
     assert (report["claim"], report["scale"]) == (claim, scale)
-    with gzip.open(files[f"{claim}-{scale}.csv.gz"], "rt", newline="") as file:
+    with bz2.open(files[f"{claim}-{scale}.csv.bz2"], "rt", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) > 20
     if claim == "weak-connectivity":
@@ -307,8 +315,8 @@ class TestKept:
     @pytest.mark.parametrize(
         "changed",
         ["lmc_lib/a.py", "lmc_lib/deep/b.py", "lmc_lib/e.yml", "lmc_lib/new.py", "book/builder/c.py",
-         "records/d.json.gz", "book/audit.json", "book/references.bib", "CITATION.cff", "_config.yml",
-         "records/new.json.gz", "notebooks/toy.ipynb", "notebooks/toy.yml"],
+         "records/d.json.gz", "book/audit.json", "book/glossary.md", "book/references.bib", "CITATION.cff",
+         "_config.yml", "records/new.json.gz", "notebooks/toy.ipynb", "notebooks/toy.yml"],
     )  # fmt: skip
     def test_whatever_makes_a_page_changes_its_key(self, copy, changed):
         before = self.key(copy)
@@ -475,12 +483,18 @@ def canonical():
     return nbformat.read(ROOT / "notebooks" / "weak-connectivity.ipynb", as_version=4)
 
 
+def test_tables_are_written_with_as_many_digits_as_float32_holds_and_packed():
+    rows = [["name", "value"], ["a, b", 0.123456789], ["c", 12345], ["d", 1e-10 / 3], ["e", 123456789.25]]
+    written = bz2.decompress(downloads.packed(downloads.as_csv(rows))).decode()
+    assert written == 'name,value\n"a, b",0.1234568\nc,12345\nd,3.333333e-11\ne,1.234568e+08\n'
+
+
 def test_links_to_the_data_stand_before_the_references(canonical):
     page = notebook.with_downloads(canonical, "toy-laptop", "curves; 6,160 rows")
     assert len(page.cells) == len(canonical.cells) + 1
     place = next(i for i, cell in enumerate(page.cells) if cell.source.startswith("## Data"))
     assert page.cells[place + 1].source.startswith("## References")
-    assert "{download}`toy-laptop.csv.gz`" in page.cells[place].source
+    assert "{download}`toy-laptop.csv.bz2`" in page.cells[place].source
     assert "6,160 rows" in page.cells[place].source
     nbformat.validate(page)
 

@@ -982,6 +982,27 @@ def test_the_bar_says_the_time_left(seconds, known, words, monkeypatch, tmp_path
     assert re.fullmatch(r"toy: 3/7 results \|[^|]*\| 00:00(, )?" + words, shown.strip())
 
 
+@pytest.mark.parametrize("loading", ["argparse", "lmc_lib.definitions", "lmc_lib.cli.commands"])
+def test_a_stop_while_the_commands_are_loading_is_told_in_a_line(loading):
+    program = f"""
+import sys
+
+class Stops:
+    def find_spec(self, name, path=None, target=None):
+        if name == {loading!r}:
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Stops())
+from lmc_lib.cli import main
+
+sys.exit(main(["list"]))
+"""
+    stopped = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert stopped.returncode == 130
+    assert stopped.stderr == "lmc: stopped. What is finished is stored: the same command goes on from there\n"
+    assert stopped.stdout == ""
+
+
 def edited(report, old, new):
     """A report with some of its text replaced."""
     return json.loads(json.dumps(report).replace(old, new))

@@ -580,3 +580,21 @@ def test_what_is_no_image_has_no_picture_and_is_not_augmented(name):
     config = TrainConfig(steps=1, augment=True)
     with pytest.raises(ValueError, match=f"flips and crops images, and {name} are {what}: augment=False"):
         RunSpec(ModelSpec("mlp", 4, 1), DataSpec(name), config)
+
+
+class TestClassNames:
+    def test_are_those_of_the_publishers(self):
+        """torchvision keeps a list of its own."""
+        names = [each.lower() for each in datasets.FashionMNIST.classes]
+        assert [each.lower() for each in data.class_names(DataSpec("fashion_mnist"))] == names
+
+    def test_follow_the_order_of_a_task(self):
+        assert data.class_names(DataSpec("cifar10", classes=(7, 0, 3))) == ["horse", "airplane", "cat"]
+
+    @pytest.mark.parametrize("name", data.NAMES)
+    def test_there_is_one_for_each_class(self, name):
+        names = data.class_names(DataSpec(name))
+        assert len(set(names)) == len(names) == data.SHAPES[name][1]
+
+    def test_are_numbers_where_classes_have_no_names(self):
+        assert data.class_names(DataSpec("digits", classes=(4, 2))) == ["4", "2"]

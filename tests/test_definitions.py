@@ -283,7 +283,8 @@ class TestBook:
         write_claim(tmp_path, "last", place=3, deviations="## Last\n\nFewer.\n")
         write_claim(tmp_path, "first", place=1, deviations="## First\n\nMore.\n")
         write_claim(tmp_path, "second", place=2, deviations={"same as": "first"})
-        assert deviations(tmp_path) == "## First\n\nMore.\n\n## Last\n\nFewer.\n"
+        first = "(deviations-first)=\n(deviations-second)=\n## First\n\nMore.\n"
+        assert deviations(tmp_path) == f"{first}\n(deviations-last)=\n## Last\n\nFewer.\n"
 
     @pytest.mark.parametrize("other", ["nowhere", "second"])
     def test_deviations_that_are_not_there_cannot_be_shared(self, tmp_path, write_claim, other):

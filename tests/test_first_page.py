@@ -353,6 +353,14 @@ class TestVerdicts:
                 assert each["title"] in line
                 assert all(shown(found["estimate"]) in line for found in each["conditions"])
 
+    def test_a_bar_in_a_label_does_not_end_its_cell(self):
+        whole = claims.load("butterfly-onset")
+        row = judged(whole.parts[0], "supported", setting="a | b")
+        told = Result(DEFINITIONS[whole.id], {"quick": report_of(whole, row)})
+        (line,) = [each for each in verdict_tables.tables([told]).splitlines() if "20.000" in each]
+        assert "a \\| b |" in line
+        assert len(re.findall(r"(?<!\\)\|", line)) == 6
+
     def test_a_page_that_failed_has_a_row(self):
         told = Result(DEFINITIONS["weak-connectivity"], {"laptop": None})
         assert "| [laptop](claims/weak-connectivity.ipynb) | failed |" in verdict_tables.tables([told])

@@ -65,7 +65,8 @@ def figures(code):
     return {
         number: cell
         for number, cell in code.items()
-        if re.search(r"plt\.(subplots|figure)\(", source(cell)) or "<Figure size" in json.dumps(cell["outputs"])
+        if re.search(r"plt\.(subplots|figure)\(|plotting\.panels\(", source(cell))
+        or "<Figure size" in json.dumps(cell["outputs"])
     }
 
 
@@ -167,6 +168,11 @@ class TestPage:
             ]
             assert all(texts), (number, texts)
             assert texts[0] != texts[2], "what a figure means and what it looks like are two things"
+
+    def test_figures_have_no_text_below_nine_points(self, code):
+        """A page shows a point as a pixel or more."""
+        found = [float(size) for cell in figures(code).values() for size in re.findall(r"size=([\d.]+)", source(cell))]
+        assert min(found, default=9.0) >= 9.0
 
     def test_runs_on_any_python_3(self, notebook):
         assert notebook["metadata"]["kernelspec"]["name"] == "python3"

@@ -10,6 +10,7 @@ import pytest
 import seaborn as sns
 from matplotlib.colors import to_rgba
 from matplotlib.container import ErrorbarContainer
+from matplotlib.text import Text
 
 from lmc_lib import plotting, rng
 
@@ -22,6 +23,8 @@ def ax():
         figure, axes = plt.subplots()
         yield axes
         figure.canvas.draw()  # a figure that cannot be drawn raises here
+        sizes = {text.get_text(): text.get_size() for text in figure.findobj(Text) if text.get_text()}
+        assert min(sizes.values(), default=9) >= 9, f"{sizes}: below 9 points, of which a page makes 9 pixels"
         plt.close(figure)
 
 
@@ -327,6 +330,20 @@ def test_growth_draws_each_part_on_logarithmic_axes(ax):
 # -- twins -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(("count", "size"), [(1, (5.8, 3.0)), (2, (8.8, 3.0)), (3, (8.8, 6.0)), (6, (8.8, 9.0))])
+@pytest.mark.parametrize("share", [True, False])
+def test_panels_stand_in_rows_of_two_and_each_shows_its_own_numbers(count, size, share):
+    figure, axes = plotting.panels(count, height=3.0, share=share)
+    places = [each.get_subplotspec() for each in axes]
+    assert [(each.rowspan.start, each.colspan.start) for each in places] == [divmod(n, 2) for n in range(count)]
+    assert figure.axes == axes
+    assert tuple(figure.get_size_inches()) == size
+    assert all(ax.yaxis.get_tick_params()["labelleft"] for ax in axes)
+    axes[-1].set_ylim(2.0, 7.0)
+    assert (axes[0].get_ylim() == (2.0, 7.0)) == (share or count == 1)
+    plt.close(figure)
+
+
 def test_panels_that_share_an_axis_cut_nothing_off():
     _, axes = plt.subplots(1, 2, sharey=True)
     words = {"xlabel": "distance", "ylabel": "barrier"}
@@ -409,6 +426,11 @@ def test_a_manhattan_plot_sorts_examples_by_class_and_marks_some(ax):
     assert [each.get_text() for each in ax.get_xticklabels()] == ["5", "6", "7"]
     np.testing.assert_allclose(ax.get_xticks(), [5.0, 15.0, 25.0])
     assert len({tuple(each.get_facecolor()[0]) for each in ax.collections}) == 3
+
+
+def test_a_manhattan_plot_may_name_its_classes(ax):
+    plotting.manhattan(ax, draw(6), np.arange(6) % 2 * 2, names=["bag", "coat", "shirt"], ylabel="harder for A")
+    assert [each.get_text() for each in ax.get_xticklabels()] == ["bag", "shirt"]
 
 
 def test_a_manhattan_plot_may_mark_none(ax):
@@ -527,3 +549,18 @@ def test_powers_stand_at_their_medians_beside_the_slope_of_theory(ax):
     assert guide.get_ydata() == pytest.approx([8.0, 0.5])
     assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
     assert [label.get_text() for label in ax.get_xticklabels()] == ["0.04", "0.01"]
+
+
+def test_a_matrix_has_its_numbers_written_in(ax):
+    values = np.array([[0.0, 0.25, 1.0], [0.5, 0.125, 0.75]])
+    plotting.matrix(ax, values, ["a", "b"], [1, 2, 3], xlabel="used", ylabel="found", highest=1.0)
+    written = {each.get_position(): each.get_text() for each in ax.texts}
+    assert written == {(x, y): f"{values[y, x]:.2f}" for y in range(2) for x in range(3)}
+    assert [each.get_text() for each in ax.get_yticklabels()] == ["a", "b"]
+
+
+def test_a_map_of_correlations_has_like_beside_like_and_leaves_out_what_is_not_known(ax):
+    values = np.array([[1.0, 0.1, np.nan, 0.9], [0.1, 1.0, np.nan, 0.2], [np.nan] * 4, [0.9, 0.2, np.nan, 1.0]])
+    plotting.correlation_map(ax, values, ["a", "b", "c", "d"])
+    labels = [each.get_text() for each in ax.get_xticklabels()]
+    assert sorted(labels) == ["a", "b", "d"] and abs(labels.index("a") - labels.index("d")) == 1

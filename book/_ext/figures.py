@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from docutils import nodes
+from sphinx.addnodes import download_reference
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 
-# A figure is shown at this share of its size or larger: smaller, its labels could not be read.
-SMALLEST = 5 / 8
+# A figure is shown at this share of its size or larger: it has 110 pixels an inch (``plotting.STYLE``), so that a point
+# of its text, of which an inch has 72, is at least a pixel high.
+SMALLEST = 72 / 110
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
@@ -32,8 +34,12 @@ def by_page(numbers: dict[str, dict[str, dict[str, tuple[int, ...]]]]) -> dict[s
 
 
 def boxed(figure: nodes.figure, width: int) -> None:
-    """Puts the picture of a figure into a box that scrolls, can be reached by keyboard, and is named by its caption."""
-    name = escape(figure.next_node(nodes.caption).astext())
+    """Puts the picture of a figure into a box that scrolls, can be reached by keyboard, and is named by its caption.
+
+    The caption may end with a link to a file, which belongs to no name.
+    """
+    said = (each for each in figure.next_node(nodes.caption) if not isinstance(each, download_reference))
+    name = escape("".join(each.astext() for each in said).strip())
     least = f"--least-width: {round(SMALLEST * width)}px"
     opening = f'<div class="figure-box" tabindex="0" role="region" aria-label="{name}" style="{least}">'
     place = next(n for n, child in enumerate(figure.children) if not isinstance(child, nodes.caption))

@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 
-from builder import audits, benchmarks, first_page, kept, site, verdict_tables
+from builder import audits, benchmarks, first_page, kept, navigation, site, verdict_tables
 from builder.layout import GENERATED, GUIDES, PAGES, ROOT, SITE, guides, pages, place_only
 from builder.making import Outcome, make_all
 from lmc_lib import definitions
@@ -49,6 +49,7 @@ def main() -> int:
 def build_site(outcomes: Sequence[Outcome], *, strict: bool) -> int:
     """Builds the site, says where it is, and what is wrong with it."""
     code = site.build(strict=strict)
+    navigation.mark(SITE, {each.page.name: each.report["verdict"] for each in outcomes if each.report})
     index = SITE / "book" / "index.html"
     expected = [index, *(SITE / "book" / each.page.folder.name / f"{each.page.name}.html" for each in outcomes)]
     missing = [path.name for path in expected if not path.exists()]

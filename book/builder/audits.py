@@ -5,7 +5,7 @@ __all__ = ["rows_of", "section", "summary", "table"]
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from builder.telling import FROM
+from builder.telling import FROM, table_row
 from lmc_lib.cli import judging
 
 _HEAD = (
@@ -32,7 +32,7 @@ def rows_of(claim: str, scale: str) -> list[dict[str, Any]]:
 def section(rows: Sequence[Mapping[str, Any]]) -> str:
     """The section of a page, as Markdown."""
     text = _SECTION.format(draws=rows[0]["draws"], unit=rows[0]["unit"])
-    return "\n".join([text, ":::{div} wide", *_HEAD, *(_row(row) for row in rows), ":::", "", _together(rows)])
+    return "\n".join([text, ":::{div} wide errs", *_HEAD, *(_row(row) for row in rows), ":::", "", _together(rows)])
 
 
 def _together(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -86,7 +86,5 @@ def _row(row: Mapping[str, Any]) -> str:
     power = f"{row['power']:.2f}" + (" (underpowered)" if row["underpowered"] else "")
     effect = f"{row['effect']:g}, {FROM[row['effect_from']]}"
     condition = f"{where}: {row['condition']}" if where else row["condition"]
-    return (
-        f"| {condition} | {row['n']} | {row['at_bound']:.3f} | {others} | {effect} | {power} | {row['coverage']:.3f} | "
-        f"{needed} |"
-    )
+    numbers = (row["n"], f"{row['at_bound']:.3f}", others, effect, power, f"{row['coverage']:.3f}", needed)
+    return table_row(condition, *numbers)

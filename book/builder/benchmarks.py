@@ -161,6 +161,6 @@ def growth(rows: Sequence[Mapping[str, Any]]) -> bytes:
             ax.set_title(fixed, fontsize=10.5)
             ax.label_outer()
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
-        figure.savefig(image, metadata={"Software": None})
+        figure.savefig(image, dpi="figure", metadata={"Software": None})
         plt.close(figure)
     return image.getvalue()

@@ -16,15 +16,12 @@ from pybtex.database import Entry, parse_file
 from builder.layout import BOOK
 from builder.making import Outcome
 from builder.results import Result, by_claim
-from builder.telling import NONE, SCOPES, Caveats, badge, caveats, interval, notes
+from builder.telling import FEW, NONE, SCOPES, Caveats, badge, caveats, interval, notes
 from lmc_lib import claims
 from lmc_lib.cli import judging
 from lmc_lib.definitions import CHAPTERS
 
 _COLUMNS = ("Claim", "Verdict, scope, status", "Our number [95 % interval], n", "The paper")
-
-# So many judged settings stand open in a row; more of them are folded under their count.
-_OPEN = 3
 
 
 def files(outcomes: Sequence[Outcome]) -> dict[str, bytes]:
@@ -234,7 +231,7 @@ def _numbers(result: Result, known: Caveats) -> str:
         return "This page could not be made when the book was built; it says why."
     settings = result.report["settings"]
     items = "".join(f"<li>{_told(result, each, known, badged=len(settings) > 1)}</li>" for each in settings)
-    if len(settings) <= _OPEN:
+    if len(settings) <= FEW:
         return f"<ul>{items}</ul>"
     counts = Counter(each["verdict"] for each in settings)
     said = ", ".join(f"{counts[verdict]} {verdict}" for verdict in claims.VERDICTS if counts[verdict])

@@ -1,8 +1,8 @@
 """Pages that were made before: kept under a hash of all that makes them.
 
 The hash is of the notebook, its parameters, its claim, the library, this builder, the records, the error rates of
-rules, the references, how to cite the book, its settings, and the installed packages. The store of measurements is not
-part of it: what it holds is defined by the same things.
+rules, the glossary, the references, how to cite the book, its settings, and the installed packages. The store of
+measurements is not part of it: what it holds is defined by the same things.
 """
 
 __all__ = ["clean", "keep", "key", "taken"]
@@ -86,7 +86,13 @@ def _surroundings() -> str:
     total = hashlib.sha256()
     library = sorted(path for kind in ("*.py", "*.yml") for path in (tree.ROOT / "lmc_lib").rglob(kind))
     builder = sorted((BOOK / "builder").glob("*.py"))
-    named = (BOOK / "audit.json", BOOK / "references.bib", tree.ROOT / "CITATION.cff", tree.ROOT / "_config.yml")
+    named = (
+        BOOK / "audit.json",
+        BOOK / "glossary.md",
+        BOOK / "references.bib",
+        tree.ROOT / "CITATION.cff",
+        tree.ROOT / "_config.yml",
+    )
     for path in [*library, *builder, *(path for path in named if path.exists()), *tree.shipped()]:
         total.update(f"{path.relative_to(tree.ROOT)}\n".encode())
         total.update(hashlib.sha256(path.read_bytes()).digest())

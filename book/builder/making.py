@@ -15,8 +15,8 @@ from typing import Any
 
 import nbformat
 
-from builder import audits, downloads, glance, kept, notebook, parameters, pictures, quick
-from builder.layout import Page, place, repository
+from builder import audits, downloads, glance, kept, links, notebook, parameters, pictures, quick, tables, tabs
+from builder.layout import BOOK, Page, place, repository
 from lmc_lib import claims
 from lmc_lib.cli import Refused, notebooks, records, running, tree
 from lmc_lib.processes import end_with_parent
@@ -46,8 +46,8 @@ class Outcome:
     @property
     def report(self) -> dict[str, Any] | None:
         """The verdict and the numbers of a claim's page; None if it failed."""
-        content = self.files.get(f"{self.page.claim}-{self.page.scale}.json")
-        return None if content is None or self.failure else json.loads(content)
+        content = self.files.get(f"{self.page.claim}-{self.page.scale}.json.bz2")
+        return None if content is None or self.failure else json.loads(downloads.unpacked(content))
 
     def __str__(self) -> str:
         """One line."""
@@ -138,7 +138,7 @@ def _compare(result: Mapping[str, Any], path: Path) -> None:
 def _guide_files(page: Page, executed: Path) -> dict[str, bytes]:
     running.execute(page.source, executed)
     ran = nbformat.read(executed, as_version=4)
-    return {page.source.name: nbformat.writes(pictures.with_small_pictures(ran)).encode()}
+    return {page.source.name: nbformat.writes(tables.with_whole_intervals(pictures.with_small_pictures(ran))).encode()}
 
 
 def _claim_files(page: Page, executed: Path, fresh: bool) -> dict[str, bytes]:
@@ -151,21 +151,27 @@ def _claim_files(page: Page, executed: Path, fresh: bool) -> dict[str, bytes]:
     # What a store of the user holds could be other than what ships.
     with running.variables({} if computed else {"LMC_STORE": str(executed.parent / "store")}):
         result = running.run(
-            page.claim, profile=page.scale, out=executed.parent, compute=computed, records=not computed
+            page.claim,
+            profile=page.scale,
+            out=executed.parent,
+            compute=computed,
+            records=not computed,
+            vectors=page.name == page.claim,
         )
         entries = records.shown(executed)
     if not computed:
         _compare(result, tree.record_of(page.claim, page.scale))
-    ran = nbformat.read(executed, as_version=4)
+    ran, vectors = pictures.with_vectors(nbformat.read(executed, as_version=4))
     base = f"{page.claim}-{page.scale}"
     contents, numbers, scores = downloads.tables(entries, records.listed(executed))
     finished = _shown(page, ran, result, entries)
     finished = notebook.with_downloads(finished, base, contents, scores=bool(scores))
     return {
         f"{page.name}.ipynb": nbformat.writes(finished).encode(),
-        f"{base}.json": executed.with_suffix(".json").read_bytes(),
-        f"{base}.csv.gz": downloads.packed(numbers),
-        **({f"{base}-scores.csv.gz": downloads.packed(scores)} if scores else {}),
+        f"{base}.json.bz2": downloads.packed(executed.with_suffix(".json").read_bytes()),
+        f"{base}.csv.bz2": downloads.packed(downloads.as_csv(numbers)),
+        **({f"{base}-scores.csv.bz2": downloads.packed(downloads.as_csv(scores))} if scores else {}),
+        **vectors,
     }
 
 
@@ -177,9 +183,13 @@ def _shown(
     cost = notebooks.costs(page.claim).get(page.scale, "–")
     at_a_glance = glance.section(claim, result, [each.spec for each in entries], rows, cost)
     own = page.name == page.claim
-    finished = parameters.with_table(pictures.with_small_pictures(ran), result["parameters"])
+    if own:
+        words = links.words_of((BOOK / "glossary.md").read_text(encoding="utf-8"))
+        ran = links.to_deviations(links.to_glossary(ran, words), page.claim)
+    finished = tables.with_whole_intervals(pictures.with_small_pictures(ran))
+    finished = parameters.with_table(finished, result["parameters"])
     finished = notebook.with_verdict(finished, claim, result, rows, at_a_glance if own else "")
-    finished = finished if own else quick.as_quick_page(finished, page.claim)
+    finished = tabs.with_tabs(finished, claim) if own else quick.as_quick_page(finished, page.claim)
     commits = {each.provenance["commit"] for each in entries} | {result["provenance"]["commit"]}
     finished = notebook.with_commits(finished, repository(), commits)
     finished = notebook.with_keywords(notebook.with_audit(finished, rows), claim.keywords)

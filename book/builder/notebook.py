@@ -84,11 +84,15 @@ def with_downloads(
     """Adds a section with links to the files of a page, before its references."""
     text = f"""## Data
 
-- {{download}}`{name}.csv.gz`: {contents}. `measurement` is the fingerprint under which the store and `records/`
+Packed by bzip2: `pandas.read_csv` reads the tables as they are, and Python's `bz2.open` unpacks the report. Fractions
+in tables have seven digits; `records/` has all that were kept.
+
+- {{download}}`{name}.csv.bz2`: {contents}. `measurement` is the fingerprint under which the store and `records/`
   hold it.
-- {{download}}`{name}.json`: the verdict, the estimates with their intervals, all medians, parameters and provenance."""
+- {{download}}`{name}.json.bz2`: the verdict, the estimates with their intervals, all medians, parameters and
+  provenance."""
     if scores:
-        text += f"\n- {{download}}`{name}-scores.csv.gz`: {SCORES}."
+        text += f"\n- {{download}}`{name}-scores.csv.bz2`: {SCORES}."
     return _with_section(notebook, text, "downloads")
 
 

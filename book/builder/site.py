@@ -9,10 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import nbformat
-
+from builder import slim
 from builder.layout import BOOK, BUILD, ROOT, SITE, packages, place
-from lmc_lib.cli import running
 
 _MARK = BUILD / "made-from"
 
@@ -49,17 +47,8 @@ def build(*, strict: bool) -> int:
     code = subprocess.run(command, check=False).returncode
     if code == 0:
         _MARK.write_text(made_from, encoding="utf-8")  # else the next build begins anew, since warnings are told once
-    _slim()
+    slim.site(SITE)
     return code
-
-
-def _slim() -> None:
-    """Takes figures out of the notebooks that are offered for download, and leaves out maps of scripts."""
-    for path in SITE.rglob("*.map"):
-        path.unlink()
-    for path in (SITE / "_sources").rglob("*.ipynb"):
-        slim = running.without_figures(nbformat.read(path, as_version=4))
-        place(path, nbformat.writes(slim).encode())
 
 
 def _made_from() -> str:

@@ -1,8 +1,8 @@
 """How pages tell a verdict: the number on which it hangs, what a reader must know of it, and the words for both."""
 
 __all__ = [
-    "DATA", "FROM", "NONE", "SCOPES", "Caveats", "Place", "badge", "caveats", "count_of", "interval",
-    "not_kept", "notes", "place_of", "published",
+    "DATA", "FEW", "FROM", "NONE", "SCOPES", "Caveats", "badge", "caveats", "count_of", "interval", "not_kept", "notes",
+    "published", "table_row",
 ]  # fmt: skip
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,11 +12,14 @@ from typing import Any
 
 from scipy.stats import false_discovery_control
 
-Place = tuple[str, str, str, str]
+from lmc_lib.cli.judging import Place, place
 
 # By verdict what its own report does not tell.
 Caveats = Mapping[Place, Sequence[str]]
 NONE: Caveats = MappingProxyType({})
+
+# So many verdicts of a page stand open; more of them are folded.
+FEW = 3
 
 SCOPES = {
     "exact": "the paper's network, data and training",
@@ -59,11 +62,6 @@ def count_of(setting: Mapping[str, Any]) -> str:
     return str(setting["conditions"][0]["estimate"]["count"])
 
 
-def place_of(row: Mapping[str, Any]) -> Place:
-    """What a verdict is about: claim, scale, part and setting."""
-    return row["claim"], row["scale"], row["part"], row["setting"]
-
-
 def caveats(rows: Iterable[Mapping[str, Any]], reports: Iterable[Mapping[str, Any]] = ()) -> dict[Place, list[str]]:
     """What a reader must know of verdicts that is not in their reports.
 
@@ -71,9 +69,9 @@ def caveats(rows: Iterable[Mapping[str, Any]], reports: Iterable[Mapping[str, An
         rows: how often the rules err, as ``lmc audit`` found.
         reports: those of all pages, where it is to be told which verdicts their number would undo.
     """
-    found = {place_of(row): ["underpowered"] for row in rows if row["underpowered"]}
-    for place in not_kept(reports):
-        found.setdefault(place, []).append("does not stay if corrected for the number of verdicts")
+    found = {place(row): ["underpowered"] for row in rows if row["underpowered"]}
+    for each in not_kept(reports):
+        found.setdefault(each, []).append("does not stay if corrected for the number of verdicts")
     return found
 
 
@@ -90,7 +88,7 @@ def not_kept(reports: Iterable[Mapping[str, Any]]) -> set[Place]:
     for report in reports:
         judged.setdefault(report["scale"], []).extend({**report, **each} for each in report["settings"])
     return {
-        place_of(each)
+        place(each)
         for settings in judged.values()
         for each, p in zip(settings, false_discovery_control([_p(each) for each in settings]), strict=True)
         if each["verdict"] == "supported" and p > 0.025
@@ -103,7 +101,7 @@ def _p(setting: Mapping[str, Any]) -> float:
 
 def notes(report: Mapping[str, Any], setting: Mapping[str, Any], known: Caveats) -> list[str]:
     """What a reader must know of the verdict on a setting: its status, and what it lacks."""
-    told = [setting["status"], *known.get(place_of({**report, **setting}), ())]
+    told = [setting["status"], *known.get(place({**report, **setting}), ())]
     if setting["held"]:
         told.append("a control could not say no")
     return told
@@ -112,6 +110,11 @@ def notes(report: Mapping[str, Any], setting: Mapping[str, Any], known: Caveats)
 def published(entries: Iterable[Mapping[str, str]]) -> str:
     """Published numbers, each behind what it is."""
     return "; ".join(f"{each['what']}: {each['value']}" for each in entries)
+
+
+def table_row(*cells: object) -> str:
+    """A row of a table in Markdown; a bar within a cell would end it."""
+    return f"| {' | '.join(str(each).replace('|', chr(92) + '|') for each in cells)} |"
 
 
 def badge(verdict: str) -> str:

@@ -6,11 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from builder.telling import FROM, SCOPES, badge, caveats, interval, notes, published
+from builder.telling import FEW, FROM, SCOPES, badge, caveats, interval, notes, published, table_row
 from lmc_lib import claims
-
-# So many verdicts stand as sentences; more of them as a table, with the sentences folded below it.
-_FEW = 3
 
 
 def box(claim: claims.Claim, report: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
@@ -32,7 +29,7 @@ def box(claim: claims.Claim, report: Mapping[str, Any], rows: Sequence[Mapping[s
         f"Scope: {report['scope']}, {SCOPES[report['scope']]}.",
         f"[All conditions and controls](#verdict-{claim.id}), [how to read a verdict](#how-to-read-a-verdict).",
     ]
-    if len(settings) > _FEW:
+    if len(settings) > FEW:
         common = [note for note in known[0] if all(note in each for each in known)]
         differing = [[note for note in own if note not in common] for own in known]
         folded_away = ["", "::::{dropdown} What these numbers are, and the paper's", *sentences, "", theirs, "::::"]
@@ -92,7 +89,7 @@ def _table(claim: claims.Claim, settings: Sequence[Mapping[str, Any]], known: Se
     else:
         head = ["what", "verdict, deciding number, bound"]
         rows = [[each["title"] + own, _cell(claim, each, " ")] for each, own in zip(settings, said, strict=True)]
-    lines = [f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows]]
+    lines = [table_row(*row) for row in [head, ["---"] * len(head), *rows]]
     return ["::::{div} settings", *lines, "::::"]
 
 

@@ -8,19 +8,7 @@ from typing import Any
 from builder.layout import page_of
 from builder.making import Outcome
 from builder.results import Result, by_claim
-from builder.telling import (
-    NONE,
-    Caveats,
-    Place,
-    badge,
-    caveats,
-    count_of,
-    interval,
-    not_kept,
-    notes,
-    place_of,
-    published,
-)
+from builder.telling import NONE, Caveats, badge, caveats, count_of, interval, not_kept, notes, published, table_row
 from lmc_lib.cli import judging
 
 _HEAD = ("| scale | setting | verdict | evidence | n |", "|---|---|---|---|---|")
@@ -39,9 +27,9 @@ def files(outcomes: Sequence[Outcome]) -> dict[str, bytes]:
 def multiplicity(reports: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]] = ()) -> list[str]:
     """How many verdicts there are at each scale, and how many of them chance alone may have brought, as a list."""
     gone = not_kept(reports)
-    rates: dict[Place, float] = {}
+    rates: dict[judging.Place, float] = {}
     for row in (each for each in rows if not each["precondition"]):
-        rates[place_of(row)] = max(rates.get(place_of(row), 0.0), row["false_positive"])
+        rates[judging.place(row)] = max(rates.get(judging.place(row), 0.0), row["false_positive"])
     lines = []
     for scale in dict.fromkeys(each["scale"] for each in reports):
         settings = [
@@ -51,9 +39,9 @@ def multiplicity(reports: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[st
             for setting in each["settings"]
         ]
         conditions = sum(len(each["conditions"]) for each in settings)
-        chance = sum(rates.get(place_of(each), 0.025) for each in settings)
+        chance = sum(rates.get(judging.place(each), 0.025) for each in settings)
         supported = [each for each in settings if each["verdict"] == "supported"]
-        lost = [f"{each['claim']} ({each['title']})" for each in supported if place_of(each) in gone]
+        lost = [f"{each['claim']} ({each['title']})" for each in supported if judging.place(each) in gone]
         after = f"{len(lost)} of them would not stay: {'; '.join(lost)}" if lost else "all of them would stay"
         lines.append(
             f"- The {scale} scale has {len(settings)} verdicts from {conditions} conditions; "
@@ -84,7 +72,7 @@ def _table(result: Result, known: Caveats) -> str:
     for scale, report in result.reports.items():
         page = f"[{scale}](claims/{page_of(result.claim.id, scale)}.ipynb)"
         if report is None:
-            rows.append(f"| {page} | failed | | | |")
+            rows.append(table_row(page, "failed", "", "", ""))
             continue
         judged = [
             (each, each["title"], f"{badge(each['verdict'])} {', '.join(notes(report, each, known))}")
@@ -93,5 +81,5 @@ def _table(result: Result, known: Caveats) -> str:
         controls = [(each, f"negative control: {each['title']}", badge(each["verdict"])) for each in report["controls"]]
         for each, title, said in [*judged, *controls]:
             evidence = "; ".join(f"{found['condition']}: {interval(found['estimate'])}" for found in each["conditions"])
-            rows.append(f"| {page}, {report['scope']} | {title} | {said} | {evidence} | {count_of(each)} |")
+            rows.append(table_row(f"{page}, {report['scope']}", title, said, evidence, count_of(each)))
     return "\n".join([":::{div} verdicts", *rows, ":::", "", f"Published: {published(result.claim.published)}.", ""])

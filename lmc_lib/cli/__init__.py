@@ -6,5 +6,22 @@ load torch or papermill are imported by the commands that need them, so that the
 
 __all__ = ["Refused", "main"]
 
-from lmc_lib.cli.commands import main
+import sys
+from collections.abc import Sequence
+
 from lmc_lib.cli.refused import Refused
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns its exit code, also where Ctrl-C comes while the commands are still loading."""
+    try:
+        from lmc_lib.cli import commands  # noqa: PLC0415 -- it takes a fifth of a second, in which Ctrl-C may come
+
+        return commands.main(arguments)
+    except KeyboardInterrupt:
+        import logging  # noqa: PLC0415 -- as above
+
+        # It would tell at length, as Python ends, of the cell that was running.
+        logging.getLogger("asyncio").disabled = True
+        sys.stderr.write("lmc: stopped. What is finished is stored: the same command goes on from there\n")
+        return 130

@@ -3,7 +3,6 @@
 __all__ = ["main"]
 
 import argparse
-import logging
 import os
 import sys
 import webbrowser
@@ -34,7 +33,7 @@ exit codes:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command line; returns its exit code."""
+    """Runs the command line; returns its exit code. Who calls it looks after Ctrl-C."""
     parser = _parser()
     completion.complete(parser)
     try:
@@ -44,11 +43,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # Who reads has seen enough (`lmc list | head`). What is still buffered would fail again as Python ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except KeyboardInterrupt:
-        # It would tell at length, as Python ends, of the cell that was running.
-        logging.getLogger("asyncio").disabled = True
-        sys.stderr.write("lmc: stopped. What is finished is stored: the same command goes on from there\n")
-        return 130
     except OSError as error:
         advice = "\ncheck this path and who may write there, or name another one" if error.filename else ""
         sys.stderr.write(f"lmc: {error}{advice}\n")

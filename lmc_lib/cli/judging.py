@@ -1,6 +1,6 @@
 """Verdicts from the records alone, and how often their rules err: no notebook is run and nothing is measured."""
 
-__all__ = ["AUDITS", "as_text", "audits", "changes", "kept_audits", "key", "place", "table"]
+__all__ = ["AUDITS", "Place", "as_text", "audits", "changes", "kept_audits", "key", "place", "table"]
 
 import hashlib
 import json
@@ -15,6 +15,8 @@ from lmc_lib.cli.refused import Refused
 from lmc_lib.definitions import Claim, Condition, load
 
 AUDITS = tree.ROOT / "book" / "audit.json"
+
+Place = tuple[str, str, str, str]
 
 _DRAWS = 500
 
@@ -121,9 +123,9 @@ def key(condition: Condition, found: Mapping[str, Any], draws: int) -> str:
     ).hexdigest()[:16]
 
 
-def place(row: Mapping[str, Any]) -> tuple[str, ...]:
-    """What a row is about: claim, scale, part, setting and quantity."""
-    return tuple(row[name] for name in ("claim", "scale", "part", "setting", "quantity"))
+def place(row: Mapping[str, Any]) -> Place:
+    """Which verdict a row is about: its claim, scale, part and setting."""
+    return row["claim"], row["scale"], row["part"], row["setting"]
 
 
 def kept_audits(path: Path = AUDITS) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 Loads neither torch nor papermill, so that help, lists and completion take no time.
 """
 
-__all__ = ["Parameter", "costs", "kind", "parameters", "parameters_in"]
+__all__ = ["Parameter", "Run", "costs", "kind", "parameters", "parameters_in", "runs_in"]
 
 import ast
 import io
@@ -31,6 +31,21 @@ class Parameter:
     name: str
     default: Any
     meaning: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """A row of the table under *Run this yourself*.
+
+    Attributes:
+        name: the profile, or another name such as "your own".
+        command: what starts the run.
+        cost: what it takes on two cores, in words of Markdown.
+    """
+
+    name: str
+    command: str
+    cost: str
 
 
 def parameters(claim: str) -> list[Parameter]:
@@ -87,8 +102,14 @@ def costs(claim: str) -> dict[str, str]:
     path = tree.NOTEBOOKS / f"{claim}.ipynb"
     cells = _cells(path) if path.exists() else []
     text = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
-    rows = re.findall(r"^\| *(\w+) *\| *`lmc run [^`]*` *\| *(.+?) *\|$", text, re.MULTILINE)
-    return {profile: cost for profile, cost in rows if profile in tree.PROFILES}
+    return {run.name: run.cost for run in runs_in(text) if run.name in tree.PROFILES}
+
+
+def runs_in(text: str) -> list[Run]:
+    """The rows of a table of runs, ``| name | `lmc run ...` | cost |``, within a text in Markdown."""
+    return [
+        Run(*row) for row in re.findall(r"^\| *([^|]+?) *\| *`(lmc run [^`]*)` *\| *(.+?) *\|$", text, re.MULTILINE)
+    ]
 
 
 def kind(value: Any) -> str:

@@ -31,6 +31,9 @@ from lmc_lib.cli.refused import Refused
 # notebook's own code are part of its outputs and stay.
 _KERNEL = ("--IPKernelApp.log_level=CRITICAL",)
 
+# Figures as PDF too, which readers can enlarge and print.
+_VECTORS = ("--InlineBackend.figure_formats={'png', 'pdf'}",)
+
 
 # The time left is that of `sweeps.fill`, which knows what is cheap and what is not.
 _BAR = "{desc}: {n_fmt}/{total_fmt} results |{bar}| {elapsed}{postfix}"
@@ -50,6 +53,7 @@ def run(
     recompute: bool = False,
     compute: bool = True,
     records: bool = True,
+    vectors: bool = False,
 ) -> dict[str, Any]:
     """Runs a claim's notebook and writes ``out/CLAIM.ipynb`` and ``out/CLAIM.json``.
 
@@ -62,6 +66,7 @@ def run(
         recompute: whether to compute even what is stored.
         compute: whether missing results may be computed; without it they are an error.
         records: whether the records that ship with the repository count as stored.
+        vectors: whether figures are kept as PDF too, not as PNG alone.
 
     Returns:
         What was written to the JSON file: the report, the parameters and, under ``"provenance"``, what differs from
@@ -85,7 +90,7 @@ def run(
     notebook = out / f"{claim}.ipynb"
     (out / f"{claim}.json").unlink(missing_ok=True)  # should this run fail, that of an earlier one would stay
     with variables(environment), _progress(claim):
-        executed = execute(tree.NOTEBOOKS / f"{claim}.ipynb", notebook, parameters)
+        executed = execute(tree.NOTEBOOKS / f"{claim}.ipynb", notebook, parameters, vectors=vectors)
     report = next((found for cell in executed.cells if (found := extract(cell.get("outputs", [])))), None)
     if report is None:
         raise Refused(f"{notebook} ran, but shows no report: a cell must end with claims.conclude(...)")
@@ -127,8 +132,16 @@ def _store() -> dict[str, str]:
     return {"LMC_STORE": str(Path(named).expanduser().absolute())} if named else {}
 
 
-def execute(source: Path, target: Path, parameters: Mapping[str, Any] | None = None) -> nbformat.NotebookNode:
+def execute(
+    source: Path, target: Path, parameters: Mapping[str, Any] | None = None, *, vectors: bool = False
+) -> nbformat.NotebookNode:
     """Executes a notebook in the folder of the claims' notebooks and writes it, where a cell fails as far as it came.
+
+    Args:
+        source: the notebook.
+        target: where it is written.
+        parameters: its parameters, where they are not the defaults.
+        vectors: whether figures are kept as PDF too, not as PNG alone.
 
     Raises:
         Stopped: if a cell fails; the message is that of the cell.
@@ -142,7 +155,7 @@ def execute(source: Path, target: Path, parameters: Mapping[str, Any] | None = N
             kernel_name="python3",
             progress_bar=False,
             request_save_on_cell_execute=False,  # it is saved at its end, or where a cell fails
-            extra_arguments=list(_KERNEL),
+            extra_arguments=[*_KERNEL, *(_VECTORS if vectors else ())],
         )
     except PapermillExecutionError as error:
         raise Stopped(f"{source.stem} stopped in cell {error.exec_count}: {error.ename}: {error.evalue}") from error

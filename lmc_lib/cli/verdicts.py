@@ -58,8 +58,8 @@ def audit(options: argparse.Namespace) -> None:
             rows.append(row)
             sys.stdout.write("\n".join(judging.table([row])) + "\n")
     except BaseException:  # stopped or refused: what is there stays, and with it what was known of the others
-        made = {judging.place(row) for row in rows}
-        kept = [row for row in known if judging.place(row) not in made]
+        made = {(judging.place(row), row["quantity"]) for row in rows}
+        kept = [row for row in known if (judging.place(row), row["quantity"]) not in made]
         raise
     finally:
         if options.json:

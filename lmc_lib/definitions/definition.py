@@ -76,17 +76,22 @@ def profile(claim_id: str, scale: str, folder: Path = FOLDER) -> dict[str, Any]:
 def deviations(folder: Path = FOLDER) -> str:
     """What is done otherwise than in the papers, as Markdown: a section a claim, or for several, in the book's order.
 
+    Each section has a label for every claim that it is of, ``deviations-CLAIM``.
+
     Raises:
         DefinitionError: if a file cannot be used, or if a claim shares the section of one that has none.
     """
     documents = _documents(folder)
     texts = [each.content["deviations"] for each in documents]
     own = {each.path.stem: text for each, text in zip(documents, texts, strict=True) if isinstance(text, str)}
+    labels = {name: [name] for name in own}
     for document, text in zip(documents, texts, strict=True):
-        if not isinstance(text, str) and text[_SAME] not in own:
+        if not isinstance(text, str) and text[_SAME] in own:
+            labels[text[_SAME]].append(document.path.stem)
+        elif not isinstance(text, str):
             where, there = document.at("deviations"), ", ".join(own)
             raise DefinitionError(f"{where}: {text[_SAME]} has no section of its own; those with one are {there}")
-    return "\n".join(own.values())
+    return "\n".join("".join(f"(deviations-{each})=\n" for each in labels[name]) + text for name, text in own.items())
 
 
 def _document(claim_id: str, folder: Path) -> Document:

@@ -3,8 +3,8 @@
 __all__ = [
     "LABELS", "SERIES", "STYLE", "against_laws", "along_steps", "barriers_against_width", "barriers_of_pairs",
     "compositions", "correlation_map", "divergence", "forest", "gallery", "growth", "interpolation_curves",
-    "loadings", "manhattan", "matrix", "paths_in_space", "paths_on_map", "powers", "reliabilities", "scatter",
-    "stability", "triangle", "with_intervals",
+    "loadings", "manhattan", "matrix", "panels", "paths_in_space", "paths_on_map", "powers", "reliabilities",
+    "scatter", "stability", "triangle", "with_intervals",
 ]  # fmt: skip
 
 from lmc_lib.plotting.barriers import (
@@ -18,4 +18,4 @@ from lmc_lib.plotting.examples import correlation_map, gallery, loadings, manhat
 from lmc_lib.plotting.laws import against_laws, powers
 from lmc_lib.plotting.series import along_steps, divergence, forest, growth, matrix, scatter, with_intervals
 from lmc_lib.plotting.space import paths_in_space, paths_on_map
-from lmc_lib.plotting.style import LABELS, SERIES, STYLE
+from lmc_lib.plotting.style import LABELS, SERIES, STYLE, panels

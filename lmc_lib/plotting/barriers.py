@@ -168,7 +168,7 @@ def triangle(
     norm = BoundaryNorm(levels, 256, extend="both")
     ax.tricontourf(x, y, values, levels=levels, cmap="cividis", norm=norm, extend="both")
     lines = ax.tricontour(x, y, values, levels=levels[::2], colors="white", linewidths=0.6)
-    for text in ax.clabel(lines, fontsize=7.5, fmt="%.2g", inline=False):
+    for text in ax.clabel(lines, fontsize=9, fmt="%.2g", inline=False):
         text.set_path_effects([withStroke(linewidth=2.0, foreground="0.25")])
         # A side would cut a label, and in a corner many lines meet.
         if _distance_to_a_side(np.array(text.get_position()), places) < _ROOM:

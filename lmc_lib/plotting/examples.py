@@ -96,8 +96,8 @@ def correlation_map(ax: Axes, values: Float[ndarray, "scores scores"], names: Se
     order = leaves_list(linkage(squareform(distances, checks=False), "average", optimal_ordering=True))
     labels = [names[used[place]] for place in order]
     image = ax.imshow(kept[np.ix_(order, order)], cmap="vlag", vmin=-1.0, vmax=1.0)
-    ax.set_xticks(range(len(order)), labels, rotation=90, fontsize=8)
-    ax.set_yticks(range(len(order)), labels, fontsize=8)
+    ax.set_xticks(range(len(order)), labels, rotation=90, fontsize=9)
+    ax.set_yticks(range(len(order)), labels, fontsize=9)
     ax.grid(visible=False)
     ax.figure.colorbar(image, ax=ax, shrink=0.7, label="rank correlation")
     return ax
@@ -127,6 +127,7 @@ def manhattan(
     classes: Int[ndarray, " examples"],
     marked: Sequence[int] = (),
     *,
+    names: Sequence[str] | None = None,
     ylabel: str,
 ) -> Axes:
     """Draws the test of every example, sorted by class: upwards for one sign of the difference, else downwards.
@@ -136,12 +137,13 @@ def manhattan(
         strength: for each example minus the decimal logarithm of its p, with the sign of the difference.
         classes: the class of each example.
         marked: the examples that stand out.
+        names: the names of the classes, by class; their numbers if None.
         ylabel: what is drawn, and what upwards means.
     """
     place = np.empty(len(classes), dtype=int)
     place[classes.argsort(kind="stable")] = np.arange(len(classes))
-    names, counts = np.unique(classes, return_counts=True)
-    tone = np.searchsorted(names, classes) % 2
+    present, counts = np.unique(classes, return_counts=True)
+    tone = np.searchsorted(present, classes) % 2
     rest = ~np.isin(np.arange(len(classes)), marked)
     for each, colour in enumerate(("0.35", "0.65")):
         kept = rest & (tone == each)
@@ -149,7 +151,7 @@ def manhattan(
     if not rest.all():
         ax.scatter(place[~rest], strength[~rest], color=PALETTE[3], marker="D", s=9, linewidths=0)
     middles = counts.cumsum() - counts / 2.0
-    ax.set_xticks(middles, [str(name) for name in names])
+    ax.set_xticks(middles, [str(each) if names is None else names[each] for each in present], fontsize=9)
     ax.set_xlabel("examples, sorted by class")
     ax.set_ylabel(ylabel)
     ax.yaxis.set_major_formatter(lambda value, _: f"{abs(value):g}")
@@ -173,4 +175,4 @@ def gallery(
     for ax, image, title in zip(row, images, titles, strict=False):
         shown = (image - image.min()) / max(float(np.ptp(image)), 1e-12)
         ax.imshow(shown[0] if len(shown) == 1 else shown.transpose(1, 2, 0), cmap="gray")
-        ax.set_title(title, fontsize=8)
+        ax.set_title(title, fontsize=9)

@@ -216,7 +216,7 @@ def matrix(
     ax.imshow(values, origin="lower", cmap="cividis", vmin=0.0, vmax=highest, aspect="auto")
     for (row, column), value in np.ndenumerate(values):
         colour = "white" if value < 0.5 * highest else "black"
-        ax.text(column, row, f"{value:.2f}", ha="center", va="center", color=colour, fontsize=8.5)
+        ax.text(column, row, f"{value:.2f}", ha="center", va="center", color=colour, fontsize=9)
     ax.set_xticks(range(len(columns)), [str(each) for each in columns])
     ax.set_yticks(range(len(rows)), [str(each) for each in rows])
     ax.set_xlabel(xlabel)

@@ -1,4 +1,4 @@
-"""What figures have in common: one style, colours that repeat what dashes and markers say, and three habits."""
+"""What figures have in common: one style and size, colours that repeat what dashes and markers say, three habits."""
 
 __all__ = [
     "COLOURS",
@@ -9,12 +9,15 @@ __all__ = [
     "SERIES",
     "STYLE",
     "log_from",
+    "panels",
     "show_bound",
     "show_zero",
 ]
 
+import matplotlib.pyplot as plt
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 # The palette tells its colours apart under the common colour-vision deficiencies; dashes and markers repeat them.
 PALETTE = sns.color_palette("colorblind")
@@ -44,7 +47,7 @@ LABELS = {
 }
 
 STYLE = {
-    "figure.dpi": 110,
+    "figure.dpi": 110,  # the page shows no figure smaller than 72 / 110 of this: a point of text has a pixel or more
     "savefig.dpi": 160,
     "figure.facecolor": "white",
     "font.size": 10.5,
@@ -56,6 +59,27 @@ STYLE = {
     "lines.linewidth": 1.8,
     "figure.constrained_layout.use": True,
 }
+
+
+def panels(count: int, *, height: float = 3.8, share: bool = False) -> tuple[Figure, list[Axes]]:
+    """A figure of some panels in rows of two: three beside each other are too small on a page, or must be scrolled to.
+
+    Every panel has its own numbers at its axes, so that it can be read where the others are out of sight.
+
+    Args:
+        count: how many panels, at least one.
+        height: that of a row, in inches.
+        share: whether the vertical axes have the same limits.
+    """
+    columns = min(count, 2)
+    rows = -(-count // columns)
+    width = 8.8 if columns == 2 else 5.8
+    figure, axes = plt.subplots(rows, columns, figsize=(width, height * rows), sharey=share, squeeze=False)
+    for ax in axes.flat:
+        ax.tick_params(labelleft=True)
+    for ax in axes.flat[count:]:
+        ax.remove()
+    return figure, list(axes.flat[:count])
 
 
 def show_zero(ax: Axes) -> None:

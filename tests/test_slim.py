@@ -1,0 +1,142 @@
+"""What is done to a built site: it goes without what no reader sees, and its contents tell verdicts; twice is once."""
+
+import nbformat
+import pytest
+
+from builder import navigation, slim
+
+PAGE = """<head>
+  <script src="../_static/scripts/fontawesome.js?digest=88"></script>
+  <script src="../_static/scripts/bootstrap.js"></script>
+</head>
+<body>
+  <nav class="bd-links">
+    <a href="a.html"><code class="xref py"><span class="pre">lmc_lib.a</span></code></a>
+  </nav>
+  <p>A
+     line of <code class="docutils"><span class="pre">code</span></code>, and <a href="b.html">one</a>
+     <em>more</em>.</p>
+  <div class="highlight"><pre>def f():
+
+    return 1
+</pre></div>
+  <textarea>
+   as written
+  </textarea>
+  <script type="text/x-thebe-config">
+  { requestKernel: true }
+  </script>
+  <script>kernelName = 'python3'</script>
+  <script>
+    one();
+
+    two();
+  </script>
+</body>
+"""
+
+
+def test_a_page_keeps_its_words_its_code_and_its_scripts():
+    assert slim.page(PAGE) == (
+        '<head>\n<script src="../_static/scripts/bootstrap.js"></script>\n</head>\n<body>\n<nav class="bd-links">\n'
+        '<a href="a.html">lmc_lib.a</a>\n</nav>\n<p>A\nline of <code class="docutils"><span class="pre">code</span>'
+        '</code>, and <a href="b.html">one</a>\n<em>more</em>.</p>\n'
+        '<div class="highlight"><pre>def f():\n\n    return 1\n</pre></div>\n'
+        "<textarea>\n   as written\n  </textarea>\n<script>\n    one();\n\n    two();\n  </script>\n</body>\n"
+    )
+    assert slim.page(slim.page(PAGE)) == slim.page(PAGE)
+
+
+def test_the_contents_for_print_may_go():
+    contents = "<nav><ul><li>One</li></ul></nav>"
+    second = f'<div id="jb-print-toc"><div><h2>Contents</h2></div>{contents}</div>'
+    page = f"<h1>One</h1><div>{second}</div><p>Text</p>{contents}"
+    assert slim.page(page) == page
+    assert slim.page(page, printed=False) == page.replace(second, "")
+
+
+def executed():
+    cell = nbformat.v4.new_code_cell("draw()", metadata={"papermill": {"duration": 1.5}, "tags": ["hide-input"]})
+    cell.outputs = [
+        nbformat.v4.new_output("display_data", {"image/png": "AAAA", "text/plain": "<Figure>"}),
+        nbformat.v4.new_output(
+            "execute_result", {"text/html": "<table>", "text/plain": "a b", "application/vnd.lmc.report+json": "{}"}
+        ),
+        nbformat.v4.new_output("stream", text="said"),
+    ]
+    return nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# A title"), cell])
+
+
+def test_an_offered_notebook_shows_its_tables_once_and_can_be_run():
+    before = executed()
+    offered = slim.notebook(before)
+    nbformat.validate(offered)
+    title, cell = offered.cells
+    assert (title.source, cell.source) == ("# A title", "draw()")
+    assert cell.metadata == {"tags": ["hide-input"]}
+    figure, table, stream = cell.outputs
+    assert (figure.data, table.data, stream.text) == ({"text/plain": "<Figure>"}, {"text/html": "<table>"}, "said")
+    assert "papermill" in before.cells[1].metadata
+    assert len(before.cells[1].outputs[1].data) == 3
+
+
+@pytest.fixture
+def site(tmp_path):
+    files = {
+        "book/a.html": PAGE,
+        "_sources/book/a.ipynb": nbformat.writes(executed()),
+        "_static/scripts/fontawesome.js": "//",
+        "_static/scripts/fontawesome.js.map": "{}",
+        "_static/scripts/bootstrap.js": "//",
+        "_static/fonts/fa-solid-900.ttf": "0",
+        "_static/fonts/fa-solid-900.woff2": "2",
+        "_static/locales/de/LC_MESSAGES/booktheme.po": "x",
+    }
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(content)
+    return tmp_path
+
+
+def test_a_site_loses_what_no_page_uses_and_is_then_left_as_it_is(site):
+    slim.site(site)
+    left = {path.relative_to(site).as_posix(): path for path in site.rglob("*.*") if path.is_file()}
+    assert set(left) == {
+        "book/a.html", "_sources/book/a.ipynb", "_static/scripts/bootstrap.js", "_static/fonts/fa-solid-900.woff2"
+    }  # fmt: skip
+    assert left["book/a.html"].read_text() == slim.page(PAGE)
+    assert "papermill" not in left["_sources/book/a.ipynb"].read_text()
+    before = {name: (path.stat().st_mtime_ns, path.read_bytes()) for name, path in left.items()}
+    slim.site(site)
+    assert before == {name: (path.stat().st_mtime_ns, path.read_bytes()) for name, path in left.items()}
+
+
+CONTENTS = """<nav class="bd-links bd-docs-nav">
+<a class="reference internal" href="../claims/toy.html">Toys fall</a>
+<a class="current reference internal" href="#">Balls fall</a>
+<a class="reference internal" href="rings.html">Rings fall</a>
+<a class="reference internal" href="balls-quick.html">Balls fall (quick scale)</a>
+<a class="reference internal" href="../methods.html">Methods</a>
+</nav>
+<p><a class="reference internal" href="../claims/toy.html">Toys fall</a></p>
+"""
+
+
+def test_contents_tell_the_verdict_of_each_claim():
+    verdicts = {"toy": "not seen at this scale", "balls": "mixed", "rings": "inconclusive"}
+    told = navigation.with_verdicts(CONTENTS, "balls", verdicts)
+    assert told == CONTENTS.replace("Toys fall</a>\n", "Toys fall <small>not seen at this scale</small></a>\n").replace(
+        "Balls fall</a>", "Balls fall <small>mixed</small></a>"
+    ).replace("Rings fall", "Rings fall <small>inconclusive</small>")
+    assert navigation.with_verdicts(told, "balls", verdicts) == told
+    other = navigation.with_verdicts(told, "balls", verdicts | {"toy": "supported"})
+    assert other == told.replace("not seen at this scale", "supported")
+    assert navigation.with_verdicts(CONTENTS, "methods", {}) == CONTENTS
+
+
+def test_all_pages_of_a_site_are_marked(site):
+    (site / "book" / "a.html").write_text(CONTENTS)
+    navigation.mark(site, {"a": "mixed", "toy": "supported"})
+    text = (site / "book" / "a.html").read_text()
+    assert "Balls fall <small>mixed</small>" in text
+    assert "Toys fall <small>supported</small></a>\n<a" in text
