@@ -171,7 +171,11 @@ class TestPage:
 
     def test_figures_have_no_text_below_nine_points(self, code):
         """A page shows a point as a pixel or more."""
-        found = [float(size) for cell in figures(code).values() for size in re.findall(r"size=([\d.]+)", source(cell))]
+        found = [
+            float(size)
+            for cell in figures(code).values()
+            for size in re.findall(r"\b(?:font|label)?size=([\d.]+)", source(cell))
+        ]
         assert min(found, default=9.0) >= 9.0
 
     def test_runs_on_any_python_3(self, notebook):
