@@ -41,6 +41,7 @@ def _each(values: Any, stored: Callable[[float], float | None]) -> Any:
     return stored(values) if isinstance(values, float | int) else _each(values.tolist(), stored)
 
 
-def columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """A list of equal dictionaries as a dictionary of lists."""
-    return {name: [row[name] for row in rows] for name in rows[0]}
+def columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """A list of equal dictionaries, which may hold others, as one dictionary of lists."""
+    each = {name: [row[name] for row in rows] for name in rows[0]}
+    return {name: columns(values) if isinstance(values[0], Mapping) else values for name, values in each.items()}

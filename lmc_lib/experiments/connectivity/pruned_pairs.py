@@ -90,7 +90,7 @@ class PrunedPairSpec(PairMeasurement):
             barriers[level]["renumbered"] = line.barriers(renumbered)
         return {
             "densities": [share(pruning.density(level.masks)) for level in source],
-            "barriers": {line: columns(rows) for line, rows in columns(barriers).items()},
+            "barriers": columns(barriers),
             "ends": columns([columns([scores_at(line.last, end) for end in (0, -1)]) for line in lines]),
             "agreement": {
                 how: [share(symmetry.agreement(found[0], each)) for each in found] for how, found in matched.items()
