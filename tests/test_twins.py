@@ -213,6 +213,10 @@ def test_a_child_that_diverges_is_recorded_and_counted(store):
         assert found.diverged(cell) == 2
         assert np.isnan(found.barriers(cell)).all()
     assert found.diverged(Cell(4, NOISE)) == 0
+    layers = found.of([wild[0], Cell(4, NOISE)], "angles")  # the cells side by side, and NaN for every layer
+    assert layers.shape == (2, 2, 2)
+    assert np.isnan(layers[:, 0]).all()
+    assert layers[:, 1].tolist() == found.of(Cell(4, NOISE), "angles")[:, 0].tolist()
     with pytest.raises(Diverged):
         experiments.children.obtain_child(store, ChildSpec(parent(), 4, Perturbation(1e120)))
 

@@ -105,9 +105,8 @@ def alignment_evidence(
         lowest = np.min([each.barriers(cell, alignment=way) for way in matched], axis=0)
         values[f"{optimiser}, raw"] = estimate_of_twins(median, barriers)
         values[f"{optimiser}, kept"] = estimate_of_twins(median_ratio, lowest, barriers)
-    stay = np.hstack([found["sgd"].of(cell, "fixed_points", "weights, random start") for cell in cells])
-    calm = np.hstack([found["sgd"].barriers(cell) for cell in cells]) < CALM
-    near = np.where(calm, stay, np.nan)
+    stay = found["sgd"].of(cells, "fixed_points", "weights, random start")
+    near = np.where(found["sgd"].barriers(cells) < CALM, stay, np.nan)
     return values | ({"stay": estimate_of_twins(mean, near)} if np.isfinite(near).any() else {})
 
 
@@ -141,24 +140,19 @@ def distance_evidence(found: Twins, cells: Sequence[Cell]) -> dict[str, Estimate
         ``"within"``: the rank correlation within cells: twins of one cell were perturbed at one time by one size, so
         that neither has a part in it.
     """
-    pair = (np.hstack([get(cell) for cell in cells]) for get in (found.distance, found.barriers))
-    return {"within": estimate_of_twins(within_correlation, *pair)}
+    return {"within": estimate_of_twins(within_correlation, found.distance(cells), found.barriers(cells))}
 
 
-def representation_evidence(found: Twins, cells: Sequence[Cell], *, layer: int = -1) -> dict[str, Estimate]:
-    """How the angle between representations of a layer goes with what an ensemble gains and with disagreement.
+def representation_evidence(found: Twins, cells: Sequence[Cell]) -> dict[str, Estimate]:
+    """How the angle between representations of the last layer goes with what an ensemble gains and with disagreement.
 
     Returns:
         Within cells, in which time and size have no part, ``"gain"``: the rank correlation of the angle and the gain of
         the ensemble in test loss over the mean of the two networks; ``"disagreement"``: that of the angle and the share
         of test examples with other classes.
     """
-    angles = np.hstack([found.angle(cell, layer) for cell in cells])
-    others = {"gain": found.improvement, "disagreement": found.disagreement}
-    return {
-        name: estimate_of_twins(within_correlation, angles, np.hstack([get(cell) for cell in cells]))
-        for name, get in others.items()
-    }
+    others = {"gain": found.improvement(cells), "disagreement": found.disagreement(cells)}
+    return {name: estimate_of_twins(within_correlation, found.angle(cells), each) for name, each in others.items()}
 
 
 def _gaussian(step: int, size: float) -> Cell:

@@ -183,7 +183,8 @@ def grid(
 class Twins:
     """What was measured on a grid of twins.
 
-    Arrays have one row a parent and one column a child; NaN where a training diverged.
+    Arrays have one row a parent and one column a child, NaN where a training diverged; those of several cells have the
+    children of one beside those of the next.
 
     Attributes:
         values: for every cell, parent and child what ``TwinSpec`` measures.
@@ -191,47 +192,44 @@ class Twins:
 
     values: Mapping[Cell, Sequence[Sequence[Mapping[str, Any]]]]
 
-    def of(self, cell: Cell, *path: str | int) -> Float[ndarray, "parents children ..."]:
+    def of(self, cells: Cell | Sequence[Cell], *path: str | int) -> Float[ndarray, "parents children ..."]:
         """What stands at a path in the stored values; NaN for None."""
-        rows = [
-            [at(values, *path) if divergence(values) is None else np.nan for values in row] for row in self.values[cell]
-        ]
+        every = [cells] if isinstance(cells, Cell) else cells
+        return np.concatenate([self._of(cell, path) for cell in every], axis=1)
+
+    def _of(self, cell: Cell, path: Sequence[str | int]) -> ndarray:
+        sound = next((values for each in (cell, *self.values) for values in self._sound(each)), None)
+        missing = np.full(() if sound is None else np.shape(at(sound, *path)), np.nan)
+        rows = [[at(each, *path) if divergence(each) is None else missing for each in row] for row in self.values[cell]]
         return np.array(rows, dtype=float)
 
     def barriers(
-        self, cell: Cell, split: str = "train", quantity: str = "loss", *, alignment: str = "none"
+        self, cells: Cell | Sequence[Cell], split: str = "train", quantity: str = "loss", *, alignment: str = "none"
     ) -> Float[ndarray, "parents children"]:
         """Barriers above the chord, in train loss unless asked otherwise."""
-        return self.of(cell, "barriers", alignment, f"{split} {quantity}")
+        return self.of(cells, "barriers", alignment, f"{split} {quantity}")
 
-    def distance(self, cell: Cell) -> Float[ndarray, "parents children"]:
+    def distance(self, cells: Cell | Sequence[Cell]) -> Float[ndarray, "parents children"]:
         """Euclidean distance of the two networks at the end."""
-        return self.of(cell, "distance", "whole", -1)
+        return self.of(cells, "distance", "whole", -1)
 
-    def angle(self, cell: Cell, layer: int = -1) -> Float[ndarray, "parents children"]:
+    def angle(self, cells: Cell | Sequence[Cell], layer: int = -1) -> Float[ndarray, "parents children"]:
         """Angle between the representations of one layer, counted from the input, in radians; NaN for a dead layer."""
-        return self.of(cell, "angles", layer)
+        return self.of(cells, "angles", layer)
 
-    def disagreement(self, cell: Cell) -> Float[ndarray, "parents children"]:
+    def disagreement(self, cells: Cell | Sequence[Cell]) -> Float[ndarray, "parents children"]:
         """The share of test examples that the two networks give other classes."""
-        return self.of(cell, "disagreement", "classes")
+        return self.of(cells, "disagreement", "classes")
 
-    def improvement(self, cell: Cell) -> Float[ndarray, "parents children"]:
+    def improvement(self, cells: Cell | Sequence[Cell]) -> Float[ndarray, "parents children"]:
         """By how much the mean of logits is better, in test loss, than the two networks are in the mean."""
         whose = ("parent", "child", "ensemble")
-        parent, child, ensemble = (self.of(cell, "scores", who, "test loss") for who in whose)
+        parent, child, ensemble = (self.of(cells, "scores", who, "test loss") for who in whose)
         return np.asarray((parent + child) / 2 - ensemble)
-
-    @property
-    def layers(self) -> int:
-        """The number of layers whose representations are compared."""
-        return max(len(values["angles"]) for cell in self.values for values in self._sound(cell))
 
     def along(self, cell: Cell) -> tuple[ndarray, ndarray]:
         """The steps at which twins were compared, and their distances there: by parent, child and step."""
-        steps = self._sound(cell)[0]["distance"]["steps"]
-        distances = [self.of(cell, "distance", "whole", place) for place in range(len(steps))]
-        return np.array(steps), np.stack(distances, axis=-1)
+        return np.array(self._sound(cell)[0]["distance"]["steps"]), self.of(cell, "distance", "whole")
 
     def diverged(self, cell: Cell) -> int:
         """The number of twins with a training that diverged."""
