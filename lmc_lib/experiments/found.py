@@ -52,6 +52,10 @@ class Found:
         chosen = (weights <= activations).reshape(weights.shape + (1,) * (values[0].ndim - weights.ndim))
         return np.where(chosen, *values)
 
+    def at_most(self, of_sets: Float[ndarray, " sets"], bound: float) -> str:
+        """How many sets have a value of at most ``bound``, as ``"9 of 10"``."""
+        return f"{int((of_sets <= bound).sum())} of {len(self.values)}"
+
     def symmetric(self, of_sets: Float[ndarray, " sets"]) -> Float[ndarray, "count count *more"]:
         """One value a set as a symmetric array with one axis a member; NaN where there is no set."""
         return symmetric(self.count, self.values, of_sets)

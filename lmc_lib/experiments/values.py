@@ -1,6 +1,6 @@
 """Values as they are stored: what JSON knows, with as many digits as two CPUs agree on."""
 
-__all__ = ["DIGITS", "columns", "digits", "or_none", "rounded", "share"]
+__all__ = ["DIGITS", "columns", "digits", "loss_and_error", "or_none", "rounded", "share"]
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -23,8 +23,8 @@ def share(value: float) -> float:
     return round(value, DIGITS)
 
 
-def digits(values: Tensor | ndarray | Mapping[str, Any]) -> Any:
-    """An array as lists in lists of numbers with the digits that are stored; also of arrays by name."""
+def digits(values: Tensor | ndarray | float | Mapping[str, Any]) -> Any:
+    """A number, or an array as lists in lists, with the digits that are stored; also of arrays by name."""
     return _each(values, rounded)
 
 
@@ -39,6 +39,11 @@ def _each(values: Any, stored: Callable[[float], float | None]) -> Any:
     if isinstance(values, list):
         return [_each(value, stored) for value in values]
     return stored(values) if isinstance(values, float | int) else _each(values.tolist(), stored)
+
+
+def loss_and_error(scores: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """By split the loss and the error of what has them, as the points of a line."""
+    return {split: {"loss": digits(each.loss), "error": digits(each.error)} for split, each in scores.items()}
 
 
 def columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

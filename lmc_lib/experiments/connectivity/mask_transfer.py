@@ -10,7 +10,7 @@ from lmc_lib.experiments.measurement import PairMeasurement
 from lmc_lib.experiments.networks.pruned import PrunedSpec, obtain_level, trainer
 from lmc_lib.experiments.networks.runs import RunSpec, obtain_run
 from lmc_lib.experiments.setting import Setting
-from lmc_lib.experiments.values import rounded, share
+from lmc_lib.experiments.values import loss_and_error, share
 from lmc_lib.pruning import Level, Masks
 from lmc_lib.state import State
 from lmc_lib.store import Store
@@ -101,5 +101,4 @@ class TransferSpec(PairMeasurement):
 def _scores(here: Setting, state: State) -> dict[str, dict[str, float]]:
     if here.reset_inputs is not None:
         state = norms.reset(here.model, state, here.reset_inputs)
-    found = {name: connectivity.evaluate(here.model, state, split) for name, split in here.splits.items()}
-    return {name: {"loss": rounded(each.loss), "error": rounded(each.error)} for name, each in found.items()}
+    return loss_and_error({name: connectivity.evaluate(here.model, state, each) for name, each in here.splits.items()})
