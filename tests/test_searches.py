@@ -8,7 +8,7 @@ from lmc_lib.data import DataSpec
 from lmc_lib.experiments import measurement, searches
 from lmc_lib.experiments.connectivity.searches import SEARCHES, MatchingsSpec
 from lmc_lib.experiments.networks import features
-from lmc_lib.experiments.networks.features import FeatureSpec
+from lmc_lib.experiments.networks.movement import FeatureSpec
 from lmc_lib.models import ModelSpec
 from lmc_lib.store import Store
 from lmc_lib.training import Diverged, TrainConfig

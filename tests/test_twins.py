@@ -17,6 +17,7 @@ from lmc_lib.experiments.setting import setting
 from lmc_lib.experiments.stability.twins import Cell
 from lmc_lib.models import ModelSpec
 from lmc_lib.perturbation import Perturbation
+from lmc_lib.similarity import layer_angles
 from lmc_lib.store import Store
 from lmc_lib.training import Diverged, TrainConfig
 
@@ -200,6 +201,9 @@ def test_a_dead_layer_has_no_angle_and_says_so(store):
     angles = here.angles(trunk.final, dead, 20)
     assert angles[0] == 0
     assert angles[1] is None
+    layers = [torch.eye(4, dtype=torch.float64), torch.ones(4, 2, dtype=torch.float64)]
+    either_way = [layer_angles(*pair) for pair in ((layers, layers[:1] * 2), (layers[:1] * 2, layers))]
+    assert [np.isnan(each).tolist() for each in either_way] == [[False, True]] * 2
     values = {Cell(4): [[{"angles": angles}]]}
     assert np.isnan(experiments.twins.Twins(values).angle(Cell(4)))
 

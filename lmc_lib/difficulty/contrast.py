@@ -1,6 +1,6 @@
 """What two architectures share, and on which examples they differ, in one half of the replicates and in the other."""
 
-__all__ = ["LEVEL", "Halves", "compare_halves", "places", "reproduced"]
+__all__ = ["LEVEL", "Halves", "compare_halves", "kinds", "places", "reproduced"]
 
 import math
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
 from lmc_lib.difficulty.correlation import correlations, ranks
-from lmc_lib.difficulty.sensitivity import welch_test
+from lmc_lib.difficulty.sensitivity import Sensitivity, welch_test
 
 # Of the examples that are found, at most this share is expected to be wrong.
 LEVEL = 0.05
@@ -90,6 +90,26 @@ def reproduced(
         repeated = welch_test(first[np.ix_(other, found)], second[np.ix_(other, found)])
         again[found] = (repeated.q <= LEVEL) & (np.sign(repeated.statistic) == np.sign(test.statistic[found]))
     return found, again
+
+
+def kinds(
+    test: Sensitivity, means: tuple[Float[ndarray, " examples"], Float[ndarray, " examples"]], count: int
+) -> dict[str, Int[ndarray, " {count}"]]:
+    """The examples of three kinds, by what a test says of them.
+
+    Args:
+        test: the test of all examples.
+        means: the mean places of the examples in both architectures.
+        count: how many of each kind.
+
+    Returns:
+        ``"first"``: those that are harder for the first architecture, the clearest first; ``"second"``: likewise;
+        ``"alike"``: of those that do not differ, with p above a half, the hardest for both.
+    """
+    statistic, p = np.nan_to_num(test.statistic), np.nan_to_num(test.p, nan=1.0)
+    alike = np.where(p > 0.5, np.minimum(*means), -1.0)
+    orders = {"first": statistic, "second": -statistic, "alike": alike}
+    return {name: (-each).argsort(kind="stable")[:count] for name, each in orders.items()}
 
 
 def compare_halves(

@@ -13,8 +13,8 @@ from lmc_lib.connectivity import Curve
 from lmc_lib.data import Split
 from lmc_lib.experiments.loaded import dataset, groups
 from lmc_lib.experiments.networks.runs import RunSpec, architecture
-from lmc_lib.experiments.values import rounded
-from lmc_lib.similarity import angular_cka
+from lmc_lib.experiments.values import or_none
+from lmc_lib.similarity import layer_angles
 from lmc_lib.state import State
 from lmc_lib.symmetry import Permutation, PermutationSpec
 from lmc_lib.training import device
@@ -68,18 +68,11 @@ class Setting:
         return [each.double() for each in (inputs.flatten(1), *self.features(state, inputs).values(), logits)]
 
     def angles(self, target: State, source: State, examples: int) -> list[float | None]:
-        """The angle between two networks' features of test examples, layer by layer; None for a dead one.
-
-        A dead layer is the same for all examples, so that it has no direction.
-        """
+        """The angle between two networks' features of test examples, layer by layer; None for a dead one."""
         inputs = self.inputs("test")[:examples]
-        layers = zip(*(self.features(each, inputs).values() for each in (target, source)), strict=True)
-        return [
-            None
-            if any(bool((each == each[0]).all()) for each in pair)
-            else rounded(angular_cka(*pair, flavour="lange"))
-            for pair in layers
-        ]
+        features = (list(self.features(each, inputs).values()) for each in (target, source))
+        found: list[float | None] = or_none(layer_angles(*features, flavour="lange"))
+        return found
 
     def permuted(self, state: State, permutation: Permutation) -> State:
         """A network with its units in another order."""

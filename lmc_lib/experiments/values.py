@@ -13,9 +13,9 @@ from torch import Tensor
 DIGITS = 9
 
 
-def rounded(value: float) -> float:
+def rounded(value: float, figures: int = DIGITS) -> float:
     """A number with the significant digits that are stored."""
-    return float(f"{value:.{DIGITS}g}")
+    return float(f"{value:.{figures}g}")
 
 
 def share(value: float) -> float:
@@ -23,9 +23,9 @@ def share(value: float) -> float:
     return round(value, DIGITS)
 
 
-def digits(values: Tensor | ndarray | float | Mapping[str, Any]) -> Any:
+def digits(values: Tensor | ndarray | float | Mapping[str, Any], figures: int = DIGITS) -> Any:
     """A number, or an array as lists in lists, with the digits that are stored; also of arrays by name."""
-    return _each(values, rounded)
+    return _each(values, lambda value: rounded(value, figures))
 
 
 def or_none(values: ndarray | Mapping[str, Any]) -> Any:

@@ -8,8 +8,9 @@ means; a network is a path through it, one point a layer.
 __all__ = [
     "FLAVOURS", "INVARIANCES", "KERNELS", "METRICS", "READINGS", "Definite", "Embedding", "Flat", "Kernels", "Metric",
     "Projection", "Shapes", "Space", "affine_invariant", "angular_cka", "apart", "bures", "cka", "compact",
-    "disagreement", "distances", "embed", "gain", "laws", "mean_angles", "metric", "mismatch", "nearer", "orders",
-    "rank_correlation", "read", "shape", "steps", "straightness", "stress", "to_targets", "turning_angles", "unrelated",
+    "disagreement", "distances", "embed", "gain", "laws", "layer_angles", "mean_angles", "metric", "mismatch", "nearer",
+    "orders", "rank_correlation", "read", "shape", "steps", "straightness", "stress", "to_targets", "turning_angles",
+    "unrelated",
 ]  # fmt: skip
 
 from lmc_lib.similarity import laws
@@ -30,7 +31,7 @@ from lmc_lib.similarity.metrics import (
     shape,
     stress,
 )
-from lmc_lib.similarity.paths import apart, gain, nearer, steps, straightness, to_targets, turning_angles
+from lmc_lib.similarity.paths import apart, gain, layer_angles, nearer, steps, straightness, to_targets, turning_angles
 from lmc_lib.similarity.predictions import disagreement
 from lmc_lib.similarity.readings import READINGS, compact, read
 from lmc_lib.similarity.spaces import Flat, Projection, Shapes, Space

@@ -1,6 +1,6 @@
 """Networks as paths: what a sequence of points, one a layer, says about the way from the inputs to a target."""
 
-__all__ = ["apart", "gain", "nearer", "steps", "straightness", "to_targets", "turning_angles"]
+__all__ = ["apart", "gain", "layer_angles", "nearer", "steps", "straightness", "to_targets", "turning_angles"]
 
 import math
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from jaxtyping import Float
 from numpy import ndarray
 from torch import Tensor
 
-from lmc_lib.similarity.metrics import Metric
+from lmc_lib.similarity.metrics import Metric, angular_cka
 from lmc_lib.similarity.spaces import Space
 
 
@@ -27,6 +27,25 @@ def to_targets(
     """
     points, ends = ([metric.point(each) for each in every] for every in (layers, targets))
     return [np.array([float(metric.space.distance(point, end)) for point in points]) for end in ends]
+
+
+def layer_angles(
+    first: Sequence[Tensor], second: Sequence[Tensor], *, flavour: str = "gretton"
+) -> Float[ndarray, " {len(first)}"]:
+    """The angle between two networks at each layer, in radians; NaN where a layer of one of them is dead.
+
+    A dead layer is the same for all examples, so that it has no direction.
+
+    Args:
+        first: representations of some examples, one a layer.
+        second: those of the same examples by another network.
+        flavour: one of ``FLAVOURS``.
+    """
+    pairs = list(zip(first, second, strict=True))
+    dead = [any(bool((each == each[0]).all()) for each in pair) for pair in pairs]
+    return np.array(
+        [math.nan if gone else angular_cka(*pair, flavour=flavour) for gone, pair in zip(dead, pairs, strict=True)]
+    )
 
 
 def steps(distances: Float[ndarray, "*paths points points"]) -> Float[ndarray, "*paths steps"]:

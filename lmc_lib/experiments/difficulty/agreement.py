@@ -16,7 +16,7 @@ from lmc_lib.experiments.difficulty import scores as scoring
 from lmc_lib.experiments.difficulty.pictures import NamesExamples
 from lmc_lib.experiments.difficulty.reliability import PUBLISHED
 from lmc_lib.experiments.found import Record
-from lmc_lib.experiments.values import columns, or_none, rounded
+from lmc_lib.experiments.values import columns, digits, or_none
 from lmc_lib.store import Result, Store
 
 SHUFFLES = ("", "within classes", "all")
@@ -123,6 +123,7 @@ def _beyond(ours: Mapping[str, float], theirs: Mapping[str, float]) -> dict[str,
 def _correlated(stack: Float[ndarray, "networks scores examples"], names: tuple[str, ...]) -> dict[str, Any]:
     means = stack.mean(0)
     published = [names.index(name) for name in PUBLISHED]
+    without = [np.delete(stack, gone, 0) for gone in range(len(stack))]
     varying = np.flatnonzero(np.ptp(means, axis=1) > 0.0)
     sets = {
         "published": np.array(published),
@@ -132,18 +133,8 @@ def _correlated(stack: Float[ndarray, "networks scores examples"], names: tuple[
     return {
         **or_none(difficulty.score_correlations(stack)),
         "components": {which: _components(means, rows, names) for which, rows in sets.items()},
-        "whole": _summary(means[published]),
-        "without": [_summary(np.delete(stack, gone, 0).mean(0)[published]) for gone in range(len(stack))],
-    }
-
-
-def _summary(means: Float[ndarray, "scores examples"]) -> dict[str, float]:
-    correlated = np.abs(difficulty.correlations(means).values[np.triu_indices(len(means), 1)])
-    found = difficulty.principal_components(means)
-    return {
-        "correlation": rounded(float(np.median(correlated))),
-        "dominance": rounded(float(found.shares[0] / found.shares[1])),
-        "loading": rounded(float(found.loadings[0].min())),
+        "whole": digits(difficulty.in_common(means[published])),
+        "without": [digits(difficulty.in_common(each.mean(0)[published])) for each in without],
     }
 
 

@@ -187,16 +187,10 @@ def evidence(values: Sequence[Mapping[str, Any]]) -> dict[str, Estimate]:
 
 def _examples(first: ndarray, second: ndarray, again: ndarray, count: int) -> dict[str, Any]:
     """The places of all examples and their tests, and the names of some."""
-    test = difficulty.welch_test(first, second)
-    means = first.mean(0), second.mean(0)
-    statistic, p = np.nan_to_num(test.statistic), np.nan_to_num(test.p, nan=1.0)
-    strength = np.sign(statistic) * -np.log10(np.maximum(p, np.finfo(float).tiny))
-    # Of the examples that do not differ, those that are hardest for both.
-    alike = np.where(p > 0.5, np.minimum(*means), -1.0)
-    kinds = {"first": statistic, "second": -statistic, "alike": alike}
+    test, means = difficulty.welch_test(first, second), (first.mean(0), second.mean(0))
     return {
-        "places": [[float(f"{each:.4g}") for each in row] for row in means],
-        "strength": [float(f"{each:.4g}") for each in strength],
+        "places": digits(np.stack(means), 4),
+        "strength": digits(test.strength, 4),
         "reproduced": np.flatnonzero(again).tolist(),
-        "gallery": {name: (-each).argsort(kind="stable")[:count].tolist() for name, each in kinds.items()},
+        "gallery": {name: rows.tolist() for name, rows in difficulty.kinds(test, means, count).items()},
     }

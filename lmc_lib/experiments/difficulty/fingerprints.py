@@ -91,17 +91,15 @@ class FingerprintSpec(NamesExamples):
         runs = [difficulty.cross_identify(scores, each, self.sizes) for each in named]
         found = runs[0]
         random = [self._by_chance(scores, named[draw % len(named)], draw) for draw in draws]
-        place = self.sizes.index(self.shown)
-        examples, folds = np.unique(found.chosen[:, : self.shown], return_counts=True)
-        often = (-folds).argsort(kind="stable")
+        often = found.most_chosen(self.shown)
         values = {
             "networks": classes.size,
             "names": names,
             "chosen": digits(np.mean([each.accuracy() for each in runs], axis=0)),
             "random": digits(np.mean(random, axis=0)),
-            "confusion": digits(found.confusion(place)),
-            "examples": [[int(examples[each]), int(folds[each])] for each in often],
-            "plane": digits(scores[..., examples[often[:2]]]),
+            "confusion": digits(found.confusion(self.sizes.index(self.shown))),
+            "examples": [list(each) for each in often],
+            "plane": digits(scores[..., [example for example, _ in often[:2]]]),
         }
         return Result(values)
 

@@ -10,6 +10,7 @@ import numpy as np
 from lmc_lib import data
 from lmc_lib.experiments.difficulty import scores as scoring
 from lmc_lib.experiments.loaded import dataset
+from lmc_lib.experiments.values import digits
 from lmc_lib.store import Result, Store
 from lmc_lib.sweeps import Spec
 
@@ -56,5 +57,5 @@ class ScoreTableSpec(Spec):
             found = scoring.read(store, specs)
             for name in [each for each in self.names if each in found.names]:
                 values = np.concatenate([found.means(sample, [name])[0] for sample in parts])
-                table[f"{specs[0].label}: {name}"] = [float(f"{each:.{self.digits}g}") for each in values]
+                table[f"{specs[0].label}: {name}"] = digits(values, self.digits)
         return Result({"table": table})

@@ -2,7 +2,7 @@
 
 __all__ = ["SAMPLES", "ScoredNetworks", "Scores", "ScoresSpec", "read", "replicates_of", "sound_stacks", "specs"]
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -10,26 +10,21 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from numpy import ndarray
-from torch import Tensor
 
 from lmc_lib import difficulty
-from lmc_lib.data import DataSpec, Split
-from lmc_lib.difficulty import History, Moments
+from lmc_lib.data import DataSpec
+from lmc_lib.difficulty import Scorer
 from lmc_lib.experiments.divergence import diverged_training, divergence, sound
 from lmc_lib.experiments.loaded import dataset
 from lmc_lib.experiments.networks.runs import RunSpec, replicas, train_run
-from lmc_lib.experiments.setting import Setting, setting
+from lmc_lib.experiments.setting import setting
 from lmc_lib.models import ModelSpec
-from lmc_lib.state import State
 from lmc_lib.store import Result, Store
 from lmc_lib.sweeps import Spec, obtain
 from lmc_lib.training import Diverged, TrainConfig
 
 # The two sets of examples. Their scores are different scores and never stand in one array.
 SAMPLES = {"train": "in-sample", "test": "out-of-sample"}
-
-# The scores of single checkpoints whose mean and final value are kept.
-_FOLLOWED = ("accuracy", "confidence", "max_confidence", "entropy", "margin", "logit_margin", "el2n", "loss")
 
 
 @dataclass(frozen=True)
@@ -73,7 +68,12 @@ class ScoresSpec(Spec):
     def compute(self, store: Store) -> Result:
         """Trains the network and scores its examples."""
         here = setting(self.run, train_examples=None, test_examples=None, matching_examples=1, reset_examples=1)
-        samples = {name: _Sample(self, here, split) for name, split in here.splits.items()}
+        features = here.features if self.deep else None
+        options: dict[str, Any] = {"early": self.early, "features": features, "neighbours": self.neighbours}
+        samples: dict[str, Scorer] = {}
+        for name, split in here.splits.items():
+            # Training examples vote on the others.
+            samples[name] = Scorer(here.model, here.inputs(name), split.labels, voters=samples.get("train"), **options)
         try:
             for checkpoint in train_run(self.run, store, save_at=self.checkpoints):
                 for each in samples.values():
@@ -84,54 +84,6 @@ class ScoresSpec(Spec):
         tensors = {name: torch.from_numpy(np.stack(list(each.values()))) for name, each in found.items()}
         tensors |= {f"{name}/predictions": each.logits.argmax(1) for name, each in samples.items()}
         return Result({"names": list(found["train"])}, tensors)
-
-
-class _Sample:
-    """What is followed of one set of examples."""
-
-    def __init__(self, spec: ScoresSpec, here: Setting, split: Split) -> None:
-        self.spec, self.here, self.labels = spec, here, split.labels
-        self.inputs = split.inputs.to(here.matching_inputs.dtype)
-        self.history = History(split.labels, _FOLLOWED)
-        self.gradients = Moments(len(split), self.inputs[0, 0].numel()) if spec.deep else None
-        self.early: dict[str, ndarray] = {}
-        self.logits: Tensor
-
-    def visit(self, step: int, state: State) -> None:
-        model = self.here.model
-        self.state, self.logits = state, difficulty.predict(model, state, self.inputs, mode="eval")
-        self.history.update(self.logits)
-        if self.gradients is not None:
-            self.gradients.update(difficulty.input_gradients(model, state, self.inputs, self.labels))
-        if step == self.spec.early:
-            self.early["early el2n"] = difficulty.pointwise(self.logits, self.labels, ["el2n"])["el2n"]
-            if self.spec.deep:
-                self.early["early grand"] = difficulty.grand(model, state, self.inputs, self.labels)
-
-    def scores(self) -> dict[str, ndarray]:
-        """All scores at the end, turned so that higher means harder."""
-        found = self.history.harder() | self.early
-        if self.gradients is not None:
-            *_, last = self.here.features(self.state, self.inputs).values()
-            found["vog"] = difficulty.vog(self.gradients)
-            found["prediction_depth"] = self._depth()
-            found["prototype_distance"] = difficulty.prototype_distance(last.cpu().numpy(), self.labels.numpy())
-        return found
-
-    def _depth(self) -> Float[ndarray, " examples"]:
-        """By the votes of training examples, none of which votes for itself."""
-        voters, others = self.here.splits["train"], dict[str, Any]()
-        if self.labels is not voters.labels:
-            others = {"queries": self._layers(self.inputs), "query_labels": self.labels.numpy()}
-        layers, neighbours = self._layers(voters.inputs.to(self.inputs.dtype)), self.spec.neighbours
-        return difficulty.prediction_depth(layers, voters.labels.numpy(), neighbours=neighbours, **others)
-
-    def _layers(self, inputs: Tensor) -> Iterator[Float[ndarray, "examples _units"]]:
-        """Representations from the inputs to the logits."""
-        yield inputs.flatten(1).numpy()
-        for each in self.here.features(self.state, inputs).values():
-            yield each.cpu().numpy()
-        yield difficulty.predict(self.here.model, self.state, inputs, mode="eval").numpy()
 
 
 @dataclass(frozen=True)
