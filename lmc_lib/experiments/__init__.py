@@ -6,7 +6,7 @@ asks for the evidence of its claim.
 
 __all__ = [
     "Found", "agreement", "angles", "architectures", "butterfly", "chains", "children", "contrasts", "data_pruning",
-    "feature_maps", "finetuning", "fingerprints", "geometry", "joint_paths", "label_errors", "lines",
+    "feature_maps", "finetuning", "fingerprints", "geometry", "joint_paths", "label_errors",
     "mask_transfer", "measure", "metric_laws", "movement", "pair", "paths", "paths_of_twins", "pictures", "pruned",
     "pruned_pairs", "reliability", "runs", "score_table", "scores", "searches", "simplices", "trajectories", "twins",
 ]  # fmt: skip
@@ -14,7 +14,6 @@ __all__ = [
 from lmc_lib.experiments.connectivity import (
     angles,
     chains,
-    lines,
     mask_transfer,
     pair,
     pruned_pairs,

@@ -10,9 +10,9 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
+from lmc_lib.alignment import MATCHERS
 from lmc_lib.claims import Estimate, estimate, symmetric
 from lmc_lib.experiments.divergence import divergence, sound
-from lmc_lib.experiments.setting import MATCHERS
 from lmc_lib.store import Store
 from lmc_lib.sweeps import Spec, obtain
 

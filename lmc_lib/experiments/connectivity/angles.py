@@ -5,8 +5,9 @@ __all__ = ["AnglesSpec"]
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from lmc_lib.alignment import Setting
 from lmc_lib.experiments.measurement import PairMeasurement
-from lmc_lib.experiments.setting import Setting
+from lmc_lib.experiments.values import or_none
 from lmc_lib.state import State
 
 
@@ -28,4 +29,4 @@ class AnglesSpec(PairMeasurement):
 
     def measure(self, here: Setting, target: State, source: State) -> dict[str, Any]:
         """Compares the two networks as they are: angles do not ask how units are numbered."""
-        return {"angles": here.angles(target, source, self.feature_examples)}
+        return {"angles": or_none(here.angles(target, source, self.feature_examples))}

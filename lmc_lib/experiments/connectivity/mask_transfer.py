@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 from lmc_lib import connectivity, norms, pruning, symmetry
+from lmc_lib.alignment import Setting
 from lmc_lib.experiments.measurement import PairMeasurement
 from lmc_lib.experiments.networks.pruned import PrunedSpec, obtain_level, trainer
 from lmc_lib.experiments.networks.runs import RunSpec, obtain_run
-from lmc_lib.experiments.setting import Setting
 from lmc_lib.experiments.values import loss_and_error, share
 from lmc_lib.pruning import Level, Masks
 from lmc_lib.state import State

@@ -11,11 +11,10 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from lmc_lib import connectivity, state, symmetry
+from lmc_lib.alignment import MATCHERS, Lines, Setting
 from lmc_lib.claims import Estimate
-from lmc_lib.experiments.connectivity.lines import Lines
 from lmc_lib.experiments.found import Found
 from lmc_lib.experiments.measurement import PairMeasurement
-from lmc_lib.experiments.setting import MATCHERS, Setting
 from lmc_lib.experiments.values import digits, loss_and_error, rounded, share
 from lmc_lib.state import State
 from lmc_lib.symmetry import Permutation

@@ -13,12 +13,12 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from lmc_lib import connectivity, matching, rng, symmetry
+from lmc_lib.alignment import MATCHERS, Setting
 from lmc_lib.claims import Estimate, balanced_sets
 from lmc_lib.connectivity import Simplex
 from lmc_lib.experiments.found import Found, at
 from lmc_lib.experiments.measurement import Measurement
 from lmc_lib.experiments.networks.runs import RunSpec
-from lmc_lib.experiments.setting import MATCHERS, Setting
 from lmc_lib.experiments.values import loss_and_error, share
 from lmc_lib.state import State
 from lmc_lib.symmetry import Permutation

@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from lmc_lib import similarity
+from lmc_lib.alignment import Setting
 from lmc_lib.claims import Estimate, estimate_of_mean
 from lmc_lib.experiments.found import Found
 from lmc_lib.experiments.networks.geometry import OfStates
-from lmc_lib.experiments.setting import Setting
 from lmc_lib.experiments.values import rounded
 from lmc_lib.similarity import READINGS, read
 from lmc_lib.state import State

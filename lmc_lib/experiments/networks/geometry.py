@@ -14,11 +14,11 @@ from numpy import ndarray
 from torch import Generator, Tensor
 
 from lmc_lib import rng, similarity
+from lmc_lib.alignment import Setting
 from lmc_lib.claims import Estimate, estimate_of_mean
 from lmc_lib.experiments.found import Found
 from lmc_lib.experiments.measurement import Measurement
 from lmc_lib.experiments.networks.runs import RunSpec, obtain_run
-from lmc_lib.experiments.setting import Setting
 from lmc_lib.experiments.values import columns, digits
 from lmc_lib.similarity import FLAVOURS, METRICS, mean_angles, rank_correlation, to_targets, unrelated
 from lmc_lib.state import State

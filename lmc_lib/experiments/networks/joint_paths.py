@@ -14,10 +14,11 @@ from scipy.spatial.distance import squareform
 from torch import Tensor
 
 from lmc_lib import connectivity
+from lmc_lib.alignment import Setting
 from lmc_lib.experiments.divergence import sound
 from lmc_lib.experiments.measurement import Measurement
 from lmc_lib.experiments.networks.runs import RunSpec, obtain_run
-from lmc_lib.experiments.setting import Setting, setting
+from lmc_lib.experiments.setting import setting
 from lmc_lib.experiments.values import share
 from lmc_lib.models import stages
 from lmc_lib.similarity import apart, compact, distances, metric, read

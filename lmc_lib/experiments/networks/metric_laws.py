@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from lmc_lib import rng, similarity
+from lmc_lib.alignment import Setting
 from lmc_lib.experiments.found import Found
 from lmc_lib.experiments.measurement import Measurement
 from lmc_lib.experiments.networks.runs import RunSpec
-from lmc_lib.experiments.setting import Setting
 from lmc_lib.experiments.values import or_none
 from lmc_lib.similarity import INVARIANCES, METRICS, laws
 from lmc_lib.state import State

@@ -11,11 +11,12 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from lmc_lib import connectivity, rng
+from lmc_lib.alignment import Setting
 from lmc_lib.claims import Estimate, estimate_of_mean
 from lmc_lib.experiments.divergence import measured
 from lmc_lib.experiments.found import Found
 from lmc_lib.experiments.networks.runs import RunSpec, obtain_run
-from lmc_lib.experiments.setting import Setting, setting
+from lmc_lib.experiments.setting import setting
 from lmc_lib.experiments.values import or_none, share
 from lmc_lib.similarity import distances, gain, metric, nearer, straightness, turning_angles
 from lmc_lib.state import State

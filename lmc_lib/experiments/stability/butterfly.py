@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy import ndarray
 
+from lmc_lib.alignment import MATCHERS
 from lmc_lib.claims import Estimate, estimate_of_twins, mean, median, median_ratio, within_correlation
-from lmc_lib.experiments.setting import MATCHERS
 from lmc_lib.experiments.stability.twins import Cell, Twins
 from lmc_lib.perturbation import Perturbation, growth_exponents
 

@@ -14,16 +14,15 @@ from numpy import ndarray
 from torch import Generator, Tensor
 
 from lmc_lib import connectivity, rng, state, symmetry
+from lmc_lib.alignment import QUANTITIES, Setting, line_barriers, scores_at
 from lmc_lib.claims import Estimate, estimate_of_twins, median
 from lmc_lib.connectivity import Curve
-from lmc_lib.experiments.connectivity.lines import QUANTITIES, line_barriers, scores_at
 from lmc_lib.experiments.divergence import diverged_measurement, divergence
 from lmc_lib.experiments.found import at
 from lmc_lib.experiments.measurement import Measurement
 from lmc_lib.experiments.networks.children import ChildSpec, obtain_child
 from lmc_lib.experiments.networks.runs import RunSpec, obtain_run
-from lmc_lib.experiments.setting import Setting
-from lmc_lib.experiments.values import rounded, share
+from lmc_lib.experiments.values import digits, or_none, rounded, share
 from lmc_lib.norms import without_statistics
 from lmc_lib.perturbation import Perturbation
 from lmc_lib.similarity import disagreement
@@ -108,12 +107,12 @@ class TwinSpec(Measurement):
         other_classes, apart = disagreement(*logits["test"])
         return {
             "distance": _distances(parent, child),
-            "barriers": {alignment: line_barriers(line) for alignment, line in lines.items()}
-            | {"code": line_barriers(lines["none"], convention="at_maximum")},
+            "barriers": {alignment: digits(line_barriers(line)) for alignment, line in lines.items()}
+            | {"code": digits(line_barriers(lines["none"], convention="at_maximum"))},
             "fixed_points": {name: share(symmetry.fixed_points(each)) for name, each in found.items()}
             | {"chance": share(symmetry.chance_agreement(here.permutations))},
-            "angles": here.angles(target, source, self.feature_examples),
-            "scores": _scores(here, lines, logits),
+            "angles": or_none(here.angles(target, source, self.feature_examples)),
+            "scores": digits(_scores(here, lines, logits)),
             "disagreement": {"classes": rounded(other_classes), "probabilities": rounded(apart)},
         }
 
@@ -295,5 +294,5 @@ def _scores(
     scores["ensemble"] = {}
     for split, both in logits.items():
         found = connectivity.score(torch.stack(list(both)).mean(0), here.splits[split].labels)
-        scores["ensemble"] |= {f"{split} loss": rounded(found.loss), f"{split} error": rounded(found.error)}
+        scores["ensemble"] |= {f"{split} loss": found.loss, f"{split} error": found.error}
     return scores
