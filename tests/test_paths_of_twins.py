@@ -8,9 +8,9 @@ from lmc_lib import experiments, rng
 from lmc_lib.claims.simulation import exchanged
 from lmc_lib.data import DataSpec
 from lmc_lib.experiments import paths_of_twins
-from lmc_lib.experiments.connectivity.angles import AnglesSpec
 from lmc_lib.experiments.found import Found
 from lmc_lib.experiments.setting import setting
+from lmc_lib.experiments.stability.paths_of_twins import AnglesSpec
 from lmc_lib.experiments.stability.twins import Cell, Twins
 from lmc_lib.models import ModelSpec
 from lmc_lib.perturbation import Perturbation

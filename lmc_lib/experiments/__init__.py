@@ -5,14 +5,13 @@ asks for the evidence of its claim.
 """
 
 __all__ = [
-    "Found", "agreement", "angles", "architectures", "butterfly", "chains", "children", "contrasts", "data_pruning",
+    "Found", "agreement", "architectures", "butterfly", "chains", "children", "contrasts", "data_pruning",
     "feature_maps", "finetuning", "fingerprints", "geometry", "joint_paths", "label_errors",
     "mask_transfer", "measure", "metric_laws", "movement", "pair", "paths", "paths_of_twins", "pictures", "pruned",
     "pruned_pairs", "reliability", "runs", "score_table", "scores", "searches", "simplices", "trajectories", "twins",
 ]  # fmt: skip
 
 from lmc_lib.experiments.connectivity import (
-    angles,
     chains,
     mask_transfer,
     pair,

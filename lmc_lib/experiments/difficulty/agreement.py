@@ -67,7 +67,7 @@ class AgreementSpec(scoring.ScoredNetworks, NamesExamples):
             samples[sample] = _correlated(stack, found.names) | self._extremes(found, sample)
         return Result({"names": list(found.names), "networks": len(stack), "samples": samples})
 
-    def _extremes(self, found: scoring.Scores, sample: str) -> dict[str, Any]:
+    def _extremes(self, found: difficulty.Stacks, sample: str) -> dict[str, Any]:
         """The examples at both ends of the mean rank by the scores with published numbers, and what networks say."""
         order = difficulty.ranks(found.means(sample, PUBLISHED)).mean(0).argsort(kind="stable")
         said = difficulty.consensus(found.predictions[sample])

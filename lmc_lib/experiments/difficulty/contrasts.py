@@ -15,7 +15,7 @@ from lmc_lib import difficulty, rng
 from lmc_lib.claims import Estimate, estimate_by_jackknife
 from lmc_lib.experiments.difficulty.pictures import NamesExamples
 from lmc_lib.experiments.difficulty.scores import ScoresSpec, replicates_of, sound_stacks
-from lmc_lib.experiments.values import columns, digits, rounded
+from lmc_lib.experiments.values import columns, digits
 from lmc_lib.store import Result, Store
 from lmc_lib.sweeps import Spec, obtain
 
@@ -75,27 +75,22 @@ class ContrastSpec(NamesExamples):
         left_out = (None, *range(len(first)))
         halves = [difficulty.compare_halves(first, second, orders, without=each) for each in left_out]
         at = difficulty.places(first), difficulty.places(second)
+        tested = {
+            what: difficulty.differing(
+                *pair, rng=rng.numpy_stream(self.seed, "exchanges"), permutations=self.permutations
+            )
+            for what, pair in {"places": at, "values": (first, second)}.items()
+        }
         values: dict[str, Any] = {
             "replicates": len(first),
             "halves": digits(columns([*map(asdict, halves)])),
-            "tested": {"places": self._tested(*at), "values": self._tested(first, second)},
+            "tested": digits(tested),
         }
         if self.gallery:
             halfway = len(first) // 2
             again = difficulty.reproduced(*at, orders[0][:halfway], orders[0][halfway:])[1]
             values |= _examples(*at, again, self.gallery)
         return Result(values)
-
-    def _tested(self, first: ndarray, second: ndarray) -> dict[str, float]:
-        """The shares of examples that differ by two tests on all replicates."""
-        by_t = difficulty.welch_test(first, second)
-        stream = rng.numpy_stream(self.seed, "exchanges")
-        by_exchange = difficulty.permutation_test(first, second, rng=stream, permutations=self.permutations)
-        return {
-            "welch": float((by_t.q <= difficulty.LEVEL).mean()),
-            "permutation": float((by_exchange.q <= difficulty.LEVEL).mean()),
-            "least": rounded(by_exchange.least),
-        }
 
 
 @dataclass(frozen=True)
@@ -172,16 +167,8 @@ def evidence(values: Sequence[Mapping[str, Any]]) -> dict[str, Estimate]:
     counts = {each["replicates"] for each in values}
     if len(counts) != 1:
         raise ValueError(f"pairs of {sorted(counts)} replicates: trainings diverged, lower their rate")
-    of_pairs = [{name: np.array(row) for name, row in each["halves"].items()} for each in values]
-    mean = {name: np.mean([each[name] for each in of_pairs], axis=0) for name in ("between", "found", "reproduced")}
-    within = np.mean([np.sqrt(each["first"] * each["second"]) for each in of_pairs], axis=0)
-    found = {
-        **mean,
-        "within": within,
-        "gap": within - mean["between"],
-        "disattenuated": mean["between"] / within,
-        "again": np.divide(mean["reproduced"], mean["found"], out=np.zeros_like(within), where=mean["found"] > 0.0),
-    }
+    halves = [{name: np.array(row) for name, row in each["halves"].items()} for each in values]
+    found = difficulty.mean_of_halves(halves)
     return {name: estimate_by_jackknife(float(each[0]), each[1:]) for name, each in found.items()}
 
 

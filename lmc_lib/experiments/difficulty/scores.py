@@ -1,6 +1,6 @@
 """Scores of every example by one network, taken while it trains: of what it is trained on and of what is held out."""
 
-__all__ = ["SAMPLES", "ScoredNetworks", "Scores", "ScoresSpec", "read", "replicates_of", "sound_stacks", "specs"]
+__all__ = ["SAMPLES", "ScoredNetworks", "ScoresSpec", "read", "replicates_of", "sound_stacks", "specs"]
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -8,12 +8,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from numpy import ndarray
 
-from lmc_lib import difficulty
 from lmc_lib.data import DataSpec
-from lmc_lib.difficulty import Scorer
+from lmc_lib.difficulty import Scorer, Stacks
 from lmc_lib.experiments.divergence import diverged_training, divergence, sound
 from lmc_lib.experiments.loaded import dataset
 from lmc_lib.experiments.networks.runs import RunSpec, replicas, train_run
@@ -87,41 +86,6 @@ class ScoresSpec(Spec):
 
 
 @dataclass(frozen=True)
-class Scores:
-    """The scores of several networks, higher meaning harder.
-
-    Attributes:
-        names: the scores.
-        values: for each of ``SAMPLES`` an array of shape ``(replicates, scores, examples)``.
-        predictions: for each of them the class that each network gives each example at last.
-        diverged: which networks have no scores, since their training diverged.
-    """
-
-    names: tuple[str, ...]
-    values: dict[str, ndarray]
-    predictions: dict[str, ndarray]
-    diverged: tuple[int, ...] = ()
-
-    def stack(self, sample: str, name: str) -> Float[ndarray, "replicates examples"]:
-        """One score by all networks.
-
-        Raises:
-            KeyError: if the sample or the score is unknown.
-        """
-        if sample not in self.values or name not in self.names:
-            raise KeyError(
-                f"no score {name!r} of the sample {sample!r}; there are {', '.join(self.names)} of "
-                f"{' and '.join(self.values)}"
-            )
-        return np.asarray(self.values[sample][:, self.names.index(name)])
-
-    def means(self, sample: str, names: Sequence[str] | None = None) -> Float[ndarray, "scores examples"]:
-        """The mean of each score over the networks; of all scores if none is named."""
-        chosen = self.names if names is None else names
-        return np.stack([difficulty.mean_over_replicates(self.stack(sample, name)) for name in chosen])
-
-
-@dataclass(frozen=True)
 class ScoredNetworks(Spec):
     """What summaries of the scores of one architecture have in common.
 
@@ -153,7 +117,7 @@ def specs(
     return [ScoresSpec(run, steps, steps[0], **options) for run in replicas(model, data, train, replicates)]
 
 
-def read(store: Store, specs: Sequence[ScoresSpec]) -> Scores:
+def read(store: Store, specs: Sequence[ScoresSpec]) -> Stacks:
     """Obtains the scores of several networks of one architecture; networks that diverged are left out.
 
     Raises:
@@ -172,7 +136,7 @@ def read(store: Store, specs: Sequence[ScoresSpec]) -> Scores:
         {sample: np.stack([entry.tensors[sample + what].numpy() for entry in good]) for sample in SAMPLES}
         for what in ("", "/predictions")
     )
-    return Scores(tuple(good[0].values["names"]), values, predictions, diverged)
+    return Stacks(tuple(good[0].values["names"]), values, predictions, diverged)
 
 
 def replicates_of(first: ScoresSpec, count: int) -> tuple[ScoresSpec, ...]:
