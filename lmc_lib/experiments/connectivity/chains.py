@@ -11,8 +11,8 @@ from lmc_lib import symmetry
 from lmc_lib.alignment import MATCHERS, Setting, line_barriers
 from lmc_lib.experiments.measurement import Measurement
 from lmc_lib.experiments.networks.runs import RunSpec
-from lmc_lib.experiments.values import columns, digits, share
 from lmc_lib.state import State
+from lmc_lib.values import columns, digits, share
 
 
 @dataclass(frozen=True)

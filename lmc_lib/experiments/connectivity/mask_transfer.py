@@ -10,12 +10,12 @@ from lmc_lib.alignment import Setting
 from lmc_lib.experiments.measurement import PairMeasurement
 from lmc_lib.experiments.networks.pruned import PrunedSpec, obtain_level, trainer
 from lmc_lib.experiments.networks.runs import RunSpec, obtain_run
-from lmc_lib.experiments.values import loss_and_error, share
 from lmc_lib.pruning import Level, Masks
 from lmc_lib.state import State
 from lmc_lib.store import Store
 from lmc_lib.sweeps import Spec
 from lmc_lib.training import on_device
+from lmc_lib.values import loss_and_error, share
 
 # A network's own mask; another's, brought into its units; another's as it is; one at random, as sparse in each layer.
 MASKS = ("own", "permuted", "unpermuted", "random")

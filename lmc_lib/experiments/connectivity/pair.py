@@ -15,9 +15,9 @@ from lmc_lib.alignment import MATCHERS, Lines, Setting
 from lmc_lib.claims import Estimate
 from lmc_lib.experiments.found import Found
 from lmc_lib.experiments.measurement import PairMeasurement
-from lmc_lib.experiments.values import digits, loss_and_error, rounded, share
 from lmc_lib.state import State
 from lmc_lib.symmetry import Permutation
+from lmc_lib.values import digits, loss_and_error, rounded, share
 
 METHODS = ("none", "random", *MATCHERS)
 

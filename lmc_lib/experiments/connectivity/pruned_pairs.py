@@ -17,12 +17,12 @@ from lmc_lib.experiments.found import Found
 from lmc_lib.experiments.measurement import PairMeasurement
 from lmc_lib.experiments.networks.pruned import obtain_sequence, sequence
 from lmc_lib.experiments.networks.runs import RunSpec
-from lmc_lib.experiments.values import columns, digits, share
 from lmc_lib.pruning import Level
 from lmc_lib.store import Store
 from lmc_lib.sweeps import Spec
 from lmc_lib.symmetry import Permutation
 from lmc_lib.training import on_device
+from lmc_lib.values import columns, digits, share
 
 # Where a permutation is found: at level 0, at the level at which it is used, or at the last.
 FOUND = ("dense", "rematched", "sparsest")

@@ -14,9 +14,9 @@ from lmc_lib.claims import Estimate
 from lmc_lib.experiments.found import Found
 from lmc_lib.experiments.measurement import PairMeasurement
 from lmc_lib.experiments.setting import setting
-from lmc_lib.experiments.values import digits, rounded, share
 from lmc_lib.state import State
 from lmc_lib.symmetry import Permutation
+from lmc_lib.values import digits, rounded, share
 
 # Name of each search and what it is, in the order of the page.
 SEARCHES = {

@@ -19,9 +19,9 @@ from lmc_lib.connectivity import Simplex
 from lmc_lib.experiments.found import Found, at
 from lmc_lib.experiments.measurement import Measurement
 from lmc_lib.experiments.networks.runs import RunSpec
-from lmc_lib.experiments.values import loss_and_error, share
 from lmc_lib.state import State
 from lmc_lib.symmetry import Permutation
+from lmc_lib.values import loss_and_error, share
 
 METHODS = ("none", *MATCHERS, "merge", "cycle")
 

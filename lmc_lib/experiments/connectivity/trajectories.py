@@ -14,11 +14,11 @@ from lmc_lib.claims import Estimate
 from lmc_lib.experiments.found import Found
 from lmc_lib.experiments.measurement import PairMeasurement
 from lmc_lib.experiments.networks.runs import RunSpec, obtain_run
-from lmc_lib.experiments.values import columns, digits, share
 from lmc_lib.state import State
 from lmc_lib.store import Store
 from lmc_lib.symmetry import Permutation
 from lmc_lib.training import on_device
+from lmc_lib.values import columns, digits, share
 
 # The permutation that is matched to all checkpoints at once.
 JOINT = "joint"

@@ -16,8 +16,8 @@ from lmc_lib.experiments.difficulty import scores as scoring
 from lmc_lib.experiments.difficulty.pictures import NamesExamples
 from lmc_lib.experiments.difficulty.reliability import PUBLISHED
 from lmc_lib.experiments.found import Record
-from lmc_lib.experiments.values import columns, digits, or_none
 from lmc_lib.store import Result, Store
+from lmc_lib.values import columns, digits, or_none
 
 SHUFFLES = ("", "within classes", "all")
 
@@ -105,19 +105,14 @@ def evidence(found: Agreement, alone: Agreement, sample: str) -> dict[str, Estim
         multiple of the same by classes alone; ``"loading"``: the smallest loading of the first component, whose sign is
         that of the mean confidence.
     """
-    ours, theirs = (each.values["samples"][sample] for each in (found, alone))
-    sides = ([each["whole"], *each["without"]] for each in (ours, theirs))
-    whole, *without = (_beyond(*each) for each in zip(*sides, strict=True))
-    return {name: estimate_by_jackknife(each, np.array(columns(without)[name])) for name, each in whole.items()}
-
-
-def _beyond(ours: Mapping[str, float], theirs: Mapping[str, float]) -> dict[str, float]:
-    """The statistics beyond those by classes alone."""
-    return {
-        "correlation": ours["correlation"] - theirs["correlation"],
-        "dominance": ours["dominance"] / theirs["dominance"],
-        "loading": ours["loading"],
+    sides = (each.values["samples"][sample] for each in (found, alone))
+    ours, theirs = (columns([each["whole"], *each["without"]]) for each in sides)
+    values = {
+        "correlation": np.subtract(ours["correlation"], theirs["correlation"]),
+        "dominance": np.divide(ours["dominance"], theirs["dominance"]),
+        "loading": np.array(ours["loading"]),
     }
+    return {name: estimate_by_jackknife(float(each[0]), each[1:]) for name, each in values.items()}
 
 
 def _correlated(stack: Float[ndarray, "networks scores examples"], names: tuple[str, ...]) -> dict[str, Any]:

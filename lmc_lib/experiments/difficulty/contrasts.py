@@ -15,9 +15,9 @@ from lmc_lib import difficulty, rng
 from lmc_lib.claims import Estimate, estimate_by_jackknife
 from lmc_lib.experiments.difficulty.pictures import NamesExamples
 from lmc_lib.experiments.difficulty.scores import ScoresSpec, replicates_of, sound_stacks
-from lmc_lib.experiments.values import columns, digits
 from lmc_lib.store import Result, Store
 from lmc_lib.sweeps import Spec, obtain
+from lmc_lib.values import columns, digits
 
 
 @dataclass(frozen=True)
@@ -157,9 +157,7 @@ def evidence(values: Sequence[Mapping[str, Any]]) -> dict[str, Estimate]:
     """The estimates that the criterion asks for, means over what was measured of each pair, by the jackknife.
 
     Returns:
-        ``"between"`` and ``"within"``: the rank correlation of means over halves, of two architectures and of one;
-        ``"gap"``: within less between; ``"disattenuated"``: between as share of within; ``"found"`` and
-        ``"reproduced"``: shares of all examples; ``"again"``: the reproduced as share of the found, 0 if none is found.
+        Those of :func:`lmc_lib.difficulty.mean_of_halves`.
 
     Raises:
         ValueError: if the pairs have different numbers of replicates, since trainings diverged.

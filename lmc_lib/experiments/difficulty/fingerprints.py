@@ -15,9 +15,9 @@ from lmc_lib.claims import Estimate, estimate_by_jackknife
 from lmc_lib.experiments.difficulty.pictures import NamesExamples
 from lmc_lib.experiments.difficulty.scores import ScoresSpec, replicates_of, sound_stacks
 from lmc_lib.experiments.found import Record
-from lmc_lib.experiments.values import DIGITS, digits
 from lmc_lib.store import Result, Store
 from lmc_lib.sweeps import Spec
+from lmc_lib.values import DIGITS, digits
 
 
 @dataclass(frozen=True)

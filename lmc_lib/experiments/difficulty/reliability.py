@@ -15,8 +15,8 @@ from lmc_lib import difficulty, rng
 from lmc_lib.claims import Estimate, estimate, estimate_by_jackknife, symmetric
 from lmc_lib.experiments.difficulty import scores as scoring
 from lmc_lib.experiments.found import Record
-from lmc_lib.experiments.values import or_none
 from lmc_lib.store import Result, Store
+from lmc_lib.values import or_none
 
 # The scores for which the authors' notebooks show numbers.
 PUBLISHED = tuple(

@@ -10,9 +10,9 @@ import numpy as np
 from lmc_lib import data
 from lmc_lib.experiments.difficulty import scores as scoring
 from lmc_lib.experiments.loaded import dataset
-from lmc_lib.experiments.values import digits
 from lmc_lib.store import Result, Store
 from lmc_lib.sweeps import Spec
+from lmc_lib.values import digits
 
 # The scores of a table: one of each family of near copies, and those of which there are no copies.
 SCORES = (

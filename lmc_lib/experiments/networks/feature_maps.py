@@ -13,9 +13,9 @@ from lmc_lib.alignment import Setting
 from lmc_lib.claims import Estimate, estimate_of_mean
 from lmc_lib.experiments.found import Found
 from lmc_lib.experiments.networks.geometry import OfStates
-from lmc_lib.experiments.values import rounded
 from lmc_lib.similarity import READINGS, read
 from lmc_lib.state import State
+from lmc_lib.values import rounded
 
 # Flattened maps have more units than there are images, where the other flavours are biased.
 _ANGLE = similarity.cka("song")

@@ -19,12 +19,12 @@ from lmc_lib.claims import Estimate, estimate_of_mean
 from lmc_lib.experiments.found import Found
 from lmc_lib.experiments.measurement import Measurement
 from lmc_lib.experiments.networks.runs import RunSpec, obtain_run
-from lmc_lib.experiments.values import columns, digits
 from lmc_lib.similarity import FLAVOURS, METRICS, mean_angles, rank_correlation, to_targets, unrelated
 from lmc_lib.state import State
 from lmc_lib.store import Result, Store
 from lmc_lib.sweeps import Spec
 from lmc_lib.training import on_device
+from lmc_lib.values import columns, digits
 
 STATES = ("untrained", "trained")
 

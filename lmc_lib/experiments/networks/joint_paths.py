@@ -19,12 +19,12 @@ from lmc_lib.experiments.divergence import sound
 from lmc_lib.experiments.measurement import Measurement
 from lmc_lib.experiments.networks.runs import RunSpec, obtain_run
 from lmc_lib.experiments.setting import setting
-from lmc_lib.experiments.values import share
 from lmc_lib.models import stages
 from lmc_lib.similarity import apart, compact, distances, metric, read
 from lmc_lib.store import Store
 from lmc_lib.sweeps import obtain
 from lmc_lib.training import on_device
+from lmc_lib.values import share
 
 # An angle is known to fewer digits than it is stored with where it is small.
 _DECIMALS = 6

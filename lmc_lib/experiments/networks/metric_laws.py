@@ -12,9 +12,9 @@ from lmc_lib.alignment import Setting
 from lmc_lib.experiments.found import Found
 from lmc_lib.experiments.measurement import Measurement
 from lmc_lib.experiments.networks.runs import RunSpec
-from lmc_lib.experiments.values import or_none
 from lmc_lib.similarity import INVARIANCES, METRICS, laws
 from lmc_lib.state import State
+from lmc_lib.values import or_none
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,13 @@ from lmc_lib import state
 from lmc_lib.experiments.divergence import divergence, measured
 from lmc_lib.experiments.networks.runs import RunSpec, architecture, drawn_start, obtain_run
 from lmc_lib.experiments.setting import setting
-from lmc_lib.experiments.values import rounded
 from lmc_lib.norms import without_statistics
 from lmc_lib.similarity import angular_cka
 from lmc_lib.state import State
 from lmc_lib.store import Result, Store
 from lmc_lib.sweeps import Spec, obtain
 from lmc_lib.training import Trajectory
+from lmc_lib.values import rounded
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,12 @@ from lmc_lib.experiments.divergence import measured
 from lmc_lib.experiments.found import Found
 from lmc_lib.experiments.networks.runs import RunSpec, obtain_run
 from lmc_lib.experiments.setting import setting
-from lmc_lib.experiments.values import or_none, share
 from lmc_lib.similarity import distances, gain, metric, nearer, straightness, turning_angles
 from lmc_lib.state import State
 from lmc_lib.store import Result, Store
 from lmc_lib.sweeps import Spec
 from lmc_lib.training import Trajectory
+from lmc_lib.values import or_none, share
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from lmc_lib.claims import Estimate, estimate_by_jackknife, estimate_of_twins, m
 from lmc_lib.experiments.found import Found
 from lmc_lib.experiments.measurement import PairMeasurement
 from lmc_lib.experiments.stability.twins import Cell, Twins
-from lmc_lib.experiments.values import or_none
 from lmc_lib.state import State
+from lmc_lib.values import or_none
 
 
 @dataclass(frozen=True)

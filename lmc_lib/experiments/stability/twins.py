@@ -22,7 +22,6 @@ from lmc_lib.experiments.found import at
 from lmc_lib.experiments.measurement import Measurement
 from lmc_lib.experiments.networks.children import ChildSpec, obtain_child
 from lmc_lib.experiments.networks.runs import RunSpec, obtain_run
-from lmc_lib.experiments.values import digits, or_none, rounded, share
 from lmc_lib.norms import without_statistics
 from lmc_lib.perturbation import Perturbation
 from lmc_lib.similarity import disagreement
@@ -31,6 +30,7 @@ from lmc_lib.store import Result, Store
 from lmc_lib.sweeps import Spec, obtain
 from lmc_lib.symmetry import Permutation
 from lmc_lib.training import Diverged, Trajectory, on_device
+from lmc_lib.values import digits, or_none, rounded, share
 
 
 @dataclass(frozen=True)
