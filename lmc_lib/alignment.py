@@ -11,8 +11,8 @@ from jaxtyping import Float
 from numpy import ndarray
 from torch import Tensor, nn
 
-from lmc_lib import connectivity, matching, symmetry
-from lmc_lib.connectivity import Curve
+from lmc_lib import connectivity, matching, norms, symmetry
+from lmc_lib.connectivity import Curve, Scores
 from lmc_lib.data import Split
 from lmc_lib.similarity import layer_angles
 from lmc_lib.state import State
@@ -74,6 +74,17 @@ class Setting:
         inputs = self.inputs("test")[:examples]
         features = (list(self.features(each, inputs).values()) for each in (target, source))
         return layer_angles(*features, flavour="lange")
+
+    def logits(self, state: State, split: str) -> Float[Tensor, "examples classes"]:
+        """What a network says of a split, with the statistics of BatchNorm re-estimated."""
+        inputs = self.splits[split].inputs
+        return connectivity.predict(self.model, state, inputs, reset_inputs=self.reset_inputs)
+
+    def scores(self, state: State) -> dict[str, Scores]:
+        """Loss and error of a network on every split, with the statistics of BatchNorm re-estimated."""
+        if self.reset_inputs is not None:
+            state = norms.reset(self.model, state, self.reset_inputs)
+        return {name: connectivity.evaluate(self.model, state, split) for name, split in self.splits.items()}
 
     def permuted(self, state: State, permutation: Permutation) -> State:
         """A network with its units in another order."""

@@ -1,6 +1,6 @@
 """Values as they are stored: what JSON knows, with as many digits as two CPUs agree on."""
 
-__all__ = ["DIGITS", "columns", "digits", "loss_and_error", "or_none", "rounded", "share"]
+__all__ = ["DIGITS", "are_finite", "columns", "digits", "loss_and_error", "or_none", "rounded", "share"]
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -31,6 +31,13 @@ def digits(values: Tensor | ndarray | float | Mapping[str, Any], figures: int = 
 def or_none(values: ndarray | Mapping[str, Any]) -> Any:
     """The same, with None for what is not finite, which JSON does not know."""
     return _each(values, lambda value: rounded(value) if math.isfinite(value) else None)
+
+
+def are_finite(values: Any) -> bool:
+    """Whether all numbers in nested dictionaries and lists are finite; what is no number is."""
+    if isinstance(values, Mapping | list):
+        return all(map(are_finite, values.values() if isinstance(values, Mapping) else values))
+    return not isinstance(values, float) or math.isfinite(values)
 
 
 def _each(values: Any, stored: Callable[[float], float | None]) -> Any:

@@ -5,7 +5,7 @@ __all__ = ["MASKS", "TransferSpec"]
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
-from lmc_lib import connectivity, norms, pruning, symmetry
+from lmc_lib import pruning, symmetry
 from lmc_lib.alignment import Setting
 from lmc_lib.experiments.measurement import PairMeasurement
 from lmc_lib.experiments.networks.pruned import PrunedSpec, obtain_level, trainer
@@ -77,7 +77,9 @@ class TransferSpec(PairMeasurement):
         }
         return {
             "density": share(pruning.density(masks["permuted"])),
-            "scores": {name: _scores(here, on_device(state, self.source.train)) for name, state in states.items()},
+            "scores": {
+                name: loss_and_error(here.scores(on_device(state, self.source.train))) for name, state in states.items()
+            },
             "overlap": {name: share(pruning.overlap(mask, masks["own"])) for name, mask in masks.items()},
         }
 
@@ -96,9 +98,3 @@ class TransferSpec(PairMeasurement):
             "unpermuted": given,
             "random": pruning.shuffled(given, generator=self.stream("pruned", "random mask", self.level)),
         }
-
-
-def _scores(here: Setting, state: State) -> dict[str, dict[str, float]]:
-    if here.reset_inputs is not None:
-        state = norms.reset(here.model, state, here.reset_inputs)
-    return loss_and_error({name: connectivity.evaluate(here.model, state, each) for name, each in here.splits.items()})

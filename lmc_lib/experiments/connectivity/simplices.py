@@ -14,7 +14,7 @@ from numpy import ndarray
 
 from lmc_lib import connectivity, matching, rng, symmetry
 from lmc_lib.alignment import MATCHERS, Setting
-from lmc_lib.claims import Estimate, balanced_sets
+from lmc_lib.claims import FLOOR, Estimate, balanced_sets
 from lmc_lib.connectivity import Simplex
 from lmc_lib.experiments.found import Found, at
 from lmc_lib.experiments.measurement import Measurement
@@ -24,9 +24,6 @@ from lmc_lib.symmetry import Permutation
 from lmc_lib.values import loss_and_error, share
 
 METHODS = ("none", *MATCHERS, "merge", "cycle")
-
-# Error barriers below a tenth of a percent cannot be told from none.
-_NO_BARRIER = 1e-3
 
 
 @dataclass(frozen=True)
@@ -94,15 +91,8 @@ def specs(
 ) -> dict[tuple[int, ...], SimplexSpec]:
     """Sets of so many replicas by their indices, the earliest as the one that stays.
 
-    Args:
-        runs: the replicas.
-        size: the number of networks of a set.
-        rounds: of sets in which every network stands equally often (:func:`lmc_lib.claims.balanced_sets`); all sets if
-            None.
-        options: the other fields of the spec.
-
-    Raises:
-        ValueError: if ``rounds`` is below 1.
+    The sets, and what ``rounds`` are, are those of :func:`lmc_lib.claims.balanced_sets`, which raises; ``options`` are
+    those of the spec.
     """
     sets = balanced_sets(len(runs), size, rounds)
     return {members: SimplexSpec(tuple(runs[member] for member in members), **options) for members in sets}
@@ -150,7 +140,7 @@ def evidence(found: Mapping[int, Found], *, method: str = "best") -> dict[str, E
     Returns:
         ``"raw"`` and ``"smallest"``, the median at the largest width without a permutation and aligned; ``"slope"``,
         the median over sets of seeds of the ratio of the aligned barrier at the largest width to that at the smallest,
-        where what is below 0.001 counts as 0.001, so that no barrier at either has the ratio 1.
+        where what is below ``claims.FLOOR`` counts as that, so that no barrier at either has the ratio 1.
     """
     narrow, wide = found[min(found)], found[max(found)]
     aligned = barriers(wide, method, "test", "error")
@@ -159,6 +149,6 @@ def evidence(found: Mapping[int, Found], *, method: str = "best") -> dict[str, E
     values = {
         "raw": barriers(wide, "none", "test", "error"),
         "smallest": aligned,
-        "slope": np.maximum(aligned, _NO_BARRIER) / np.maximum(when_narrow, _NO_BARRIER),
+        "slope": np.maximum(aligned, FLOOR) / np.maximum(when_narrow, FLOOR),
     }
     return wide.estimates(values)

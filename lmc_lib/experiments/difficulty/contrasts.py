@@ -154,10 +154,7 @@ def measure(store: Store, specs: Mapping[tuple[int, int], ContrastSpec]) -> Cont
 
 
 def evidence(values: Sequence[Mapping[str, Any]]) -> dict[str, Estimate]:
-    """The estimates that the criterion asks for, means over what was measured of each pair, by the jackknife.
-
-    Returns:
-        Those of :func:`lmc_lib.difficulty.mean_of_halves`.
+    """Those of :func:`lmc_lib.difficulty.mean_of_halves`, over what was measured of each pair, by the jackknife.
 
     Raises:
         ValueError: if the pairs have different numbers of replicates, since trainings diverged.

@@ -90,8 +90,6 @@ class ChildSpec(Spec):
 def obtain_child(store: Store, spec: ChildSpec) -> tuple[Trajectory, dict[str, Any]]:
     """Returns a trained child and what its perturbation came to: the fields of ``Realised`` but for the weights.
 
-    What is not in the store is trained, the parent first.
-
     Raises:
         Diverged: if its training diverged, or its parent's.
     """

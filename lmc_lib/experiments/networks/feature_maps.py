@@ -46,10 +46,7 @@ def evidence(found: Found, state: str = "trained") -> dict[str, Estimate]:
     """How much more pooled maps gain on the labels than flattened ones, from first to last, in the mean of networks.
 
     It is also by how much the distances by the two readings draw together; which of them is nearer it does not say.
-
-    Args:
-        found: the measurements of networks.
-        state: after training (``"trained"``), or before (``"untrained"``).
+    ``state`` is one of ``STATES``.
     """
     ends = [found.of(state, name)[:, [0, -1]].T for name in ("pooled", "flattened")]
     pooled, flattened = (first - last for first, last in ends)

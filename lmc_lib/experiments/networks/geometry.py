@@ -135,11 +135,7 @@ class NoiseSpec(Spec):
 
 
 def evidence(found: Found, how: str = "true") -> dict[str, Estimate]:
-    """The means over trained networks that the criterion asks for.
-
-    Args:
-        found: the measurements of networks.
-        how: labels as they are (``"true"``), or ``"shuffled"``.
+    """The means over trained networks that the criterion asks for, with labels as they are, or ``"shuffled"``.
 
     Returns:
         By flavour the right angle less the angle of unrelated activations, on the least number of images; ``"song

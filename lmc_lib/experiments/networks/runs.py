@@ -161,8 +161,6 @@ def replicas(
 def obtain_run(store: Store, spec: RunSpec) -> Trajectory:
     """Returns a trained replica from the store, training it if it is not there.
 
-    A training that diverged is stored as such, and raises again when it is asked for.
-
     Raises:
         Diverged: if the training diverged, now or when it was first run.
     """
@@ -196,11 +194,7 @@ def trained(train: Callable[[], Trajectory], *, remember: Collection[int] = ()) 
 
 
 def trajectory_of(entry: Entry) -> Trajectory:
-    """Reads a stored training.
-
-    Raises:
-        Diverged: if it diverged.
-    """
+    """Reads a stored training; raises as :func:`obtain_run`."""
     return Trajectory.of_tensors(sound(entry.values)["steps"], entry.tensors)
 
 

@@ -23,11 +23,7 @@ CALM = 0.1
 
 
 def start_evidence(found: Twins, *, step: int, one: Perturbation) -> dict[str, Estimate]:
-    """The estimate for whether one weight is enough at the start.
-
-    Returns:
-        ``"one weight, start"``: the median barrier of twins after the perturbation of ``one`` weight at the first step.
-    """
+    """``"one weight, start"``: the median barrier of twins after the perturbation of ``one`` weight at a step."""
     return {"one weight, start": estimate_of_twins(median, found.barriers(Cell(step, one)))}
 
 
@@ -134,11 +130,9 @@ def hyperparameter_evidence(
 
 
 def distance_evidence(found: Twins, cells: Sequence[Cell]) -> dict[str, Estimate]:
-    """How the distance of twins at the end goes with their barrier.
+    """``"within"``: the rank correlation of distance at the end and barrier within cells.
 
-    Returns:
-        ``"within"``: the rank correlation within cells: twins of one cell were perturbed at one time by one size, so
-        that neither has a part in it.
+    Twins of one cell were perturbed at one time by one size, so that neither has a part in it.
     """
     return {"within": estimate_of_twins(within_correlation, found.distance(cells), found.barriers(cells))}
 

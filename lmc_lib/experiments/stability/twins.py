@@ -2,7 +2,6 @@
 
 __all__ = ["Cell", "TwinSpec", "Twins", "grid", "measure"]
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -30,7 +29,7 @@ from lmc_lib.store import Result, Store
 from lmc_lib.sweeps import Spec, obtain
 from lmc_lib.symmetry import Permutation
 from lmc_lib.training import Diverged, Trajectory, on_device
-from lmc_lib.values import digits, or_none, rounded, share
+from lmc_lib.values import are_finite, digits, or_none, rounded, share
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,7 @@ class TwinSpec(Measurement):
         except Diverged as error:
             return diverged_measurement(error, of=True)
         values = {"perturbation": perturbation, **self.measure(self.setting(), parent, child)}
-        if not _finite(values):  # weights so large that their scores, or those between them, are no numbers
+        if not are_finite(values):  # weights so large that their scores, or those between them, are no numbers
             facts = {"step": self.child.parent.train.steps, "loss": "not finite on the line"}
             return Result({"diverged": True, **facts})
         return Result(values)
@@ -103,8 +102,8 @@ class TwinSpec(Measurement):
         lines: dict[str, dict[str, Curve]] = {}
         for alignment, moved in self._aligned(here, target, source, found).items():
             lines[alignment] = here.line(target, moved, self.points, ends_of=lines.get("none"))
-        logits = {split: [_logits(here, each, split) for each in (target, source)] for split in here.splits}
-        other_classes, apart = disagreement(*logits["test"])
+        logits = {split: [here.logits(each, split) for each in (target, source)] for split in here.splits}
+        apart = zip(("classes", "probabilities"), disagreement(*logits["test"]), strict=True)
         return {
             "distance": _distances(parent, child),
             "barriers": {alignment: digits(line_barriers(line)) for alignment, line in lines.items()}
@@ -113,7 +112,7 @@ class TwinSpec(Measurement):
             | {"chance": share(symmetry.chance_agreement(here.permutations))},
             "angles": or_none(here.angles(target, source, self.feature_examples)),
             "scores": digits(_scores(here, lines, logits)),
-            "disagreement": {"classes": rounded(other_classes), "probabilities": rounded(apart)},
+            "disagreement": digits(dict(apart)),
         }
 
     def _permutations(self, here: Setting, target: State, source: State) -> dict[str, Permutation]:
@@ -137,8 +136,7 @@ class TwinSpec(Measurement):
         return {"none": source, **matched, "planted": renumbered, "undone": here.permuted(renumbered, back)}
 
     def _stream(self, name: str) -> Generator:
-        child = self.child
-        return rng.stream(self.seed, "twins", child.parent.init_seed, child.step, child.seed, name)
+        return rng.stream(self.seed, "twins", self.child.parent.init_seed, self.child.step, self.child.seed, name)
 
 
 @dataclass(frozen=True)
@@ -261,12 +259,6 @@ def measure(store: Store, grid: Mapping[Cell, Sequence[Sequence[TwinSpec]]]) -> 
     return Twins({cell: [[obtain(store, spec).values for spec in row] for row in rows] for cell, rows in grid.items()})
 
 
-def _finite(values: Any) -> bool:
-    if isinstance(values, Mapping | list):
-        return all(map(_finite, values.values() if isinstance(values, Mapping) else values))
-    return not isinstance(values, float) or math.isfinite(values)
-
-
 def _distances(parent: Trajectory, child: Trajectory) -> dict[str, Any]:
     """At the steps at which both have a checkpoint, and at the end by layer."""
     steps = [step for step in child.steps if step in parent.steps]
@@ -278,10 +270,6 @@ def _distances(parent: Trajectory, child: Trajectory) -> dict[str, Any]:
         "whole": [rounded(state.distance(*pair)) for pair in pairs],
         "layers": {name: rounded(distance) for name, distance in layers.items()},
     }
-
-
-def _logits(here: Setting, weights: State, split: str) -> Tensor:
-    return connectivity.predict(here.model, weights, here.splits[split].inputs, reset_inputs=here.reset_inputs)
 
 
 def _scores(
