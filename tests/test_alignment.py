@@ -67,5 +67,9 @@ def test_a_network_that_was_renumbered_is_brought_back(here, networks, method, o
     planted = symmetry.random(here.permutations, generator=rng.stream(2))
     renumbered = here.permuted(networks[0], planted)
     found = here.match(method, networks[0], renumbered, generator=rng.stream(3), **options)
-    assert state.distance(here.permuted(renumbered, found), networks[0]) == 0.0
-    assert state.distance(renumbered, networks[0]) > 0.1
+    back = here.features(here.permuted(renumbered, found), here.matching_inputs)
+    # Units that are off for all examples may stay in each other's place: they are the same to activations.
+    for node, seen in here.features(networks[0], here.matching_inputs).items():
+        torch.testing.assert_close(back[node], seen)
+    others = here.features(renumbered, here.matching_inputs)
+    assert any(not torch.allclose(others[node], back[node]) for node in back)
