@@ -5,22 +5,12 @@ which is architecture only. No function here changes its arguments.
 """
 
 __all__ = [
-    "State",
-    "apply",
-    "cast",
-    "clone",
-    "combine",
-    "distance",
-    "fingerprint",
-    "given",
-    "interpolate",
-    "is_finite",
-    "masked",
-    "norm",
-]
+    "State", "apply", "cast", "clone", "combine", "distance", "fingerprint", "given", "interpolate", "is_finite",
+    "masked", "norm", "taken_over", "under",
+]  # fmt: skip
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -126,6 +116,37 @@ def masked(state: State, masks: Mapping[str, Tensor]) -> State:
                 f"{tuple(state[name].shape)}"
             )
     return state | {name: state[name].masked_fill(~mask.to(state[name].device), 0) for name, mask in masks.items()}
+
+
+def taken_over(drawn: State, before: State, own: Collection[str]) -> State:
+    """The weights with which fine-tuning begins: those of another network, but for some entries of its own.
+
+    Args:
+        drawn: new weights of the network; unchanged.
+        before: the weights that are taken over; unchanged.
+        own: the entries that stay as they are drawn, such as those of the last layer.
+
+    Raises:
+        ValueError: if an entry that is taken over stands in only one of them, or has another shape.
+    """
+    body = {name: value for name, value in before.items() if name not in own}
+    if missing := sorted(drawn.keys() - body.keys() - set(own)):
+        raise ValueError(f"the pre-trained network has no {missing[0]}, which this network has")
+    for name, value in body.items():
+        if name not in drawn or value.shape != drawn[name].shape:
+            here = list(drawn[name].shape) if name in drawn else "missing"
+            raise ValueError(f"{name} is {list(value.shape)} in the pre-trained network, but {here} in this one")
+    return drawn | body
+
+
+def under(prefix: str, tensors: Mapping[str, Tensor]) -> State:
+    """The tensors whose names begin with a prefix, by what follows it.
+
+    Example:
+        >>> under("4/", {"4/bias": torch.ones(2), "14/bias": torch.zeros(2)})
+        {'bias': tensor([1., 1.])}
+    """
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def fingerprint(state: State) -> str:

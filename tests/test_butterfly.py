@@ -240,9 +240,13 @@ def test_gain_and_disagreement_are_told_apart():
     }
     evidence = experiments.butterfly.representation_evidence(Twins(turned), cells)
     assert (evidence["gain"].value, evidence["disagreement"].value) == pytest.approx((1.0, -1.0))
-    # The first layer is at the same angle everywhere, and says nothing.
+
+
+def test_angles_that_are_the_same_everywhere_say_nothing():
+    found, cells = related(1.0)
+    same = {cell: [[each | {"angles": [0.0, 0.3]} for each in row] for row in found.values[cell]] for cell in cells}
     with pytest.raises(ValueError, match="the statistic is nan"):
-        experiments.butterfly.representation_evidence(found, cells, layer=0)
+        experiments.butterfly.representation_evidence(Twins(same), cells)
 
 
 def test_what_time_alone_brings_together_is_not_related_within_a_cell():

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.stats import false_discovery_control, spearmanr, ttest_ind
 
 from lmc_lib import difficulty
-from lmc_lib.difficulty import LEVEL, compare_halves, places, reproduced
+from lmc_lib.difficulty import LEVEL, Sensitivity, compare_halves, places, reproduced
 
 EXAMPLES, PLANTED = 300, 12
 seeds = st.integers(0, 2**32 - 1)
@@ -29,6 +29,16 @@ def halves_of(count):
 def orders(seed, count, splits=5):
     rng = np.random.default_rng(seed)
     return np.stack([rng.permutation(count) for _ in range(splits)])
+
+
+def test_kinds_of_examples_by_hand():
+    nan = np.nan
+    test = Sensitivity(np.array([3.0, -2.0, 0.1, nan, -5.0]), np.array([1e-3, 1e-2, 0.9, nan, 1e-9]), np.ones(5), 0.0)
+    assert test.strength == pytest.approx([3.0, -2.0, -np.log10(0.9), 0.0, -9.0])
+    means = np.array([0.9, 0.9, 0.3, 0.6, 0.9]), np.array([0.9, 0.9, 0.8, 0.5, 0.9])
+    found = difficulty.kinds(test, means, 2)
+    # Alike are those that do not differ, however hard the others are; of two means the smaller counts.
+    assert {name: each.tolist() for name, each in found.items()} == {"first": [0, 2], "second": [4, 1], "alike": [3, 2]}
 
 
 class TestPlaces:

@@ -31,6 +31,13 @@ def flat(scores):
     return scores.reshape(-1, scores.shape[-1]), NAMES.ravel()
 
 
+def test_the_most_chosen_stand_first_each_once():
+    chosen = np.array([[7, 3, 9], [3, 5, 7], [3, 1, 2]])
+    found = Identified(np.zeros((3, 2), dtype=int), np.zeros((3, 2, 1), dtype=int), chosen)
+    assert found.most_chosen(2) == [(3, 3), (1, 1), (5, 1), (7, 1)]
+    assert found.most_chosen(3)[:2] == [(3, 3), (7, 2)]
+
+
 class TestSensitiveExamples:
     @given(seeds)
     def test_planted_ones_come_first(self, seed):

@@ -372,7 +372,7 @@ class TestFound:
 
     @pytest.mark.parametrize(("bound", "count"), [(0.0, 1), (0.124, 1), (0.125, 2), (0.25, 3), (-0.1, 0)])
     def test_connected_counts_pairs_at_or_below_the_bound(self, found, bound, count):
-        assert pair.count_connected(found, bound, "test", "error") == f"{count} of 3"
+        assert found.at_most(pair.best(found, "test", "error"), bound) == f"{count} of 3"
 
     def test_what_stands_at_a_path_is_one_row_a_pair(self, found):
         curves = found.of("curves", "none", "test", "error")

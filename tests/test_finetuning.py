@@ -104,7 +104,9 @@ def test_another_architecture_and_other_images_are_refused(store, monkeypatch):
     original = runs.dataset
     monkeypatch.setattr(runs, "dataset", lambda spec: found.get(spec) or original(spec))
     experiments.runs.obtain_run(store, pretraining())
-    with pytest.raises(ValueError, match=r"1.weight is \[6, 64\] in the pre-trained network, but \[6, 16\] for digits"):
+    with pytest.raises(
+        ValueError, match=r"1.weight is \[6, 64\] in the pre-trained network, but \[6, 16\] in this one"
+    ):
         tuned().compute(store)
 
 

@@ -1,11 +1,13 @@
 """Representations of networks under each metric: laws, chance, ways to read feature maps; many distances at once."""
 
+import dataclasses
 import itertools
 import math
 
 import numpy as np
 import pytest
 import torch
+from scipy.stats import spearmanr
 
 from lmc_lib import experiments, models, rng, similarity, sweeps
 from lmc_lib.data import DataSpec
@@ -94,6 +96,34 @@ class TestChance:
         assert short["lange"] > 0.9
         assert abs(short["song"]) < 0.3  # the deviation of a mean of 20, about 0.08, three times
 
+    def test_unrelated_pairs_are_neighbours_with_their_examples_shuffled(self):
+        layers = [torch.arange(7.0)[:, None] + 100 * place for place in range(3)]
+        streams = [rng.stream(draw_, "unrelated") for draw_ in range(2)]
+        pairs = similarity.unrelated(layers, 5, streams)
+        assert len(pairs) == 2 * 2
+        for number, (first, second) in enumerate(pairs):
+            place = number % 2
+            rows, order = first[:, 0] - 100 * place, second[:, 0] - 100 * (place + 1)
+            assert len(set(rows.tolist())) == 5
+            assert sorted(rows.tolist()) == sorted(order.tolist()) != order.tolist() != rows.tolist()
+        assert not torch.equal(pairs[0][0], pairs[2][0])  # each draw has examples of its own
+
+    def test_angles_and_cosines_are_means_over_pairs(self):
+        pairs = [(draw(6, 2, seed=seed), draw(6, 3, seed=seed, name="y") ** 2) for seed in range(3)]
+        found = similarity.mean_angles(pairs)
+        for flavour in similarity.FLAVOURS:
+            of_pairs = [angles(flavour, pair)[0, 1] for pair in pairs]
+            assert found[flavour]["angle"] == pytest.approx(np.mean(of_pairs), abs=1e-9)
+            row = metric(f"cka-linear-{flavour}")
+            chances = [float(row.space.chance(row.point(x), row.point(y))) for x, y in pairs]
+            assert found[flavour]["chance"] == pytest.approx(np.mean(chances), abs=1e-12)
+
+    def test_rank_correlations_are_those_of_scipy(self):
+        for seed in range(5):
+            first, second = draw(7, seed=seed).numpy(), draw(7, seed=seed, name="y").numpy()
+            expected = spearmanr(first, second).statistic
+            assert similarity.rank_correlation(first, second) == pytest.approx(expected, abs=1e-12)
+
 
 class TestLaws:
     def test_a_way_by_a_third_point_is_not_shorter(self):
@@ -132,6 +162,31 @@ class TestLaws:
         a, b, point = (torch.tensor(each, dtype=torch.float64) for each in ([0, 0], [4, 0], [1, 2]))
         assert laws.nearer(Flat(), point, a, b) == pytest.approx(0.0, abs=1e-12)
         assert laws.nearer(Early(), point, a, b) == pytest.approx(math.sqrt(5.0) - 2.0, abs=1e-12)
+
+    def test_departures_are_shares_of_the_largest_distance(self):
+        """A metric that is longer by 1 in one direction, and whose geodesics rush."""
+
+        class Uphill(Flat):
+            def distance(self, first, second):
+                return super().distance(first, second) + float(second.norm() > first.norm() + 1e-9)
+
+            def geodesic(self, first, second, share):
+                return super().geodesic(first, second, share**2)
+
+        row = dataclasses.replace(metric("stress"), embed=lambda layer: layer[0], space=Uphill())
+        layers = [
+            torch.tensor([each, [0.0, 0.5]], dtype=torch.float64) for each in ([3.0, 0.0], [3.0, 4.0], [9.0, 8.0])
+        ]
+        found = laws.departures(row, layers, generator=rng.stream(3))
+        sides = {"short": 4.0 + 1.0, "long": math.sqrt(52) + 1.0, "whole": 10.0 + 1.0}
+        assert found["triangle"] == pytest.approx((sides["whole"] - sides["short"] - sides["long"]) / sides["whole"])
+        assert found["symmetry"] == pytest.approx(1.0 / sides["whole"])
+        assert found["changes"].keys() == set(similarity.INVARIANCES)
+        reached = (0.3**2 * math.sqrt(52) + 1.0) / sides["long"]
+        assert found["uneven"] == pytest.approx(0.3 - reached)
+        bare = laws.departures(dataclasses.replace(row, geodesics=False), layers, generator=rng.stream(3))
+        assert math.isnan(bare["uneven"]) and math.isnan(bare["nearer"])
+        assert bare["changes"] == found["changes"]
 
 
 CONFIG = TrainConfig(steps=30, batch_size=32, lr=0.05, precision="portable")
@@ -216,7 +271,6 @@ class TestNetworks:
         assert {how: each[1] for how, each in own.items()} == pytest.approx(
             {how: np.mean(each) for how, each in expected.items()}, abs=1e-8
         )
-        assert geometry.rank_correlation(np.array([1.0, 2.0, 3.0]), np.array([1.0, 9.0, 2.0])) == pytest.approx(0.5)
 
     def test_the_worst_of_all_networks_is_told(self):
         def network(worst, linear, scaling):

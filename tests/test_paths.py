@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lmc_lib import rng
+from lmc_lib import rng, similarity
 from lmc_lib.data import DataSpec
 from lmc_lib.experiments import Found, paths
 from lmc_lib.experiments.loaded import dataset
@@ -185,19 +185,19 @@ def test_gain_is_from_the_first_hidden_layer_to_the_last():
     target = paths.to_target(found_of([STRAIGHT, BENT]))
     assert target.shape == (1, 2, 5)
     np.testing.assert_allclose(target[0, 0], [6, 5, 3, 2.5, 2])
-    np.testing.assert_allclose(paths.gain(target), [[2.5, np.hypot(6, 3) - np.hypot(2, 1)]])
+    np.testing.assert_allclose(similarity.gain(target), [[2.5, np.hypot(6, 3) - np.hypot(2, 1)]])
 
 
 def test_steps_count_between_hidden_layers_alone():
     # The inputs and the logits stand where a step to or from them would lead away.
-    assert paths.nearer(np.array([0.0, 5.0, 4.0, 4.5, 3.0, 9.0])) == pytest.approx(2 / 3)
-    assert paths.nearer(np.array([[9.0, 2.0, 1.0, 9.0], [9.0, 1.0, 1.0, 0.0]])).tolist() == [1.0, 0.0]
+    assert similarity.nearer(np.array([0.0, 5.0, 4.0, 4.5, 3.0, 9.0])) == pytest.approx(2 / 3)
+    assert similarity.nearer(np.array([[9.0, 2.0, 1.0, 9.0], [9.0, 1.0, 1.0, 0.0]])).tolist() == [1.0, 0.0]
 
 
-def test_straightness_and_shares_leave_out_the_target():
+def test_straightness_and_steps_leave_out_the_target():
     found = found_of([STRAIGHT, BENT])
-    np.testing.assert_allclose(paths.straightness(found), [[1.0, 4 / 10]])
-    np.testing.assert_allclose(paths.length_shares(found), [[[0.25, 0.5, 0.125, 0.125], [0.3, 0.4, 0.2, 0.1]]])
+    np.testing.assert_allclose(similarity.straightness(paths.between(found)), [[1.0, 4 / 10]])
+    np.testing.assert_allclose(similarity.steps(paths.between(found)), [[[1.0, 2.0, 0.5, 0.5], [3.0, 4.0, 2.0, 1.0]]])
 
 
 def moved(points, by):

@@ -8,9 +8,9 @@ from lmc_lib import experiments, rng
 from lmc_lib.claims.simulation import exchanged
 from lmc_lib.data import DataSpec
 from lmc_lib.experiments import paths_of_twins
-from lmc_lib.experiments.connectivity.angles import AnglesSpec
 from lmc_lib.experiments.found import Found
 from lmc_lib.experiments.setting import setting
+from lmc_lib.experiments.stability.paths_of_twins import AnglesSpec
 from lmc_lib.experiments.stability.twins import Cell, Twins
 from lmc_lib.models import ModelSpec
 from lmc_lib.perturbation import Perturbation
@@ -55,7 +55,7 @@ def pairs(ratio):
 
 def test_the_distance_of_paths_is_the_mean_angle_over_layers():
     found = planted(0.5, 0.5)
-    profile = paths_of_twins.profile(found, CELLS[1])
+    profile = found.of(CELLS[1], "angles")
     assert profile.shape == (PARENTS, 1, 5)
     assert profile[4, 0].tolist() == found.values[CELLS[1]][4][0]["angles"]
     assert profile / profile[..., :1] == pytest.approx(np.broadcast_to(SHAPE / 0.9, profile.shape))

@@ -21,6 +21,7 @@ from lmc_lib import (
     symmetry,
     training,
 )
+from lmc_lib.alignment import MATCHERS as MATCHINGS
 from lmc_lib.claims import symmetric
 from lmc_lib.data import DataSpec
 from lmc_lib.experiments.connectivity import mask_transfer
@@ -30,7 +31,6 @@ from lmc_lib.experiments.found import Found
 from lmc_lib.experiments.loaded import dataset, groups
 from lmc_lib.experiments.networks.pruned import PrunedSpec, obtain_level, obtain_sequence, sequence
 from lmc_lib.experiments.networks.runs import RunSpec
-from lmc_lib.experiments.setting import MATCHERS as MATCHINGS
 from lmc_lib.models import ModelSpec
 from lmc_lib.store import Store, fingerprint
 from lmc_lib.training import Diverged, TrainConfig

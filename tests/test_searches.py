@@ -7,8 +7,8 @@ from lmc_lib import experiments, rng, sweeps, symmetry
 from lmc_lib.data import DataSpec
 from lmc_lib.experiments import measurement, searches
 from lmc_lib.experiments.connectivity.searches import SEARCHES, MatchingsSpec
-from lmc_lib.experiments.networks import features
-from lmc_lib.experiments.networks.features import FeatureSpec
+from lmc_lib.experiments.networks import movement
+from lmc_lib.experiments.networks.movement import FeatureSpec
 from lmc_lib.models import ModelSpec
 from lmc_lib.store import Store
 from lmc_lib.training import Diverged, TrainConfig
@@ -89,7 +89,7 @@ def test_a_divergence_is_recorded(store, tmp_path, monkeypatch):
             raise Diverged(3, float("nan"))
         return experiments.runs.obtain_run(store, run)
 
-    for module in (measurement, features):
+    for module in (measurement, movement):
         monkeypatch.setattr(module, "obtain_run", obtain_run)
     found = experiments.measure(Store(tmp_path), MatchingsSpec.of_pairs(RUNS, **OPTIONS))
     assert (found.diverged, list(found.values)) == ((2,), [(0, 1)])

@@ -498,40 +498,52 @@ class TestMeans:
         assert torch.allclose(Definite().mean([each.diag() for each in sizes]), expected, rtol=0.0, atol=1e-9)
 
 
+def between(space, points):
+    return np.array([[float(space.distance(a, b)) for b in points] for a in points])
+
+
 class TestPaths:
     def test_by_hand(self):
         points = [torch.tensor(each, dtype=torch.float64) for each in ([0, 0], [3, 0], [3, 4], [0, 4])]
-        assert similarity.steps(Flat(), points).tolist() == [3.0, 4.0, 3.0]
-        assert similarity.length(Flat(), points) == 10.0
-        assert similarity.straightness(Flat(), points) == 0.4
+        assert similarity.steps(between(Flat(), points)).tolist() == [3.0, 4.0, 3.0]
+        assert similarity.straightness(between(Flat(), points)) == 0.4
         assert similarity.turning_angles(Flat(), points).tolist() == pytest.approx([math.pi / 2] * 2)
-        target = torch.tensor([3.0, 8.0], dtype=torch.float64)
-        expected = [math.sqrt(73) - 8, 4, 4 - 5]
-        assert similarity.progress(Flat(), points, target).tolist() == pytest.approx(expected)
+
+    def test_many_paths_are_read_at_once(self):
+        points = np.array([[[0, 0], [3, 0], [3, 4]], [[1, 1], [1, 2], [1, 9]]])
+        distances = np.linalg.norm(points[:, :, None] - points[:, None], axis=-1)
+        assert similarity.steps(distances).tolist() == [[3.0, 4.0], [1.0, 7.0]]
+        assert similarity.straightness(distances).tolist() == [5 / 7, 1.0]
+
+    @pytest.mark.parametrize("name", ["cka-linear-lange", "stress"])
+    def test_layers_are_as_far_from_each_target_as_one_by_one(self, name):
+        layers = [draw(9, units, name=f"layer {units}") for units in (2, 5, 4)]
+        targets = [draw(9, 3, name=f"target {number}") for number in range(2)]
+        found = similarity.to_targets(metric(name), layers, targets)
+        expected = [[metric(name).distance(layer, target) for layer in layers] for target in targets]
+        assert [each.tolist() for each in found] == [pytest.approx(row, abs=1e-12) for row in expected]
 
     @pytest.mark.parametrize("row", **by_name(GEODESIC))
     def test_a_geodesic_is_straight_and_a_return_turns_back(self, row):
         a, b = drawn_points(row, 0, 2)
         points = [row.space.geodesic(a, b, share) for share in (0.0, 0.2, 0.7, 1.0)]
         whole = float(row.space.distance(a, b))
-        assert similarity.straightness(row.space, points) == pytest.approx(1.0, abs=1e-6)
+        assert similarity.straightness(between(row.space, points)) == pytest.approx(1.0, abs=1e-6)
         assert similarity.turning_angles(row.space, points).tolist() == pytest.approx([0.0, 0.0], abs=1e-5)
-        shares = (similarity.steps(row.space, points) / whole).tolist()
+        shares = (similarity.steps(between(row.space, points)) / whole).tolist()
         assert shares == pytest.approx([0.2, 0.5, 0.3], abs=1e-6)
         assert float(similarity.turning_angles(row.space, [a, b, points[1]])) == pytest.approx(math.pi, abs=1e-5)
 
     def test_without_a_move_has_no_straightness(self):
-        assert math.isnan(similarity.straightness(Flat(), [torch.ones(2, dtype=torch.float64)] * 3))
+        assert math.isnan(similarity.straightness(np.zeros((3, 3))))
 
     def test_need_points(self):
         points = [torch.zeros(2, dtype=torch.float64)] * 2
         with pytest.raises(ValueError, match="at least 3 points for this, got 2"):
             similarity.turning_angles(Flat(), points)
-        for ask in (similarity.length, similarity.straightness):
+        for ask in (similarity.steps, similarity.straightness):
             with pytest.raises(ValueError, match="at least 2 points for this, got 1"):
-                ask(Flat(), points[:1])
-        with pytest.raises(ValueError, match="at least 2 points for this, got 1"):
-            similarity.progress(Flat(), points[:1], points[0])
+                ask(np.zeros((1, 1)))
 
 
 def with_nan():

@@ -9,7 +9,7 @@ from scipy.stats import spearmanr
 
 from lmc_lib import data, difficulty, norms
 from lmc_lib.data import DataSpec
-from lmc_lib.difficulty import averaged_runs, ranking, reliability_of_means, score_correlations
+from lmc_lib.difficulty import averaged_runs, in_common, ranking, reliability_of_means, score_correlations
 
 
 @pytest.fixture
@@ -35,6 +35,18 @@ def test_correlations_of_scores_are_those_of_each_pair_of_networks(stack):
         assert found["disattenuated"][a, b] == pytest.approx(others[a, b] / np.sqrt(others[a, a] * others[b, b]))
         assert found["means"][a, b] == pytest.approx(rho(stack[:, a].mean(0), stack[:, b].mean(0)))
     assert found["disattenuated"].diagonal().tolist() == [1.0, 1.0, 1.0]
+
+
+def test_what_scores_have_in_common_is_told_by_the_matrix_of_rank_correlations(stack):
+    scores = np.concatenate([stack.mean(0), -stack[0, :1]])
+    found = in_common(scores)
+    matrix = np.array([[rho(a, b) for b in scores] for a in scores])
+    variances, vectors = np.linalg.eigh(matrix)
+    assert found["correlation"] == pytest.approx(np.median(np.abs(matrix[np.triu_indices(4, 1)])))
+    assert found["dominance"] == pytest.approx(variances[-1] / variances[-2])
+    first = vectors[:, -1] * np.sign(vectors[0, -1])
+    assert found["loading"] == pytest.approx(first.min())
+    assert found["loading"] < 0.0  # one score is turned over
 
 
 def test_reliability_of_means_is_that_of_halves_in_each_order():

@@ -247,3 +247,32 @@ def test_gradients_flow_through_applied_weights(random_weights):
     state.apply(model, weights, torch.ones(1, 4, dtype=torch.float64)).sum().backward()
     assert torch.equal(weights["3.bias"].grad, torch.ones(3, dtype=torch.float64))
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+DRAWN = {"1.weight": torch.ones(2, 3), "3.weight": torch.ones(4, 2), "3.bias": torch.ones(4)}
+BEFORE = {"1.weight": torch.zeros(2, 3), "3.weight": torch.zeros(7, 2), "3.bias": torch.zeros(7)}
+OWN = {"3.weight", "3.bias"}
+
+
+class TestTakenOver:
+    def test_all_but_its_own_entries_are_those_of_the_other(self):
+        found = state.taken_over(DRAWN, BEFORE, OWN)
+        assert {name: float(value.sum()) for name, value in found.items()} == {
+            "1.weight": 0,
+            "3.weight": 8,
+            "3.bias": 4,
+        }
+        assert float(DRAWN["1.weight"].sum()) == 6
+
+    def test_entries_must_fit(self):
+        with pytest.raises(ValueError, match=r"3.bias is \[7\] in the pre-trained network, but \[4\] in this one"):
+            state.taken_over(DRAWN, BEFORE, {"3.weight"})
+        with pytest.raises(ValueError, match=r"2.weight is \[1\] in the pre-trained network, but missing in this one"):
+            state.taken_over(DRAWN, BEFORE | {"2.weight": torch.ones(1)}, OWN)
+        with pytest.raises(ValueError, match=r"the pre-trained network has no 1\.weight, which this network has"):
+            state.taken_over(DRAWN, {}, OWN)
+
+
+def test_what_stands_under_a_prefix_loses_it_and_nothing_else_is_there():
+    tensors = {name: torch.ones(1) for name in ("4/a", "14/a", "4/4/b", "a")}
+    assert list(state.under("4/", tensors)) == ["a", "4/b"]

@@ -329,7 +329,7 @@ class TestStart:
         ("model", "message"),
         [
             (ModelSpec("transformer", WIDTH, 3, "layer"), "has no layers.2.attention.in_proj_bias"),
-            (ModelSpec("transformer", WIDTH, 1, "layer"), "layers.1.* but missing for movie_snippets"),
+            (ModelSpec("transformer", WIDTH, 1, "layer"), "layers.1.* but missing in this one"),
             (ModelSpec("mlp", WIDTH, 2), "has no 1.bias"),
         ],
     )

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from lmc_lib import data, models, rng, state
 from lmc_lib.data import Split
-from lmc_lib.training import PRECISIONS, Diverged, TrainConfig, learning_rate, train
+from lmc_lib.training import PRECISIONS, Diverged, TrainConfig, Trajectory, learning_rate, train
 
 EXAMPLES, CLASSES, BATCH = 96, 4, 32
 
@@ -326,6 +326,17 @@ class TestTrajectory:
     def test_a_batch_larger_than_the_data_is_refused(self, mlp, split):
         with pytest.raises(ValueError, match="a batch of 97 does not fit into 96 examples"):
             train(*mlp, split, config(batch_size=97), seed=0)
+
+    def test_comes_back_from_its_tensors(self, mlp, split):
+        model, start = mlp
+        whole = train(model, start, split, config(steps=13), seed=3, save_at=[1, 11])
+        tensors = whole.tensors(remember=[1])
+        again = Trajectory.of_tensors(list(whole.steps), dict(reversed(tensors.items())))
+        assert again.steps == whole.steps == (1, 11, 13)
+        for step in whole.steps:  # the names of step 11 hold those of step 1
+            assert state.fingerprint(again.at(step)) == state.fingerprint(whole.at(step))
+        assert state.fingerprint(again.memory(1)) == state.fingerprint(whole.memory(1))
+        assert again.memory(11) == {}
 
 
 class TestSideEffects:

@@ -8,15 +8,16 @@ import pytest
 import torch
 
 from lmc_lib import connectivity, experiments, state, sweeps, symmetry
+from lmc_lib.alignment import line_barriers
 from lmc_lib.connectivity import Curve
 from lmc_lib.data import DataSpec
-from lmc_lib.experiments.connectivity.lines import line_barriers
 from lmc_lib.experiments.networks.children import ChildSpec, spawn_point
 from lmc_lib.experiments.networks.runs import RunSpec
 from lmc_lib.experiments.setting import setting
 from lmc_lib.experiments.stability.twins import Cell
 from lmc_lib.models import ModelSpec
 from lmc_lib.perturbation import Perturbation
+from lmc_lib.similarity import layer_angles
 from lmc_lib.store import Store
 from lmc_lib.training import Diverged, TrainConfig
 
@@ -199,7 +200,10 @@ def test_a_dead_layer_has_no_angle_and_says_so(store):
     here = setting(run, train_examples=60, test_examples=50, matching_examples=32, reset_examples=512)
     angles = here.angles(trunk.final, dead, 20)
     assert angles[0] == 0
-    assert angles[1] is None
+    assert np.isnan(angles[1])
+    layers = [torch.eye(4, dtype=torch.float64), torch.ones(4, 2, dtype=torch.float64)]
+    either_way = [layer_angles(*pair) for pair in ((layers, layers[:1] * 2), (layers[:1] * 2, layers))]
+    assert [np.isnan(each).tolist() for each in either_way] == [[False, True]] * 2
     values = {Cell(4): [[{"angles": angles}]]}
     assert np.isnan(experiments.twins.Twins(values).angle(Cell(4)))
 
@@ -213,6 +217,10 @@ def test_a_child_that_diverges_is_recorded_and_counted(store):
         assert found.diverged(cell) == 2
         assert np.isnan(found.barriers(cell)).all()
     assert found.diverged(Cell(4, NOISE)) == 0
+    layers = found.of([wild[0], Cell(4, NOISE)], "angles")  # the cells side by side, and NaN for every layer
+    assert layers.shape == (2, 2, 2)
+    assert np.isnan(layers[:, 0]).all()
+    assert layers[:, 1].tolist() == found.of(Cell(4, NOISE), "angles")[:, 0].tolist()
     with pytest.raises(Diverged):
         experiments.children.obtain_child(store, ChildSpec(parent(), 4, Perturbation(1e120)))
 

@@ -2,14 +2,15 @@
 
 __all__ = [
     "FLOOR", "VERDICTS", "Audit", "Claim", "Condition", "Estimate", "Judgement", "Report", "Study", "audit",
-    "conclude", "deciding", "estimate", "estimate_by_jackknife", "estimate_of_mean", "estimate_of_twins", "exchange",
-    "jackknife_of_mean", "judge", "judge_again", "judge_parts", "load", "load_all", "mean", "median", "median_ratio",
-    "ratio_of_ratios", "symmetric", "within_correlation",
+    "balanced_sets", "conclude", "deciding", "estimate", "estimate_by_jackknife", "estimate_of_mean",
+    "estimate_of_twins", "exchange", "jackknife_of_mean", "judge", "judge_again", "judge_parts", "load", "load_all",
+    "mean", "median", "median_ratio", "ratio_of_ratios", "symmetric", "within_correlation",
 ]  # fmt: skip
 
 from lmc_lib.claims.again import judge_again
 from lmc_lib.claims.auditing import Audit, audit
 from lmc_lib.claims.decision import deciding
+from lmc_lib.claims.design import balanced_sets
 from lmc_lib.claims.interval import Estimate
 from lmc_lib.claims.statistics import FLOOR, mean, median, median_ratio, ratio_of_ratios, within_correlation
 from lmc_lib.claims.study import (

@@ -56,12 +56,20 @@ class Simplex:
         values: Tensor = getattr(self, quantity)
         return values - self.weights @ self.corners(quantity)
 
-    def barrier(self, quantity: str = "loss") -> float:
+    def barrier(self, quantity: str = "loss", *, part: str = "simplex") -> float:
         r"""The largest height :math:`\sup_w [v(\sum_i w_i \theta_i) - \sum_i w_i v(\theta_i)]`; never negative.
 
         It is no smaller than the barrier of any edge, and with two corners it is that of the line.
+
+        Args:
+            quantity: ``"loss"`` or ``"error"``.
+            part: ``"simplex"`` for all of it; ``"direct"`` for the highest barrier on the edges from the first corner,
+                or ``"indirect"`` for that on the edges between the others.
         """
-        return float(self.heights(quantity).max())
+        if part == "simplex":
+            return float(self.heights(quantity).max())
+        edges = combinations(range(self.weights.shape[1]), 2)
+        return max(self.edge(*edge).barrier(quantity) for edge in edges if (edge[0] == 0) == (part == "direct"))
 
     def edge(self, start: int, end: int) -> Curve:
         """The line between two corners."""

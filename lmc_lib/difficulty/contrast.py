@@ -1,8 +1,9 @@
 """What two architectures share, and on which examples they differ, in one half of the replicates and in the other."""
 
-__all__ = ["LEVEL", "Halves", "compare_halves", "places", "reproduced"]
+__all__ = ["LEVEL", "Halves", "compare_halves", "differing", "kinds", "mean_of_halves", "places", "reproduced"]
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
 from lmc_lib.difficulty.correlation import correlations, ranks
-from lmc_lib.difficulty.sensitivity import welch_test
+from lmc_lib.difficulty.sensitivity import Sensitivity, permutation_test, welch_test
 
 # Of the examples that are found, at most this share is expected to be wrong.
 LEVEL = 0.05
@@ -92,6 +93,26 @@ def reproduced(
     return found, again
 
 
+def kinds(
+    test: Sensitivity, means: tuple[Float[ndarray, " examples"], Float[ndarray, " examples"]], count: int
+) -> dict[str, Int[ndarray, " {count}"]]:
+    """The examples of three kinds, by what a test says of them.
+
+    Args:
+        test: the test of all examples.
+        means: the mean places of the examples in both architectures.
+        count: how many of each kind.
+
+    Returns:
+        ``"first"``: those that are harder for the first architecture, the clearest first; ``"second"``: likewise;
+        ``"alike"``: of those that do not differ, with p above a half, the hardest for both.
+    """
+    statistic, p = np.nan_to_num(test.statistic), np.nan_to_num(test.p, nan=1.0)
+    alike = np.where(p > 0.5, np.minimum(*means), -1.0)
+    orders = {"first": statistic, "second": -statistic, "alike": alike}
+    return {name: (-each).argsort(kind="stable")[:count] for name, each in orders.items()}
+
+
 def compare_halves(
     first: Float[ndarray, "replicates examples"],
     second: Float[ndarray, "others examples"],
@@ -131,3 +152,52 @@ def compare_halves(
         shares = [[each.mean() for each in reproduced(*at, *parts)] for parts in ((half, other), (other, half))]
         rows.append([(own[0, 1] + own[1, 0]) / 2.0, own[0, 0], own[1, 1], *np.mean(shares, axis=0)])
     return Halves(*(float(each) for each in np.mean(rows, axis=0)))
+
+
+def mean_of_halves(pairs: Sequence[Mapping[str, Float[ndarray, " draws"]]]) -> dict[str, Float[ndarray, " draws"]]:
+    """What halves say of several pairs of architectures, in the mean over pairs.
+
+    Args:
+        pairs: for each pair the attributes of :class:`Halves` by name, as arrays: of all replicates, and without each.
+
+    Returns:
+        ``"between"``, ``"found"`` and ``"reproduced"``; ``"within"``: the root of ``first`` times ``second``;
+        ``"gap"``: within less between; ``"disattenuated"``: between as share of within; ``"again"``: the reproduced as
+        share of the found, 0 if none is found.
+    """
+    mean = {name: np.mean([each[name] for each in pairs], axis=0) for name in ("between", "found", "reproduced")}
+    within = np.mean([np.sqrt(each["first"] * each["second"]) for each in pairs], axis=0)
+    return {
+        **mean,
+        "within": within,
+        "gap": within - mean["between"],
+        "disattenuated": mean["between"] / within,
+        "again": np.divide(mean["reproduced"], mean["found"], out=np.zeros_like(within), where=mean["found"] > 0.0),
+    }
+
+
+def differing(
+    first: Float[ndarray, "replicates examples"],
+    second: Float[ndarray, "others columns"],
+    *,
+    rng: np.random.Generator,
+    permutations: int,
+) -> dict[str, float]:
+    """The share of examples that differ between two architectures, by two tests on all replicates.
+
+    Args:
+        first: a score of one architecture, one row a replicate.
+        second: the same score of the other.
+        rng: source of the exchanges.
+        permutations: number of exchanges.
+
+    Returns:
+        By ``"welch"`` and by ``"permutation"``, of what these find at ``LEVEL`` after correction for many examples; and
+        ``"least"``, the smallest p that the exchanges can give.
+
+    Raises:
+        ValueError: as for ``welch_test`` and ``permutation_test``.
+    """
+    by_t, by_exchange = welch_test(first, second), permutation_test(first, second, rng=rng, permutations=permutations)
+    shares = {"welch": by_t.q, "permutation": by_exchange.q}
+    return {name: float((q <= LEVEL).mean()) for name, q in shares.items()} | {"least": by_exchange.least}

@@ -36,6 +36,12 @@ class Identified:
         weights = alike / alike.sum(1, keepdims=True)
         return np.asarray(((self.said == self.classes[..., None]) * weights[..., None]).sum(1))
 
+    def most_chosen(self, count: int) -> list[tuple[int, int]]:
+        """The examples among the first so many of any replicate, each with the number of replicates, the most first."""
+        examples, folds = np.unique(self.chosen[:, :count], return_counts=True)
+        order = (-folds).argsort(kind="stable")
+        return list(zip(examples[order].tolist(), folds[order].tolist(), strict=True))
+
     def confusion(self, size: int) -> Float[ndarray, "classes classes"]:
         """For each class the shares of its networks that were taken for each class; ``size`` by its place."""
         counts = np.zeros((self.classes.max() + 1,) * 2)

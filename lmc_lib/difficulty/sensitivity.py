@@ -32,6 +32,12 @@ class Sensitivity:
     least: float
     reason: str = ""
 
+    @property
+    def strength(self) -> Float[ndarray, " examples"]:
+        """Minus the decimal logarithm of p with the sign of the statistic; 0 where there is none."""
+        statistic, p = np.nan_to_num(self.statistic), np.nan_to_num(self.p, nan=1.0)
+        return np.asarray(np.sign(statistic) * -np.log10(np.maximum(p, np.finfo(float).tiny)))
+
 
 def welch_test(first: Float[ndarray, "replicates examples"], second: Float[ndarray, "others columns"]) -> Sensitivity:
     """Welch's t test for each example, between replicates of two architectures.

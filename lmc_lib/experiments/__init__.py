@@ -5,17 +5,15 @@ asks for the evidence of its claim.
 """
 
 __all__ = [
-    "Found", "agreement", "angles", "architectures", "autoencoders", "butterfly", "chains", "children",
-    "conservation", "contrasts", "critical_points", "data_pruning", "feature_maps", "features", "finetuning",
-    "fingerprints", "geometry", "joint_paths", "label_errors", "lines", "mask_transfer", "measure", "metric_laws",
-    "motions", "movement", "pair", "paths", "paths_of_twins", "pictures", "pruned", "pruned_pairs", "regimes",
-    "reliability", "runs", "score_table", "scores", "searches", "simplices", "trajectories", "twins",
+    "Found", "agreement", "architectures", "autoencoders", "butterfly", "chains", "children", "conservation",
+    "contrasts", "critical_points", "data_pruning", "feature_maps", "finetuning", "fingerprints", "geometry",
+    "joint_paths", "label_errors", "mask_transfer", "measure", "metric_laws", "motions", "movement", "pair",
+    "paths", "paths_of_twins", "pictures", "pruned", "pruned_pairs", "regimes", "reliability", "runs",
+    "score_table", "scores", "searches", "simplices", "trajectories", "twins",
 ]  # fmt: skip
 
 from lmc_lib.experiments.connectivity import (
-    angles,
     chains,
-    lines,
     mask_transfer,
     pair,
     pruned_pairs,
@@ -40,7 +38,6 @@ from lmc_lib.experiments.networks import (
     architectures,
     children,
     feature_maps,
-    features,
     geometry,
     joint_paths,
     metric_laws,

@@ -10,9 +10,9 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
+from lmc_lib.alignment import MATCHERS
 from lmc_lib.claims import Estimate, estimate, symmetric
 from lmc_lib.experiments.divergence import divergence, sound
-from lmc_lib.experiments.setting import MATCHERS
 from lmc_lib.store import Store
 from lmc_lib.sweeps import Spec, obtain
 
@@ -51,6 +51,10 @@ class Found:
         values = [read(matcher) for matcher in MATCHERS]
         chosen = (weights <= activations).reshape(weights.shape + (1,) * (values[0].ndim - weights.ndim))
         return np.where(chosen, *values)
+
+    def at_most(self, of_sets: Float[ndarray, " sets"], bound: float) -> str:
+        """How many sets have a value of at most ``bound``, as ``"9 of 10"``."""
+        return f"{int((of_sets <= bound).sum())} of {len(self.values)}"
 
     def symmetric(self, of_sets: Float[ndarray, " sets"]) -> Float[ndarray, "count count *more"]:
         """One value a set as a symmetric array with one axis a member; NaN where there is no set."""

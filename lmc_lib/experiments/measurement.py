@@ -11,9 +11,10 @@ from typing import Any, TypeVar
 from torch import Generator
 
 from lmc_lib import rng
+from lmc_lib.alignment import Setting
 from lmc_lib.experiments.divergence import measured
 from lmc_lib.experiments.networks.runs import RunSpec, obtain_run
-from lmc_lib.experiments.setting import Setting, setting
+from lmc_lib.experiments.setting import setting
 from lmc_lib.state import State
 from lmc_lib.store import Result, Store
 from lmc_lib.sweeps import Spec

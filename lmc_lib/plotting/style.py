@@ -23,14 +23,14 @@ from matplotlib.figure import Figure
 PALETTE = sns.color_palette("colorblind")
 COLOURS = {
     "none": PALETTE[3], "random": PALETTE[7], "weights": PALETTE[0], "activations": PALETTE[2],
-    "merge": PALETTE[1], "cycle": PALETTE[4], "apart": PALETTE[5],
+    "merge": PALETTE[1], "cycle": PALETTE[4],
 }  # fmt: skip
 DASHES: dict[str, str | tuple[int, tuple[int, ...]]] = {
     "none": "-", "random": (0, (1, 1)), "weights": "--", "activations": "-.", "merge": (0, (5, 1)),
-    "cycle": (0, (3, 1, 1, 1, 1, 1)), "apart": (0, (1, 2)),
+    "cycle": (0, (3, 1, 1, 1, 1, 1)),
 }  # fmt: skip
 MARKERS = {
-    "none": "o", "random": "X", "weights": "s", "activations": "D", "merge": "^", "cycle": "v", "apart": "P"
+    "none": "o", "random": "X", "weights": "s", "activations": "D", "merge": "^", "cycle": "v"
 }  # fmt: skip
 
 # Of lines that stand for no method.
@@ -43,7 +43,6 @@ LABELS = {
     "activations": "activation matching",
     "merge": "merge-many",
     "cycle": "cycle-consistent matching",
-    "apart": "matched to different copies",
 }
 
 STYLE = {

@@ -8,11 +8,13 @@ means; a network is a path through it, one point a layer.
 __all__ = [
     "FLAVOURS", "INVARIANCES", "KERNELS", "METRICS", "READINGS", "Definite", "Embedding", "Flat", "Kernels", "Metric",
     "Projection", "Shapes", "Space", "affine_invariant", "angular_cka", "apart", "bures", "cka", "compact",
-    "disagreement", "distances", "embed", "laws", "length", "metric", "mismatch", "progress", "read", "shape", "steps",
-    "straightness", "stress", "turning_angles",
+    "disagreement", "distances", "embed", "gain", "laws", "layer_angles", "mean_angles", "metric", "mismatch", "nearer",
+    "orders", "rank_correlation", "read", "shape", "steps", "straightness", "stress", "to_targets", "turning_angles",
+    "unrelated",
 ]  # fmt: skip
 
 from lmc_lib.similarity import laws
+from lmc_lib.similarity.chance import mean_angles, orders, rank_correlation, unrelated
 from lmc_lib.similarity.definite import Definite
 from lmc_lib.similarity.embedding import Embedding, embed, mismatch
 from lmc_lib.similarity.kernels import FLAVOURS, KERNELS, Kernels
@@ -29,7 +31,7 @@ from lmc_lib.similarity.metrics import (
     shape,
     stress,
 )
-from lmc_lib.similarity.paths import apart, length, progress, steps, straightness, turning_angles
+from lmc_lib.similarity.paths import apart, gain, layer_angles, nearer, steps, straightness, to_targets, turning_angles
 from lmc_lib.similarity.predictions import disagreement
 from lmc_lib.similarity.readings import READINGS, compact, read
 from lmc_lib.similarity.spaces import Flat, Projection, Shapes, Space

@@ -1,15 +1,54 @@
 """What must hold of a metric on given representations, and by how much it does not."""
 
-__all__ = ["changed", "nearer", "triangle_excess", "uneven"]
+__all__ = ["changed", "departures", "nearer", "triangle_excess", "uneven"]
 
 import math
+from collections.abc import Sequence
+from itertools import combinations, pairwise
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from lmc_lib.similarity.metrics import INVARIANCES
+from lmc_lib.similarity.metrics import INVARIANCES, Metric, distances
 from lmc_lib.similarity.spaces import Space
+
+# Where on a geodesic its points are looked at: not in the middle, where what is wrong may cancel.
+_SHARE = 0.3
+
+
+def departures(metric: Metric, layers: Sequence[Tensor], *, generator: Generator) -> dict[str, Any]:
+    """How far a metric is from its laws on given representations, as shares of the largest distance between them.
+
+    Args:
+        metric: the metric.
+        layers: at least three representations of the same examples, the last of which is not changed.
+        generator: draws the changes.
+
+    Returns:
+        ``"triangle"``, the largest excess of a side over the two others, negative where all are shorter;
+        ``"symmetry"``, the largest difference of a distance from that in the other direction; ``"changes"``, by
+        invariance the largest change of a distance to the layer before; ``"uneven"``, how far a point of a geodesic
+        between neighbours is from its place; and ``"nearer"``, how much nearer to the layer in the middle some point of
+        the geodesic between the ends is than the projection. The last two are NaN where there are no geodesics.
+    """
+    points, between = [metric.point(layer) for layer in layers], distances(metric, layers)
+    space, size = metric.space, float(between.max())
+    pairs = combinations(range(len(layers)), 2)
+    back = [abs(float(space.distance(points[j], points[i]) - between[i, j])) for i, j in pairs]
+    changes = {}
+    for name in INVARIANCES:
+        moved = [
+            abs(metric.distance(changed(layer, name, generator=generator), before) - metric.distance(layer, before))
+            for before, layer in pairwise(layers[:-1])
+        ]
+        changes[name] = max(moved) / size
+    found = {"triangle": triangle_excess(between) / size, "symmetry": max(back) / size, "changes": changes}
+    if not metric.geodesics:
+        return found | {"uneven": math.nan, "nearer": math.nan}
+    off = max(uneven(space, *pair, _SHARE) for pair in pairwise(points))
+    return found | {"uneven": off, "nearer": nearer(space, points[len(points) // 2], points[0], points[-1]) / size}
 
 
 def changed(

@@ -1,6 +1,6 @@
 """Networks as paths: what a sequence of points, one a layer, says about the way from the inputs to a target."""
 
-__all__ = ["apart", "length", "progress", "steps", "straightness", "turning_angles"]
+__all__ = ["apart", "gain", "layer_angles", "nearer", "steps", "straightness", "to_targets", "turning_angles"]
 
 import math
 from collections.abc import Sequence
@@ -11,51 +11,70 @@ from jaxtyping import Float
 from numpy import ndarray
 from torch import Tensor
 
+from lmc_lib.similarity.metrics import Metric, angular_cka
 from lmc_lib.similarity.spaces import Space
 
 
-def steps(space: Space, points: Sequence[Tensor]) -> Float[Tensor, " steps"]:
+def to_targets(
+    metric: Metric, layers: Sequence[Tensor], targets: Sequence[Tensor]
+) -> list[Float[ndarray, " {len(layers)}"]]:
+    """The distances of all layers to each of some targets.
+
+    Args:
+        metric: the metric.
+        layers: representations of the same examples.
+        targets: representations of them too, such as the labels as one-hot rows.
+    """
+    points, ends = ([metric.point(each) for each in every] for every in (layers, targets))
+    return [np.array([float(metric.space.distance(point, end)) for point in points]) for end in ends]
+
+
+def layer_angles(
+    first: Sequence[Tensor], second: Sequence[Tensor], *, flavour: str = "gretton"
+) -> Float[ndarray, " {len(first)}"]:
+    """The angle between two networks at each layer, in radians; NaN where a layer of one of them is dead.
+
+    A dead layer is the same for all examples, so that it has no direction.
+
+    Args:
+        first: representations of some examples, one a layer.
+        second: those of the same examples by another network.
+        flavour: one of ``FLAVOURS``.
+    """
+    pairs = list(zip(first, second, strict=True))
+    dead = [any(bool((each == each[0]).all()) for each in pair) for pair in pairs]
+    return np.array(
+        [math.nan if gone else angular_cka(*pair, flavour=flavour) for gone, pair in zip(dead, pairs, strict=True)]
+    )
+
+
+def steps(distances: Float[ndarray, "*paths points points"]) -> Float[ndarray, "*paths steps"]:
     """The distances between points that follow each other; divided by their sum, the share of each in the length.
 
     Args:
-        space: the space of a metric.
-        points: one for each layer, from the inputs on.
+        distances: those between the points of each path, in the order of the layers.
 
     Raises:
         ValueError: if there are fewer than two points.
     """
-    _at_least(2, points)
-    return torch.stack([space.distance(*each) for each in _runs(2, points)])
+    _at_least(2, distances.shape[-1])
+    return np.diagonal(distances, offset=1, axis1=-2, axis2=-1)
 
 
-def length(space: Space, points: Sequence[Tensor]) -> float:
-    r"""The length of a path, :math:`\sum_i d(x_i, x_{i+1})`.
-
-    Args:
-        space: the space of a metric.
-        points: one for each layer, from the inputs on.
-
-    Raises:
-        ValueError: if there are fewer than two points.
-    """
-    return float(steps(space, points).sum())
-
-
-def straightness(space: Space, points: Sequence[Tensor]) -> float:
+def straightness(distances: Float[ndarray, "*paths points points"]) -> Float[ndarray, "*paths"]:
     r"""The distance of the ends by the length, :math:`d(x_0, x_L) / \sum_i d(x_i, x_{i+1})`: 1 for a geodesic.
 
     Args:
-        space: the space of a metric.
-        points: one for each layer, from the inputs on.
+        distances: those between the points of each path, in the order of the layers.
 
     Returns:
-        A number from 0 to 1; NaN for a path that does not move.
+        Numbers from 0 to 1; NaN for a path that does not move.
 
     Raises:
         ValueError: if there are fewer than two points.
     """
-    whole = length(space, points)
-    return float(space.distance(points[0], points[-1])) / whole if whole > 0.0 else math.nan
+    with np.errstate(invalid="ignore"):
+        return np.asarray(distances[..., 0, -1] / steps(distances).sum(-1))
 
 
 def turning_angles(space: Space, points: Sequence[Tensor]) -> Float[Tensor, " corners"]:
@@ -71,23 +90,31 @@ def turning_angles(space: Space, points: Sequence[Tensor]) -> Float[Tensor, " co
     Raises:
         ValueError: if there are fewer than three points.
     """
-    _at_least(3, points)
-    return math.pi - torch.stack([space.angle(*each) for each in _runs(3, points)])
+    _at_least(3, len(points))
+    return math.pi - torch.stack([space.angle(*points[place : place + 3]) for place in range(len(points) - 2)])
 
 
-def progress(space: Space, points: Sequence[Tensor], target: Tensor) -> Float[Tensor, " steps"]:
-    r"""How much nearer each step comes to a target, :math:`d(x_i, y) - d(x_{i+1}, y)`.
+def gain(to_target: Float[ndarray, "*paths points"]) -> Float[ndarray, "*paths"]:
+    """How much nearer to the target the last hidden layer is than the first.
 
     Args:
-        space: the space of a metric.
-        points: one for each layer, from the inputs on.
-        target: the point of the target, such as that of the one-hot labels.
+        to_target: the distances to the target of the inputs, of each hidden layer and of the logits.
 
-    Raises:
-        ValueError: if there are fewer than two points.
+    Example:
+        >>> float(gain(np.array([1.5, 1.25, 1.5, 0.75, 0.5])))
+        0.5
     """
-    _at_least(2, points)
-    return -torch.stack([space.distance(point, target) for point in points]).diff()
+    return np.asarray(to_target[..., 1] - to_target[..., -2])
+
+
+def nearer(to_target: Float[ndarray, "*paths points"]) -> Float[ndarray, "*paths"]:
+    """The share of the steps from a hidden layer to the next that come nearer to the target; takes what ``gain`` takes.
+
+    Example:
+        >>> float(nearer(np.array([1.5, 1.25, 1.5, 0.75, 0.5])))
+        0.5
+    """
+    return np.asarray((np.diff(to_target[..., 1:-1]) < 0.0).mean(-1))
 
 
 def apart(distances: Float[ndarray, "points points"], first: Sequence[int], second: Sequence[int]) -> float:
@@ -105,8 +132,8 @@ def apart(distances: Float[ndarray, "points points"], first: Sequence[int], seco
     Raises:
         ValueError: if a path has fewer than two points.
     """
-    _at_least(2, first)
-    _at_least(2, second)
+    _at_least(2, len(first))
+    _at_least(2, len(second))
     return float(max(_nearest(distances, first, second).mean(), _nearest(distances, second, first).mean()))
 
 
@@ -124,10 +151,6 @@ def _nearest(distances: ndarray, points: Sequence[int], path: Sequence[int]) -> 
     return np.asarray(np.where(inside, foot, np.minimum(begin, end)).min(1))
 
 
-def _at_least(least: int, points: Sequence[object]) -> None:
-    if len(points) < least:
-        raise ValueError(f"a path needs at least {least} points for this, got {len(points)}")
-
-
-def _runs(size: int, points: Sequence[Tensor]) -> list[Sequence[Tensor]]:
-    return [points[begin : begin + size] for begin in range(len(points) - size + 1)]
+def _at_least(least: int, points: int) -> None:
+    if points < least:
+        raise ValueError(f"a path needs at least {least} points for this, got {points}")

@@ -6,6 +6,7 @@ __all__ = [
 ]  # fmt: skip
 
 from lmc_lib.training.config import PRECISIONS, TrainConfig, learning_rate
-from lmc_lib.training.loop import Checkpoint, Diverged, Trajectory, checkpoints, train
+from lmc_lib.training.loop import checkpoints, train
 from lmc_lib.training.pace import step_seconds
 from lmc_lib.training.placement import device, on_device
+from lmc_lib.training.trajectory import Checkpoint, Diverged, Trajectory

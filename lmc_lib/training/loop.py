@@ -1,14 +1,12 @@
 """The training loop."""
 
-__all__ = ["Checkpoint", "Diverged", "Trajectory", "checkpoints", "train"]
+__all__ = ["checkpoints", "train"]
 
 import contextlib
 import copy
 import itertools
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Collection, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -20,73 +18,10 @@ from lmc_lib.models import memory_format
 from lmc_lib.state import State, cast, clone, masked
 from lmc_lib.training.config import TrainConfig, learning_rate
 from lmc_lib.training.portable import PortableAdamW, PortableSGD, round_statistics
+from lmc_lib.training.trajectory import Checkpoint, Diverged, Trajectory
 
 # Reading the loss stalls a GPU, so it is looked at only so often.
 _CHECK_EVERY = 20
-
-
-class Diverged(ArithmeticError):
-    """A training diverged: its loss is not finite."""
-
-    def __init__(self, step: int, loss: float) -> None:
-        super().__init__(f"training diverged: the loss is {loss} at step {step}; a lower learning rate may help")
-        self.step = step
-        self.loss = loss
-
-    def __reduce__(self) -> tuple[type["Diverged"], tuple[int, float]]:
-        return type(self), (self.step, self.loss)
-
-
-class Checkpoint(NamedTuple):
-    """The weights after ``step`` updates, and what the optimiser remembers there."""
-
-    step: int
-    state: State
-    memory: State
-
-
-@dataclass(frozen=True)
-class Trajectory:
-    """Weights along a training: ``states[i]`` holds after ``steps[i]`` updates.
-
-    ``memories[i]`` is what the optimiser remembers there: its running averages of gradients, as a state whose names
-    begin with that of the average, and empty where that is not known.
-    """
-
-    steps: tuple[int, ...]
-    states: tuple[State, ...]
-    memories: tuple[State, ...] = ()
-
-    @classmethod
-    def of(cls, found: Iterable[Checkpoint]) -> "Trajectory":
-        """Keeps all checkpoints of a training; there is at least one, the last."""
-        return cls(*(tuple(each) for each in zip(*found, strict=True)))
-
-    @property
-    def final(self) -> State:
-        """The weights after the last update."""
-        return self.states[-1]
-
-    def at(self, step: int) -> State:
-        """The weights after ``step`` updates.
-
-        Raises:
-            KeyError: if no checkpoint was kept there.
-        """
-        return self.states[self._place(step)]
-
-    def memory(self, step: int) -> State:
-        """What the optimiser remembers after ``step`` updates.
-
-        Raises:
-            KeyError: if no checkpoint was kept there.
-        """
-        return self.memories[self._place(step)]
-
-    def _place(self, step: int) -> int:
-        if step not in self.steps:
-            raise KeyError(f"no checkpoint at step {step}; there are {', '.join(map(str, self.steps))}")
-        return self.steps.index(step)
 
 
 def train(

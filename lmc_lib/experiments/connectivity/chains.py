@@ -8,12 +8,11 @@ from itertools import accumulate
 from typing import Any, ClassVar
 
 from lmc_lib import symmetry
-from lmc_lib.experiments.connectivity.lines import line_barriers
+from lmc_lib.alignment import MATCHERS, Setting, line_barriers
 from lmc_lib.experiments.measurement import Measurement
 from lmc_lib.experiments.networks.runs import RunSpec
-from lmc_lib.experiments.setting import MATCHERS, Setting
-from lmc_lib.experiments.values import columns, share
 from lmc_lib.state import State
+from lmc_lib.values import columns, digits, share
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,9 @@ class ChainSpec(Measurement):
             around += [symmetry.compose(*both, here.permutations) for both in zip(along, back, strict=True)]
             ways = {"chain": zip(others, along, strict=True), "cycle": [(first, cycle) for cycle in around]}
             values["barriers"][method] = {
-                shape: columns([line_barriers(here.line(first, here.permuted(*moved), self.points)) for moved in way])
+                shape: digits(
+                    columns([line_barriers(here.line(first, here.permuted(*each), self.points)) for each in way])
+                )
                 for shape, way in ways.items()
             }
             values["fixed_points"][method] = [share(symmetry.fixed_points(cycle)) for cycle in around]

@@ -5,17 +5,17 @@ __all__ = ["MASKS", "TransferSpec"]
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
-from lmc_lib import connectivity, norms, pruning, symmetry
+from lmc_lib import pruning, symmetry
+from lmc_lib.alignment import Setting
 from lmc_lib.experiments.measurement import PairMeasurement
 from lmc_lib.experiments.networks.pruned import PrunedSpec, obtain_level, trainer
 from lmc_lib.experiments.networks.runs import RunSpec, obtain_run
-from lmc_lib.experiments.setting import Setting
-from lmc_lib.experiments.values import rounded, share
 from lmc_lib.pruning import Level, Masks
 from lmc_lib.state import State
 from lmc_lib.store import Store
 from lmc_lib.sweeps import Spec
 from lmc_lib.training import on_device
+from lmc_lib.values import loss_and_error, share
 
 # A network's own mask; another's, brought into its units; another's as it is; one at random, as sparse in each layer.
 MASKS = ("own", "permuted", "unpermuted", "random")
@@ -77,7 +77,9 @@ class TransferSpec(PairMeasurement):
         }
         return {
             "density": share(pruning.density(masks["permuted"])),
-            "scores": {name: _scores(here, on_device(state, self.source.train)) for name, state in states.items()},
+            "scores": {
+                name: loss_and_error(here.scores(on_device(state, self.source.train))) for name, state in states.items()
+            },
             "overlap": {name: share(pruning.overlap(mask, masks["own"])) for name, mask in masks.items()},
         }
 
@@ -96,10 +98,3 @@ class TransferSpec(PairMeasurement):
             "unpermuted": given,
             "random": pruning.shuffled(given, generator=self.stream("pruned", "random mask", self.level)),
         }
-
-
-def _scores(here: Setting, state: State) -> dict[str, dict[str, float]]:
-    if here.reset_inputs is not None:
-        state = norms.reset(here.model, state, here.reset_inputs)
-    found = {name: connectivity.evaluate(here.model, state, split) for name, split in here.splits.items()}
-    return {name: {"loss": rounded(each.loss), "error": rounded(each.error)} for name, each in found.items()}

@@ -1,6 +1,6 @@
 """Pairs of networks: aligned in several ways, measured along the line between them."""
 
-__all__ = ["METHODS", "PairSpec", "barriers", "best", "count_connected", "evidence"]
+__all__ = ["METHODS", "PairSpec", "barriers", "best", "evidence"]
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -11,14 +11,13 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from lmc_lib import connectivity, state, symmetry
+from lmc_lib.alignment import MATCHERS, Lines, Setting
 from lmc_lib.claims import Estimate
-from lmc_lib.experiments.connectivity.lines import Lines
 from lmc_lib.experiments.found import Found
 from lmc_lib.experiments.measurement import PairMeasurement
-from lmc_lib.experiments.setting import MATCHERS, Setting
-from lmc_lib.experiments.values import digits, rounded, share
 from lmc_lib.state import State
 from lmc_lib.symmetry import Permutation
+from lmc_lib.values import digits, loss_and_error, rounded, share
 
 METHODS = ("none", "random", *MATCHERS)
 
@@ -51,10 +50,7 @@ class PairSpec(PairMeasurement):
         lines = Lines(here, target, source, self.points)
         for method in METHODS:
             permutation = self._permutation(here, method, target, source)
-            values["curves"][method] = {
-                name: {"loss": digits(line.loss), "error": digits(line.error)}
-                for name, line in lines.under(permutation).items()
-            }
+            values["curves"][method] = loss_and_error(lines.under(permutation))
             values["fixed_points"][method] = share(symmetry.fixed_points(permutation))
             values["distance"][method] = rounded(state.distance(target, here.permuted(source, permutation)))
         values["alphas"] = digits(lines.last["train"].alphas)
@@ -82,11 +78,6 @@ def best(found: Found, split: str, quantity: str) -> Float[ndarray, " pairs"]:
     return found.better(
         lambda method: barriers(found, method, split, quantity), lambda method: barriers(found, method, "train", "loss")
     )
-
-
-def count_connected(found: Found, bound: float, split: str, quantity: str) -> str:
-    """How many pairs have a best barrier of at most ``bound``, as ``"9 of 10"``."""
-    return f"{int((best(found, split, quantity) <= bound).sum())} of {len(found.values)}"
 
 
 def evidence(found: Found) -> dict[str, Estimate]:

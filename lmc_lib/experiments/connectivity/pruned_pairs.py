@@ -11,19 +11,18 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from lmc_lib import pruning, symmetry
+from lmc_lib.alignment import MATCHERS, Lines, Setting, scores_at
 from lmc_lib.claims import Estimate, estimate
-from lmc_lib.experiments.connectivity.lines import Lines, scores_at
 from lmc_lib.experiments.found import Found
 from lmc_lib.experiments.measurement import PairMeasurement
 from lmc_lib.experiments.networks.pruned import obtain_sequence, sequence
 from lmc_lib.experiments.networks.runs import RunSpec
-from lmc_lib.experiments.setting import MATCHERS, Setting
-from lmc_lib.experiments.values import columns, share
 from lmc_lib.pruning import Level
 from lmc_lib.store import Store
 from lmc_lib.sweeps import Spec
 from lmc_lib.symmetry import Permutation
 from lmc_lib.training import on_device
+from lmc_lib.values import columns, digits, share
 
 # Where a permutation is found: at level 0, at the level at which it is used, or at the last.
 FOUND = ("dense", "rematched", "sparsest")
@@ -82,16 +81,16 @@ class PrunedPairSpec(PairMeasurement):
             for how in MATCHERS
         }
         lines = [Lines(here, *pair, self.points) for pair in pairs]
-        barriers = [_at_level(line, matched, level) for level, line in enumerate(lines)]
+        barriers = [digits(_at_level(line, matched, level)) for level, line in enumerate(lines)]
         # The same choice as in `under`: the control is the permutation that is judged, renumbered.
         kept = matched[min(MATCHERS, key=lambda how: barriers[0][f"{how}, dense"]["train loss"])][0]
         for level, line in enumerate(lines):
             renumbered = symmetry.compose(kept, self._renumbering(here, level), here.permutations)
-            barriers[level]["renumbered"] = line.barriers(renumbered)
+            barriers[level]["renumbered"] = digits(line.barriers(renumbered))
         return {
             "densities": [share(pruning.density(level.masks)) for level in source],
-            "barriers": {line: columns(rows) for line, rows in columns(barriers).items()},
-            "ends": columns([columns([scores_at(line.last, end) for end in (0, -1)]) for line in lines]),
+            "barriers": columns(barriers),
+            "ends": digits(columns([columns([scores_at(line.last, end) for end in (0, -1)]) for line in lines])),
             "agreement": {
                 how: [share(symmetry.agreement(found[0], each)) for each in found] for how, found in matched.items()
             },

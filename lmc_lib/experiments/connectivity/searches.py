@@ -9,14 +9,14 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from lmc_lib import symmetry
+from lmc_lib.alignment import Lines, Setting
 from lmc_lib.claims import Estimate
-from lmc_lib.experiments.connectivity.lines import Lines
 from lmc_lib.experiments.found import Found
 from lmc_lib.experiments.measurement import PairMeasurement
-from lmc_lib.experiments.setting import Setting, setting
-from lmc_lib.experiments.values import share
+from lmc_lib.experiments.setting import setting
 from lmc_lib.state import State
 from lmc_lib.symmetry import Permutation
+from lmc_lib.values import digits, rounded, share
 
 # Name of each search and what it is, in the order of the page.
 SEARCHES = {
@@ -77,11 +77,11 @@ class MatchingsSpec(PairMeasurement):
             generator, inputs = self.stream("limits", f"samples {count}"), here.matching_inputs[:count]
             few = here.match("activations", target, source, generator=generator, inputs=inputs)
             agreement = share(symmetry.agreement(few, found["activations"]))
-            samples[str(count)] = {"agreement": agreement, "barrier": lines.barriers(few)["test error"]}
+            samples[str(count)] = {"agreement": agreement, "barrier": rounded(lines.barriers(few)["test error"])}
         sizes = symmetry.unit_norms(target, here.permutations)
         by_size = {(a, b): symmetry.agreement_by_size(found[a], found[b], sizes, self.bins) for a, b in _BY_SIZE}
         return {
-            "barriers": barriers,
+            "barriers": digits(barriers),
             "agreement": [[share(symmetry.agreement(a, b)) for b in found.values()] for a in found.values()],
             "fixed_points": {name: share(symmetry.fixed_points(each)) for name, each in found.items()},
             "chance": share(symmetry.chance_agreement(here.permutations)),

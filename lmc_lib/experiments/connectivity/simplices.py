@@ -1,8 +1,6 @@
 """Three and more networks at once: one permutation each, measured on the whole simplex that they span."""
 
-__all__ = [
-    "METHODS", "SimplexSpec", "barriers", "corners", "count_connected", "evidence", "simplex", "specs", "typical",
-]  # fmt: skip
+__all__ = ["METHODS", "SimplexSpec", "barriers", "corners", "evidence", "simplex", "specs", "typical"]
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,21 +13,17 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from lmc_lib import connectivity, matching, rng, symmetry
-from lmc_lib.claims import Estimate
+from lmc_lib.alignment import MATCHERS, Setting
+from lmc_lib.claims import FLOOR, Estimate, balanced_sets
 from lmc_lib.connectivity import Simplex
 from lmc_lib.experiments.found import Found, at
 from lmc_lib.experiments.measurement import Measurement
 from lmc_lib.experiments.networks.runs import RunSpec
-from lmc_lib.experiments.setting import MATCHERS, Setting
-from lmc_lib.experiments.values import digits, share
 from lmc_lib.state import State
 from lmc_lib.symmetry import Permutation
+from lmc_lib.values import loss_and_error, share
 
-# "apart" is a counterexample: every network is matched to the first, but to copies of it that are numbered differently.
-METHODS = ("none", "apart", *MATCHERS, "merge", "cycle")
-
-# Error barriers below a tenth of a percent cannot be told from none.
-_NO_BARRIER = 1e-3
+METHODS = ("none", *MATCHERS, "merge", "cycle")
 
 
 @dataclass(frozen=True)
@@ -49,7 +43,7 @@ class SimplexSpec(Measurement):
     noun: ClassVar[str] = "simplices"
 
     networks: tuple[RunSpec, ...]
-    methods: tuple[str, ...] = METHODS
+    methods: tuple[str, ...]
     resolution: int = 10
 
     def __post_init__(self) -> None:
@@ -74,9 +68,7 @@ class SimplexSpec(Measurement):
             known = connectivity.simplex(
                 model, moved, here.splits, resolution=self.resolution, reset_inputs=inputs, corners_of=known
             )
-            values["scores"][method] = {
-                split: {"loss": digits(each.loss), "error": digits(each.error)} for split, each in known.items()
-            }
+            values["scores"][method] = loss_and_error(known)
         return values
 
     def _permutations(
@@ -91,11 +83,7 @@ class SimplexSpec(Measurement):
             return matching.merge_many(groups, list(states), generator=generator, order="random")
         if method == "cycle":
             return matching.cycle_consistent(groups, list(states), generator=generator, order="random")
-        to_first = pairwise["activations" if method == "apart" else method]
-        first, *others = [to_first[0, j] for j in range(1, len(states))]
-        if method == "apart":
-            others = [symmetry.compose(symmetry.random(groups, generator=generator), each, groups) for each in others]
-        return [symmetry.identity(groups), first, *others]
+        return [symmetry.identity(groups), *(pairwise[method][0, j] for j in range(1, len(states)))]
 
 
 def specs(
@@ -103,24 +91,10 @@ def specs(
 ) -> dict[tuple[int, ...], SimplexSpec]:
     """Sets of so many replicas by their indices, the earliest as the one that stays.
 
-    Args:
-        runs: the replicas.
-        size: the number of networks of a set.
-        rounds: at most so many rounds of sets; all sets if None. In a round every network stands equally often: its
-            sets are those that a shift of all indices makes of each other.
-        options: the other fields of the spec.
-
-    Raises:
-        ValueError: if ``rounds`` is below 1.
+    The sets, and what ``rounds`` are, are those of :func:`lmc_lib.claims.balanced_sets`, which raises; ``options`` are
+    those of the spec.
     """
-    sets = list(combinations(range(len(runs)), size))
-    if rounds is not None:
-        if rounds < 1:
-            raise ValueError(f"at least one round of sets is measured, got {rounds}")
-        every = _rounds(len(runs), size)
-        kept = min(rounds, len(every))
-        # Evenly among all: rounds that follow each other have the same neighbours.
-        sets = sorted(members for at in range(kept) for members in every[at * len(every) // kept])
+    sets = balanced_sets(len(runs), size, rounds)
     return {members: SimplexSpec(tuple(runs[member] for member in members), **options) for members in sets}
 
 
@@ -137,27 +111,22 @@ def barriers(found: Found, method: str, split: str, quantity: str, *, part: str 
     """One barrier a set, under one of ``METHODS`` or ``"best"``.
 
     This is weight or activation matching, whichever has the lower simplex barrier in train loss: barriers of the test
-    set are not selected upon. ``part`` is ``"simplex"`` for the barrier on the whole simplex, ``"direct"`` for the
-    highest on the lines from the first network, or ``"indirect"`` for the highest on those between the others, which
-    were both matched to it.
+    set are not selected upon. ``part`` is that of :meth:`lmc_lib.connectivity.Simplex.barrier`: networks were matched
+    to the first, so that lines between the others are ``"indirect"``.
     """
     if method == "best":
         return found.better(
             lambda matcher: barriers(found, matcher, split, quantity, part=part),
             lambda matcher: barriers(found, matcher, "train", "loss"),
         )
-    return np.array([_barrier(simplex(found, each, method, split), quantity, part) for each in found.values])
+    sets = [simplex(found, members, method, split) for members in found.values]
+    return np.array([each.barrier(quantity, part=part) for each in sets])
 
 
 def typical(found: Found, method: str, split: str, quantity: str) -> tuple[int, ...]:
     """The set whose barrier is the median, or next below it."""
     order = barriers(found, method, split, quantity).argsort(kind="stable")
     return list(found.values)[int(order[(len(order) - 1) // 2])]
-
-
-def count_connected(found: Found, bound: float, method: str, split: str, quantity: str) -> str:
-    """How many sets have a simplex barrier of at most ``bound``, as ``"9 of 10"``."""
-    return f"{int((barriers(found, method, split, quantity) <= bound).sum())} of {len(found.values)}"
 
 
 def corners(found: Found, split: str, quantity: str) -> Float[ndarray, " corners"]:
@@ -171,7 +140,7 @@ def evidence(found: Mapping[int, Found], *, method: str = "best") -> dict[str, E
     Returns:
         ``"raw"`` and ``"smallest"``, the median at the largest width without a permutation and aligned; ``"slope"``,
         the median over sets of seeds of the ratio of the aligned barrier at the largest width to that at the smallest,
-        where what is below 0.001 counts as 0.001, so that no barrier at either has the ratio 1.
+        where what is below ``claims.FLOOR`` counts as that, so that no barrier at either has the ratio 1.
     """
     narrow, wide = found[min(found)], found[max(found)]
     aligned = barriers(wide, method, "test", "error")
@@ -180,22 +149,6 @@ def evidence(found: Mapping[int, Found], *, method: str = "best") -> dict[str, E
     values = {
         "raw": barriers(wide, "none", "test", "error"),
         "smallest": aligned,
-        "slope": np.maximum(aligned, _NO_BARRIER) / np.maximum(when_narrow, _NO_BARRIER),
+        "slope": np.maximum(aligned, FLOOR) / np.maximum(when_narrow, FLOOR),
     }
     return wide.estimates(values)
-
-
-def _rounds(count: int, size: int) -> list[list[tuple[int, ...]]]:
-    """All sets of so many of the first numbers, by their smallest shift modulo ``count``."""
-    rounds: dict[tuple[int, ...], list[tuple[int, ...]]] = {}
-    for members in combinations(range(count), size):
-        shifts = [tuple(sorted((member + by) % count for member in members)) for by in range(count)]
-        rounds.setdefault(min(shifts), []).append(members)
-    return list(rounds.values())
-
-
-def _barrier(simplex: Simplex, quantity: str, part: str) -> float:
-    if part == "simplex":
-        return simplex.barrier(quantity)
-    edges = combinations(range(simplex.weights.shape[1]), 2)
-    return max(simplex.edge(*edge).barrier(quantity) for edge in edges if (edge[0] == 0) == (part == "direct"))

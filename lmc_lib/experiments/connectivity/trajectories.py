@@ -9,17 +9,16 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from lmc_lib import rng, symmetry
+from lmc_lib.alignment import MATCHERS, Lines, Setting
 from lmc_lib.claims import Estimate
-from lmc_lib.experiments.connectivity.lines import Lines
 from lmc_lib.experiments.found import Found
 from lmc_lib.experiments.measurement import PairMeasurement
 from lmc_lib.experiments.networks.runs import RunSpec, obtain_run
-from lmc_lib.experiments.setting import MATCHERS, Setting
-from lmc_lib.experiments.values import columns, share
 from lmc_lib.state import State
 from lmc_lib.store import Store
 from lmc_lib.symmetry import Permutation
 from lmc_lib.training import on_device
+from lmc_lib.values import columns, digits, share
 
 # The permutation that is matched to all checkpoints at once.
 JOINT = "joint"
@@ -74,7 +73,8 @@ class TrajectoryPairSpec(PairMeasurement):
             for method, (*single, _) in matched.items()
         }
         steps = sorted({*self.target.save_at, self.target.train.steps})
-        return {"steps": steps, "groups": list(here.permutations.groups), "barriers": barriers, "agreement": agreement}
+        groups = list(here.permutations.groups)
+        return {"steps": steps, "groups": groups, "barriers": digits(barriers), "agreement": agreement}
 
     def _matchings(self, method: str, here: Setting, target: list[State], source: list[State]) -> list[Permutation]:
         """The permutations of every checkpoint, and at the end that of all checkpoints at once."""

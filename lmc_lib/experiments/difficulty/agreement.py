@@ -16,8 +16,8 @@ from lmc_lib.experiments.difficulty import scores as scoring
 from lmc_lib.experiments.difficulty.pictures import NamesExamples
 from lmc_lib.experiments.difficulty.reliability import PUBLISHED
 from lmc_lib.experiments.found import Record
-from lmc_lib.experiments.values import columns, or_none, rounded
 from lmc_lib.store import Result, Store
+from lmc_lib.values import columns, digits, or_none
 
 SHUFFLES = ("", "within classes", "all")
 
@@ -67,7 +67,7 @@ class AgreementSpec(scoring.ScoredNetworks, NamesExamples):
             samples[sample] = _correlated(stack, found.names) | self._extremes(found, sample)
         return Result({"names": list(found.names), "networks": len(stack), "samples": samples})
 
-    def _extremes(self, found: scoring.Scores, sample: str) -> dict[str, Any]:
+    def _extremes(self, found: difficulty.Stacks, sample: str) -> dict[str, Any]:
         """The examples at both ends of the mean rank by the scores with published numbers, and what networks say."""
         order = difficulty.ranks(found.means(sample, PUBLISHED)).mean(0).argsort(kind="stable")
         said = difficulty.consensus(found.predictions[sample])
@@ -105,24 +105,20 @@ def evidence(found: Agreement, alone: Agreement, sample: str) -> dict[str, Estim
         multiple of the same by classes alone; ``"loading"``: the smallest loading of the first component, whose sign is
         that of the mean confidence.
     """
-    ours, theirs = (each.values["samples"][sample] for each in (found, alone))
-    sides = ([each["whole"], *each["without"]] for each in (ours, theirs))
-    whole, *without = (_beyond(*each) for each in zip(*sides, strict=True))
-    return {name: estimate_by_jackknife(each, np.array(columns(without)[name])) for name, each in whole.items()}
-
-
-def _beyond(ours: Mapping[str, float], theirs: Mapping[str, float]) -> dict[str, float]:
-    """The statistics beyond those by classes alone."""
-    return {
-        "correlation": ours["correlation"] - theirs["correlation"],
-        "dominance": ours["dominance"] / theirs["dominance"],
-        "loading": ours["loading"],
+    sides = (each.values["samples"][sample] for each in (found, alone))
+    ours, theirs = (columns([each["whole"], *each["without"]]) for each in sides)
+    values = {
+        "correlation": np.subtract(ours["correlation"], theirs["correlation"]),
+        "dominance": np.divide(ours["dominance"], theirs["dominance"]),
+        "loading": np.array(ours["loading"]),
     }
+    return {name: estimate_by_jackknife(float(each[0]), each[1:]) for name, each in values.items()}
 
 
 def _correlated(stack: Float[ndarray, "networks scores examples"], names: tuple[str, ...]) -> dict[str, Any]:
     means = stack.mean(0)
     published = [names.index(name) for name in PUBLISHED]
+    without = [np.delete(stack, gone, 0) for gone in range(len(stack))]
     varying = np.flatnonzero(np.ptp(means, axis=1) > 0.0)
     sets = {
         "published": np.array(published),
@@ -132,18 +128,8 @@ def _correlated(stack: Float[ndarray, "networks scores examples"], names: tuple[
     return {
         **or_none(difficulty.score_correlations(stack)),
         "components": {which: _components(means, rows, names) for which, rows in sets.items()},
-        "whole": _summary(means[published]),
-        "without": [_summary(np.delete(stack, gone, 0).mean(0)[published]) for gone in range(len(stack))],
-    }
-
-
-def _summary(means: Float[ndarray, "scores examples"]) -> dict[str, float]:
-    correlated = np.abs(difficulty.correlations(means).values[np.triu_indices(len(means), 1)])
-    found = difficulty.principal_components(means)
-    return {
-        "correlation": rounded(float(np.median(correlated))),
-        "dominance": rounded(float(found.shares[0] / found.shares[1])),
-        "loading": rounded(float(found.loadings[0].min())),
+        "whole": digits(difficulty.in_common(means[published])),
+        "without": [digits(difficulty.in_common(each.mean(0)[published])) for each in without],
     }
 
 

@@ -15,9 +15,9 @@ from lmc_lib import difficulty, rng
 from lmc_lib.claims import Estimate, estimate_by_jackknife
 from lmc_lib.experiments.difficulty.pictures import NamesExamples
 from lmc_lib.experiments.difficulty.scores import ScoresSpec, replicates_of, sound_stacks
-from lmc_lib.experiments.values import columns, digits, rounded
 from lmc_lib.store import Result, Store
 from lmc_lib.sweeps import Spec, obtain
+from lmc_lib.values import columns, digits
 
 
 @dataclass(frozen=True)
@@ -75,27 +75,22 @@ class ContrastSpec(NamesExamples):
         left_out = (None, *range(len(first)))
         halves = [difficulty.compare_halves(first, second, orders, without=each) for each in left_out]
         at = difficulty.places(first), difficulty.places(second)
+        tested = {
+            what: difficulty.differing(
+                *pair, rng=rng.numpy_stream(self.seed, "exchanges"), permutations=self.permutations
+            )
+            for what, pair in {"places": at, "values": (first, second)}.items()
+        }
         values: dict[str, Any] = {
             "replicates": len(first),
             "halves": digits(columns([*map(asdict, halves)])),
-            "tested": {"places": self._tested(*at), "values": self._tested(first, second)},
+            "tested": digits(tested),
         }
         if self.gallery:
             halfway = len(first) // 2
             again = difficulty.reproduced(*at, orders[0][:halfway], orders[0][halfway:])[1]
             values |= _examples(*at, again, self.gallery)
         return Result(values)
-
-    def _tested(self, first: ndarray, second: ndarray) -> dict[str, float]:
-        """The shares of examples that differ by two tests on all replicates."""
-        by_t = difficulty.welch_test(first, second)
-        stream = rng.numpy_stream(self.seed, "exchanges")
-        by_exchange = difficulty.permutation_test(first, second, rng=stream, permutations=self.permutations)
-        return {
-            "welch": float((by_t.q <= difficulty.LEVEL).mean()),
-            "permutation": float((by_exchange.q <= difficulty.LEVEL).mean()),
-            "least": rounded(by_exchange.least),
-        }
 
 
 @dataclass(frozen=True)
@@ -159,12 +154,7 @@ def measure(store: Store, specs: Mapping[tuple[int, int], ContrastSpec]) -> Cont
 
 
 def evidence(values: Sequence[Mapping[str, Any]]) -> dict[str, Estimate]:
-    """The estimates that the criterion asks for, means over what was measured of each pair, by the jackknife.
-
-    Returns:
-        ``"between"`` and ``"within"``: the rank correlation of means over halves, of two architectures and of one;
-        ``"gap"``: within less between; ``"disattenuated"``: between as share of within; ``"found"`` and
-        ``"reproduced"``: shares of all examples; ``"again"``: the reproduced as share of the found, 0 if none is found.
+    """Those of :func:`lmc_lib.difficulty.mean_of_halves`, over what was measured of each pair, by the jackknife.
 
     Raises:
         ValueError: if the pairs have different numbers of replicates, since trainings diverged.
@@ -172,31 +162,17 @@ def evidence(values: Sequence[Mapping[str, Any]]) -> dict[str, Estimate]:
     counts = {each["replicates"] for each in values}
     if len(counts) != 1:
         raise ValueError(f"pairs of {sorted(counts)} replicates: trainings diverged, lower their rate")
-    of_pairs = [{name: np.array(row) for name, row in each["halves"].items()} for each in values]
-    mean = {name: np.mean([each[name] for each in of_pairs], axis=0) for name in ("between", "found", "reproduced")}
-    within = np.mean([np.sqrt(each["first"] * each["second"]) for each in of_pairs], axis=0)
-    found = {
-        **mean,
-        "within": within,
-        "gap": within - mean["between"],
-        "disattenuated": mean["between"] / within,
-        "again": np.divide(mean["reproduced"], mean["found"], out=np.zeros_like(within), where=mean["found"] > 0.0),
-    }
+    halves = [{name: np.array(row) for name, row in each["halves"].items()} for each in values]
+    found = difficulty.mean_of_halves(halves)
     return {name: estimate_by_jackknife(float(each[0]), each[1:]) for name, each in found.items()}
 
 
 def _examples(first: ndarray, second: ndarray, again: ndarray, count: int) -> dict[str, Any]:
     """The places of all examples and their tests, and the names of some."""
-    test = difficulty.welch_test(first, second)
-    means = first.mean(0), second.mean(0)
-    statistic, p = np.nan_to_num(test.statistic), np.nan_to_num(test.p, nan=1.0)
-    strength = np.sign(statistic) * -np.log10(np.maximum(p, np.finfo(float).tiny))
-    # Of the examples that do not differ, those that are hardest for both.
-    alike = np.where(p > 0.5, np.minimum(*means), -1.0)
-    kinds = {"first": statistic, "second": -statistic, "alike": alike}
+    test, means = difficulty.welch_test(first, second), (first.mean(0), second.mean(0))
     return {
-        "places": [[float(f"{each:.4g}") for each in row] for row in means],
-        "strength": [float(f"{each:.4g}") for each in strength],
+        "places": digits(np.stack(means), 4),
+        "strength": digits(test.strength, 4),
         "reproduced": np.flatnonzero(again).tolist(),
-        "gallery": {name: (-each).argsort(kind="stable")[:count].tolist() for name, each in kinds.items()},
+        "gallery": {name: rows.tolist() for name, rows in difficulty.kinds(test, means, count).items()},
     }

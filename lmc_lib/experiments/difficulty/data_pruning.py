@@ -18,10 +18,10 @@ from lmc_lib.experiments.difficulty import scores as scoring
 from lmc_lib.experiments.difficulty.scores import ScoresSpec
 from lmc_lib.experiments.loaded import dataset
 from lmc_lib.experiments.networks.runs import RunSpec, architecture, train_run
-from lmc_lib.experiments.values import columns, rounded
 from lmc_lib.store import Result, Store
 from lmc_lib.sweeps import Spec, obtain
 from lmc_lib.training import Diverged
+from lmc_lib.values import columns, rounded
 
 # Ways to choose examples: which end of the order is kept, whether within each class, whether scores are shuffled.
 PLANS = {

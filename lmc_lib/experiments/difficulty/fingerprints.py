@@ -15,9 +15,9 @@ from lmc_lib.claims import Estimate, estimate_by_jackknife
 from lmc_lib.experiments.difficulty.pictures import NamesExamples
 from lmc_lib.experiments.difficulty.scores import ScoresSpec, replicates_of, sound_stacks
 from lmc_lib.experiments.found import Record
-from lmc_lib.experiments.values import DIGITS, digits
 from lmc_lib.store import Result, Store
 from lmc_lib.sweeps import Spec
+from lmc_lib.values import DIGITS, digits
 
 
 @dataclass(frozen=True)
@@ -91,17 +91,15 @@ class FingerprintSpec(NamesExamples):
         runs = [difficulty.cross_identify(scores, each, self.sizes) for each in named]
         found = runs[0]
         random = [self._by_chance(scores, named[draw % len(named)], draw) for draw in draws]
-        place = self.sizes.index(self.shown)
-        examples, folds = np.unique(found.chosen[:, : self.shown], return_counts=True)
-        often = (-folds).argsort(kind="stable")
+        often = found.most_chosen(self.shown)
         values = {
             "networks": classes.size,
             "names": names,
             "chosen": digits(np.mean([each.accuracy() for each in runs], axis=0)),
             "random": digits(np.mean(random, axis=0)),
-            "confusion": digits(found.confusion(place)),
-            "examples": [[int(examples[each]), int(folds[each])] for each in often],
-            "plane": digits(scores[..., examples[often[:2]]]),
+            "confusion": digits(found.confusion(self.sizes.index(self.shown))),
+            "examples": [list(each) for each in often],
+            "plane": digits(scores[..., [example for example, _ in often[:2]]]),
         }
         return Result(values)
 

@@ -19,9 +19,9 @@ from lmc_lib.experiments.divergence import measured
 from lmc_lib.experiments.found import Record
 from lmc_lib.experiments.loaded import dataset
 from lmc_lib.experiments.networks.runs import RunSpec
-from lmc_lib.experiments.values import digits, rounded
 from lmc_lib.store import Result, Store
 from lmc_lib.sweeps import Spec
+from lmc_lib.values import digits, rounded
 
 # Shares of the wrong labels at which the precision is taken.
 RECALLS = tuple(level / 10 for level in range(1, 11))

@@ -15,8 +15,8 @@ from lmc_lib import difficulty, rng
 from lmc_lib.claims import Estimate, estimate, estimate_by_jackknife, symmetric
 from lmc_lib.experiments.difficulty import scores as scoring
 from lmc_lib.experiments.found import Record
-from lmc_lib.experiments.values import or_none
 from lmc_lib.store import Result, Store
+from lmc_lib.values import or_none
 
 # The scores for which the authors' notebooks show numbers.
 PUBLISHED = tuple(
@@ -87,27 +87,20 @@ class Reliability(Record):
 
     def predicted(self, sample: str, name: str) -> Float[ndarray, " runs"]:
         """The rank correlation of means over some networks with means over others by the law of Spearman and Brown."""
-        return self._law(self.matrix(sample, name))
+        own = float(np.nanmean(self.matrix(sample, name)))
+        return np.asarray(difficulty.spearman_brown(own, np.array(self.values["runs"])))
 
     def departure(self, sample: str, names: Iterable[str]) -> Estimate:
         """The largest distance between what is measured and the law, over scores and numbers of runs.
 
         The jackknife leaves out one network after the other.
         """
-        distances = zip(*(self._distances(sample, name) for name in names), strict=True)
-        whole, *without = (max(of_scores) for of_scores in distances)
-        return estimate_by_jackknife(whole, np.array(without))
+        whole, *without = np.max([self._departures(sample, name) for name in names], axis=0)
+        return estimate_by_jackknife(float(whole), np.array(without))
 
-    def _distances(self, sample: str, name: str) -> list[float]:
-        """The largest distance of one score from the law, by all networks and without each."""
-        matrix, values = self.matrix(sample, name), self.values["samples"][sample][name]
-        matrices = [matrix, *(np.delete(np.delete(matrix, gone, 0), gone, 1) for gone in range(len(matrix)))]
-        pairs = zip(matrices, np.array([values["halves"], *values["without"]], dtype=float), strict=True)
-        return [float(np.abs(measured - self._law(each)).max()) for each, measured in pairs]
-
-    def _law(self, matrix: ndarray) -> Float[ndarray, " runs"]:
-        own = float(np.nanmean(matrix))
-        return np.array([difficulty.spearman_brown(own, count) for count in self.values["runs"]])
+    def _departures(self, sample: str, name: str) -> ndarray:
+        halves, without = (self.of("samples", sample, name, what) for what in ("halves", "without"))
+        return difficulty.departures(self.matrix(sample, name), halves, without, self.values["runs"])
 
 
 def evidence(found: Reliability, sample: str) -> dict[str, Estimate]:

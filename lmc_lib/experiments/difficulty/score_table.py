@@ -12,6 +12,7 @@ from lmc_lib.experiments.difficulty import scores as scoring
 from lmc_lib.experiments.loaded import dataset
 from lmc_lib.store import Result, Store
 from lmc_lib.sweeps import Spec
+from lmc_lib.values import digits
 
 # The scores of a table: one of each family of near copies, and those of which there are no copies.
 SCORES = (
@@ -56,5 +57,5 @@ class ScoreTableSpec(Spec):
             found = scoring.read(store, specs)
             for name in [each for each in self.names if each in found.names]:
                 values = np.concatenate([found.means(sample, [name])[0] for sample in parts])
-                table[f"{specs[0].label}: {name}"] = [float(f"{each:.{self.digits}g}") for each in values]
+                table[f"{specs[0].label}: {name}"] = digits(values, self.digits)
         return Result({"table": table})

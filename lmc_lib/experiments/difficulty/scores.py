@@ -1,35 +1,29 @@
 """Scores of every example by one network, taken while it trains: of what it is trained on and of what is held out."""
 
-__all__ = ["SAMPLES", "ScoredNetworks", "Scores", "ScoresSpec", "read", "replicates_of", "sound_stacks", "specs"]
+__all__ = ["SAMPLES", "ScoredNetworks", "ScoresSpec", "read", "replicates_of", "sound_stacks", "specs"]
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from numpy import ndarray
-from torch import Tensor
 
-from lmc_lib import difficulty
-from lmc_lib.data import DataSpec, Split
-from lmc_lib.difficulty import History, Moments
+from lmc_lib.data import DataSpec
+from lmc_lib.difficulty import Scorer, Stacks
 from lmc_lib.experiments.divergence import diverged_training, divergence, sound
 from lmc_lib.experiments.loaded import dataset
 from lmc_lib.experiments.networks.runs import RunSpec, replicas, train_run
-from lmc_lib.experiments.setting import Setting, setting
+from lmc_lib.experiments.setting import setting
 from lmc_lib.models import ModelSpec
-from lmc_lib.state import State
 from lmc_lib.store import Result, Store
 from lmc_lib.sweeps import Spec, obtain
 from lmc_lib.training import Diverged, TrainConfig
 
 # The two sets of examples. Their scores are different scores and never stand in one array.
 SAMPLES = {"train": "in-sample", "test": "out-of-sample"}
-
-# The scores of single checkpoints whose mean and final value are kept.
-_FOLLOWED = ("accuracy", "confidence", "max_confidence", "entropy", "margin", "logit_margin", "el2n", "loss")
 
 
 @dataclass(frozen=True)
@@ -73,7 +67,12 @@ class ScoresSpec(Spec):
     def compute(self, store: Store) -> Result:
         """Trains the network and scores its examples."""
         here = setting(self.run, train_examples=None, test_examples=None, matching_examples=1, reset_examples=1)
-        samples = {name: _Sample(self, here, split) for name, split in here.splits.items()}
+        features = here.features if self.deep else None
+        options: dict[str, Any] = {"early": self.early, "features": features, "neighbours": self.neighbours}
+        samples: dict[str, Scorer] = {}
+        for name, split in here.splits.items():
+            # Training examples vote on the others.
+            samples[name] = Scorer(here.model, here.inputs(name), split.labels, voters=samples.get("train"), **options)
         try:
             for checkpoint in train_run(self.run, store, save_at=self.checkpoints):
                 for each in samples.values():
@@ -84,89 +83,6 @@ class ScoresSpec(Spec):
         tensors = {name: torch.from_numpy(np.stack(list(each.values()))) for name, each in found.items()}
         tensors |= {f"{name}/predictions": each.logits.argmax(1) for name, each in samples.items()}
         return Result({"names": list(found["train"])}, tensors)
-
-
-class _Sample:
-    """What is followed of one set of examples."""
-
-    def __init__(self, spec: ScoresSpec, here: Setting, split: Split) -> None:
-        self.spec, self.here, self.labels = spec, here, split.labels
-        self.inputs = split.inputs.to(here.matching_inputs.dtype)
-        self.history = History(split.labels, _FOLLOWED)
-        self.gradients = Moments(len(split), self.inputs[0, 0].numel()) if spec.deep else None
-        self.early: dict[str, ndarray] = {}
-        self.logits: Tensor
-
-    def visit(self, step: int, state: State) -> None:
-        model = self.here.model
-        self.state, self.logits = state, difficulty.predict(model, state, self.inputs, mode="eval")
-        self.history.update(self.logits)
-        if self.gradients is not None:
-            self.gradients.update(difficulty.input_gradients(model, state, self.inputs, self.labels))
-        if step == self.spec.early:
-            self.early["early el2n"] = difficulty.pointwise(self.logits, self.labels, ["el2n"])["el2n"]
-            if self.spec.deep:
-                self.early["early grand"] = difficulty.grand(model, state, self.inputs, self.labels)
-
-    def scores(self) -> dict[str, ndarray]:
-        """All scores at the end, turned so that higher means harder."""
-        found = self.history.harder() | self.early
-        if self.gradients is not None:
-            *_, last = self.here.features(self.state, self.inputs).values()
-            found["vog"] = difficulty.vog(self.gradients)
-            found["prediction_depth"] = self._depth()
-            found["prototype_distance"] = difficulty.prototype_distance(last.cpu().numpy(), self.labels.numpy())
-        return found
-
-    def _depth(self) -> Float[ndarray, " examples"]:
-        """By the votes of training examples, none of which votes for itself."""
-        voters, others = self.here.splits["train"], dict[str, Any]()
-        if self.labels is not voters.labels:
-            others = {"queries": self._layers(self.inputs), "query_labels": self.labels.numpy()}
-        layers, neighbours = self._layers(voters.inputs.to(self.inputs.dtype)), self.spec.neighbours
-        return difficulty.prediction_depth(layers, voters.labels.numpy(), neighbours=neighbours, **others)
-
-    def _layers(self, inputs: Tensor) -> Iterator[Float[ndarray, "examples _units"]]:
-        """Representations from the inputs to the logits."""
-        yield inputs.flatten(1).numpy()
-        for each in self.here.features(self.state, inputs).values():
-            yield each.cpu().numpy()
-        yield difficulty.predict(self.here.model, self.state, inputs, mode="eval").numpy()
-
-
-@dataclass(frozen=True)
-class Scores:
-    """The scores of several networks, higher meaning harder.
-
-    Attributes:
-        names: the scores.
-        values: for each of ``SAMPLES`` an array of shape ``(replicates, scores, examples)``.
-        predictions: for each of them the class that each network gives each example at last.
-        diverged: which networks have no scores, since their training diverged.
-    """
-
-    names: tuple[str, ...]
-    values: dict[str, ndarray]
-    predictions: dict[str, ndarray]
-    diverged: tuple[int, ...] = ()
-
-    def stack(self, sample: str, name: str) -> Float[ndarray, "replicates examples"]:
-        """One score by all networks.
-
-        Raises:
-            KeyError: if the sample or the score is unknown.
-        """
-        if sample not in self.values or name not in self.names:
-            raise KeyError(
-                f"no score {name!r} of the sample {sample!r}; there are {', '.join(self.names)} of "
-                f"{' and '.join(self.values)}"
-            )
-        return np.asarray(self.values[sample][:, self.names.index(name)])
-
-    def means(self, sample: str, names: Sequence[str] | None = None) -> Float[ndarray, "scores examples"]:
-        """The mean of each score over the networks; of all scores if none is named."""
-        chosen = self.names if names is None else names
-        return np.stack([difficulty.mean_over_replicates(self.stack(sample, name)) for name in chosen])
 
 
 @dataclass(frozen=True)
@@ -201,7 +117,7 @@ def specs(
     return [ScoresSpec(run, steps, steps[0], **options) for run in replicas(model, data, train, replicates)]
 
 
-def read(store: Store, specs: Sequence[ScoresSpec]) -> Scores:
+def read(store: Store, specs: Sequence[ScoresSpec]) -> Stacks:
     """Obtains the scores of several networks of one architecture; networks that diverged are left out.
 
     Raises:
@@ -220,7 +136,7 @@ def read(store: Store, specs: Sequence[ScoresSpec]) -> Scores:
         {sample: np.stack([entry.tensors[sample + what].numpy() for entry in good]) for sample in SAMPLES}
         for what in ("", "/predictions")
     )
-    return Scores(tuple(good[0].values["names"]), values, predictions, diverged)
+    return Stacks(tuple(good[0].values["names"]), values, predictions, diverged)
 
 
 def replicates_of(first: ScoresSpec, count: int) -> tuple[ScoresSpec, ...]:

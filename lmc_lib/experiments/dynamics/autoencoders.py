@@ -16,10 +16,10 @@ from lmc_lib.claims import Estimate, estimate_of_mean
 from lmc_lib.data import DataSpec
 from lmc_lib.experiments.found import Record
 from lmc_lib.experiments.loaded import dataset
-from lmc_lib.experiments.values import DIGITS, decimals, digits, rounded
 from lmc_lib.flow import Descent, autoencoder
 from lmc_lib.store import Result, Store
 from lmc_lib.sweeps import Spec
+from lmc_lib.values import DIGITS, decimals, digits, rounded
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,10 @@ from lmc_lib.claims import Estimate, estimate_of_mean
 from lmc_lib.data import DataSpec
 from lmc_lib.experiments.dynamics.autoencoders import principal_variances
 from lmc_lib.experiments.found import Record
-from lmc_lib.experiments.values import digits, rounded, share
 from lmc_lib.flow import autoencoder, critical
 from lmc_lib.store import Result, Store
 from lmc_lib.sweeps import Spec
+from lmc_lib.values import digits, rounded, share
 
 # Relative to the largest variance: what counts as a gradient of zero, and as a second derivative of zero.
 _FLAT = 1e-9

@@ -12,10 +12,11 @@ from lmc_lib import charges, connectivity, training
 from lmc_lib.charges import SGD, Motion
 from lmc_lib.experiments.divergence import measured
 from lmc_lib.experiments.loaded import dataset
-from lmc_lib.experiments.networks.runs import RunSpec, architecture, drawn_start, under
-from lmc_lib.experiments.values import digits, share
+from lmc_lib.experiments.networks.runs import RunSpec, architecture, drawn_start
+from lmc_lib.state import under
 from lmc_lib.store import Result, Store
 from lmc_lib.sweeps import Spec
+from lmc_lib.values import digits, share
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ from torch import Tensor
 from lmc_lib import flow, rng
 from lmc_lib.claims import Estimate, estimate_of_mean
 from lmc_lib.experiments.found import Record
-from lmc_lib.experiments.values import decimals
 from lmc_lib.flow import Descent, two_layers
 from lmc_lib.store import Result, Store
 from lmc_lib.sweeps import Spec
+from lmc_lib.values import decimals
 
 
 @dataclass(frozen=True)

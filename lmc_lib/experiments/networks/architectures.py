@@ -20,8 +20,8 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
+from lmc_lib import similarity
 from lmc_lib.claims import Estimate, estimate, estimate_of_mean
-from lmc_lib.experiments.networks import paths
 from lmc_lib.experiments.networks.joint_paths import JointPaths
 from lmc_lib.models import ModelSpec, stages
 from lmc_lib.similarity import embed, mismatch
@@ -69,12 +69,12 @@ def of_sampling(found: JointPaths, networks: Sequence[int]) -> dict[str, Estimat
 
 def gain(found: JointPaths, networks: Sequence[int]) -> Float[ndarray, " networks"]:
     """How much nearer to the labels the last hidden layer is than the first."""
-    return paths.gain(found.along(networks)[:, :-1, -1])
+    return similarity.gain(found.along(networks)[:, :-1, -1])
 
 
 def step_lengths(found: JointPaths, networks: Sequence[int]) -> Float[ndarray, "networks steps"]:
     """The length of each step, from the inputs over the hidden layers to the logits."""
-    return np.asarray(np.diagonal(found.along(networks), offset=1, axis1=-2, axis2=-1)[:, :-1])
+    return similarity.steps(found.along(networks)[:, :-1, :-1])
 
 
 def stage_steps(model: ModelSpec, *, into: bool = True) -> list[int]:

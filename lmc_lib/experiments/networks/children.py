@@ -11,11 +11,11 @@ from lmc_lib.data import batch_order
 from lmc_lib.experiments.divergence import diverged_training
 from lmc_lib.experiments.loaded import dataset
 from lmc_lib.experiments.networks.runs import RunSpec, architecture, obtain_run, trained, trajectory_of
-from lmc_lib.experiments.values import rounded
 from lmc_lib.perturbation import Perturbation, Realised, batch_direction, gaussian_direction, perturb
 from lmc_lib.store import Result, Store
 from lmc_lib.sweeps import Spec, obtain
 from lmc_lib.training import Diverged, Trajectory, on_device
+from lmc_lib.values import rounded
 
 
 @dataclass(frozen=True)
@@ -89,8 +89,6 @@ class ChildSpec(Spec):
 
 def obtain_child(store: Store, spec: ChildSpec) -> tuple[Trajectory, dict[str, Any]]:
     """Returns a trained child and what its perturbation came to: the fields of ``Realised`` but for the weights.
-
-    What is not in the store is trained, the parent first.
 
     Raises:
         Diverged: if its training diverged, or its parent's.

@@ -9,13 +9,13 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from lmc_lib import similarity
+from lmc_lib.alignment import Setting
 from lmc_lib.claims import Estimate, estimate_of_mean
 from lmc_lib.experiments.found import Found
 from lmc_lib.experiments.networks.geometry import OfStates
-from lmc_lib.experiments.setting import Setting
-from lmc_lib.experiments.values import rounded
 from lmc_lib.similarity import READINGS, read
 from lmc_lib.state import State
+from lmc_lib.values import rounded
 
 # Flattened maps have more units than there are images, where the other flavours are biased.
 _ANGLE = similarity.cka("song")
@@ -46,10 +46,7 @@ def evidence(found: Found, state: str = "trained") -> dict[str, Estimate]:
     """How much more pooled maps gain on the labels than flattened ones, from first to last, in the mean of networks.
 
     It is also by how much the distances by the two readings draw together; which of them is nearer it does not say.
-
-    Args:
-        found: the measurements of networks.
-        state: after training (``"trained"``), or before (``"untrained"``).
+    ``state`` is one of ``STATES``.
     """
     ends = [found.of(state, name)[:, [0, -1]].T for name in ("pooled", "flattened")]
     pooled, flattened = (first - last for first, last in ends)

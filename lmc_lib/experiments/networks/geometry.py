@@ -1,13 +1,10 @@
 """Distances between a network's layers and the labels under each metric, and angles of what has nothing in common."""
 
-__all__ = [
-    "STATES", "GeometrySpec", "NoiseSpec", "OfStates", "evidence", "order_by_metric", "rank_correlation",
-]  # fmt: skip
+__all__ = ["STATES", "GeometrySpec", "NoiseSpec", "OfStates", "evidence", "order_by_metric"]
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise, product
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,22 +14,19 @@ from numpy import ndarray
 from torch import Generator, Tensor
 
 from lmc_lib import rng, similarity
+from lmc_lib.alignment import Setting
 from lmc_lib.claims import Estimate, estimate_of_mean
 from lmc_lib.experiments.found import Found
 from lmc_lib.experiments.measurement import Measurement
 from lmc_lib.experiments.networks.runs import RunSpec, obtain_run
-from lmc_lib.experiments.setting import Setting
-from lmc_lib.experiments.values import digits, rounded
-from lmc_lib.similarity import FLAVOURS, METRICS, Kernels, Metric
+from lmc_lib.similarity import FLAVOURS, METRICS, mean_angles, rank_correlation, to_targets, unrelated
 from lmc_lib.state import State
 from lmc_lib.store import Result, Store
 from lmc_lib.sweeps import Spec
 from lmc_lib.training import on_device
+from lmc_lib.values import columns, digits
 
 STATES = ("untrained", "trained")
-
-_ANGLES = {flavour: similarity.cka(flavour) for flavour in FLAVOURS}
-_LABELS = ("true", "shuffled")
 
 
 @dataclass(frozen=True)
@@ -60,11 +54,10 @@ class GeometrySpec(OfStates):
     It measures ``units`` of each layer, and by state (one of ``STATES``):
 
     - ``target``: by metric the distance of each layer to the one-hot labels, on all test examples;
-    - ``unrelated``: by flavour, and by number of images, the mean ``angle`` and the mean ``chance`` cosine
-      (:meth:`~lmc_lib.similarity.Kernels.chance`) of neighbouring activations, one of which has its images shuffled;
-    - ``order``, after training only: by flavour, and by number of images, the mean rank correlation over layers between
-      their distances to the labels on these images, and those without bias (``"song"``) on all other images; of labels
-      as they are (``"true"``), and of labels that were given to other images (``"shuffled"``).
+    - ``unrelated``: by flavour, and by number of images, the ``angle`` and the ``chance`` cosine of neighbouring
+      activations, one of which has its images shuffled (:func:`~lmc_lib.similarity.mean_angles`);
+    - ``order``, after training only: by flavour, by labels as they are (``"true"``) or ``"shuffled"``, and by number
+      of images, how these images order the layers (:func:`~lmc_lib.similarity.orders`).
 
     Attributes:
         images: numbers of images.
@@ -84,41 +77,15 @@ class GeometrySpec(OfStates):
         for name, state in got[0].items():
             path = here.path(state, "test")
             values["units"] = [layer.shape[1] for layer in path]
+            pairs = [unrelated(path[1:-1], count, self._streams("unrelated", count)) for count in self.images]
             values[name] = {
-                "target": {each.name: digits(_to_targets(each, path, [labels])[0]) for each in METRICS},
-                "unrelated": self._unrelated(path[1:-1]),
+                "target": {each.name: digits(to_targets(each, path, [labels])[0]) for each in METRICS},
+                "unrelated": digits(columns([mean_angles(each) for each in pairs])),
             }
             if name == "trained":
-                values[name]["order"] = self._order(path, labels)
+                orders = [similarity.orders(path, labels, each, self._streams("order", each)) for each in self.images]
+                values[name]["order"] = digits(columns(orders))
         return values
-
-    def _unrelated(self, layers: Sequence[Tensor]) -> dict[str, Any]:
-        counts = []
-        for count in self.images:
-            draws: list[tuple[Tensor, Tensor]] = []
-            for stream in self._streams("unrelated", count):
-                rows = torch.randperm(len(layers[0]), generator=stream)[:count]
-                order = rows[torch.randperm(count, generator=stream)]
-                draws += [(first[rows], second[order]) for first, second in pairwise(layers)]
-            counts.append(draws)
-        return _by_chance(counts)
-
-    def _order(self, path: Sequence[Tensor], labels: Tensor) -> dict[str, Any]:
-        found: dict[str, Any] = {flavour: {how: [] for how in _LABELS} for flavour in FLAVOURS}
-        for count in self.images:
-            ranks: dict[tuple[str, str], list[float]] = {each: [] for each in product(FLAVOURS, _LABELS)}
-            for stream in self._streams("order", count):
-                rows = torch.randperm(len(labels), generator=stream)
-                here, other = rows[:count], rows[count:]
-                targets = (labels, labels[torch.randperm(len(labels), generator=stream)])
-                known = _to_targets(_ANGLES["song"], [each[other] for each in path], [each[other] for each in targets])
-                for flavour, angle in _ANGLES.items():
-                    seen = _to_targets(angle, [each[here] for each in path], [each[here] for each in targets])
-                    for how, *both in zip(_LABELS, seen, known, strict=True):
-                        ranks[flavour, how].append(rank_correlation(*both))
-            for (flavour, how), of_draws in ranks.items():
-                found[flavour][how].append(rounded(float(np.mean(of_draws))))
-        return found
 
     def _streams(self, what: str, count: int) -> list[Generator]:
         return [
@@ -159,12 +126,8 @@ class NoiseSpec(Spec):
 
     def compute(self, store: Store) -> Result:
         """Draws pairs and measures their angles."""
-        rows = [_by_chance([self._pairs(count, units) for units in self.units]) for count in self.images]
-        names = product(FLAVOURS, ("angle", "chance"))
-        found: dict[str, Any] = {flavour: {} for flavour in FLAVOURS}
-        for flavour, name in names:
-            found[flavour][name] = [row[flavour][name] for row in rows]
-        return Result(found)
+        rows = [columns([mean_angles(self._pairs(count, each)) for each in self.units]) for count in self.images]
+        return Result(digits(columns(rows)))
 
     def _pairs(self, count: int, units: int) -> list[tuple[Tensor, Tensor]]:
         stream = rng.stream(self.seed, "noise", count, units)
@@ -172,11 +135,7 @@ class NoiseSpec(Spec):
 
 
 def evidence(found: Found, how: str = "true") -> dict[str, Estimate]:
-    """The means over trained networks that the criterion asks for.
-
-    Args:
-        found: the measurements of networks.
-        how: labels as they are (``"true"``), or ``"shuffled"``.
+    """The means over trained networks that the criterion asks for, with labels as they are, or ``"shuffled"``.
 
     Returns:
         By flavour the right angle less the angle of unrelated activations, on the least number of images; ``"song
@@ -195,32 +154,3 @@ def order_by_metric(found: Found, state: str) -> dict[str, Float[ndarray, " netw
     layers = {each.name: found.of(state, "target", each.name) for each in METRICS}
     of_networks = {name: zip(each, layers["cka-linear-song"], strict=True) for name, each in layers.items()}
     return {name: np.array([rank_correlation(*both) for both in each]) for name, each in of_networks.items()}
-
-
-def rank_correlation(first: Float[ndarray, " layers"], second: Float[ndarray, " layers"]) -> float:
-    """Spearman's rank correlation of numbers without ties.
-
-    With integers up to one division, so that it has the same last bit everywhere; means of it are near 0 in controls.
-    """
-    ranks = (each.argsort().argsort() for each in (first, second))
-    one, other = (each - each.mean() for each in ranks)
-    return float(one @ other / (one @ one))  # the same ranks in another order have the same length
-
-
-def _by_chance(sets: Sequence[Sequence[tuple[Tensor, Tensor]]]) -> dict[str, dict[str, list[float]]]:
-    """By flavour the mean angle of the pairs in each set, and their mean cosine by chance."""
-    found: dict[str, dict[str, list[float]]] = {}
-    for flavour, each in _ANGLES.items():
-        points = [[(each.point(first), each.point(second)) for first, second in pairs] for pairs in sets]
-        measured = {"angle": each.space.distance, "chance": Kernels(flavour).chance}
-        found[flavour] = {
-            name: [rounded(float(np.mean([float(of(*pair)) for pair in pairs]))) for pairs in points]
-            for name, of in measured.items()
-        }
-    return found
-
-
-def _to_targets(each: Metric, path: Sequence[Tensor], targets: Sequence[Tensor]) -> list[Float[ndarray, " layers"]]:
-    """The distances of all layers to each target."""
-    points, ends = ([each.point(layer) for layer in layers] for layers in (path, targets))
-    return [np.array([float(each.space.distance(point, end)) for point in points]) for end in ends]

@@ -14,16 +14,17 @@ from scipy.spatial.distance import squareform
 from torch import Tensor
 
 from lmc_lib import connectivity
+from lmc_lib.alignment import Setting
 from lmc_lib.experiments.divergence import sound
 from lmc_lib.experiments.measurement import Measurement
 from lmc_lib.experiments.networks.runs import RunSpec, obtain_run
-from lmc_lib.experiments.setting import Setting, setting
-from lmc_lib.experiments.values import share
+from lmc_lib.experiments.setting import setting
 from lmc_lib.models import stages
 from lmc_lib.similarity import Kernels, apart, compact, distances, metric, read
 from lmc_lib.store import Store
 from lmc_lib.sweeps import obtain
 from lmc_lib.training import on_device
+from lmc_lib.values import share
 
 # Steps of a path are tenths of a radian, and there are very many distances.
 _DECIMALS = 3

@@ -1,6 +1,6 @@
 """Networks as paths through representation space, from inputs to logits, and how near they come to the labels."""
 
-__all__ = ["PathSpec", "evidence", "gain", "length_shares", "nearer", "straightness", "to_target"]
+__all__ = ["PathSpec", "between", "evidence", "to_target"]
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -11,17 +11,18 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from lmc_lib import connectivity, rng
+from lmc_lib.alignment import Setting
 from lmc_lib.claims import Estimate, estimate_of_mean
 from lmc_lib.experiments.divergence import measured
 from lmc_lib.experiments.found import Found
 from lmc_lib.experiments.networks.runs import RunSpec, obtain_run
-from lmc_lib.experiments.setting import Setting, setting
-from lmc_lib.experiments.values import or_none, share
-from lmc_lib.similarity import distances, metric, turning_angles
+from lmc_lib.experiments.setting import setting
+from lmc_lib.similarity import distances, gain, metric, nearer, straightness, turning_angles
 from lmc_lib.state import State
 from lmc_lib.store import Result, Store
 from lmc_lib.sweeps import Spec
 from lmc_lib.training import Trajectory
+from lmc_lib.values import or_none, share
 
 
 @dataclass(frozen=True)
@@ -91,43 +92,9 @@ def to_target(found: Found, *, shuffled: bool = False) -> Float[ndarray, "networ
     return found.of("shuffled") if shuffled else found.of("distances")[..., :-1, -1]
 
 
-def gain(of_points: Float[ndarray, "*paths points"]) -> Float[ndarray, "*paths"]:
-    """How much nearer to the target the last hidden layer is than the first.
-
-    Args:
-        of_points: the distances to the target of the inputs, of each hidden layer and of the logits.
-
-    Example:
-        >>> float(gain(np.array([1.5, 1.25, 1.5, 0.75, 0.5])))
-        0.5
-    """
-    return np.asarray(of_points[..., 1] - of_points[..., -2])
-
-
-def nearer(of_points: Float[ndarray, "*paths points"]) -> Float[ndarray, "*paths"]:
-    """The share of the steps from a hidden layer to the next that come nearer to the target; takes what ``gain`` takes.
-
-    Example:
-        >>> float(nearer(np.array([1.5, 1.25, 1.5, 0.75, 0.5])))
-        0.5
-    """
-    return np.asarray((np.diff(of_points[..., 1:-1]) < 0.0).mean(-1))
-
-
-def length_shares(found: Found) -> Float[ndarray, "networks checkpoints steps"]:
-    """The share of each step, from a point of the path to the next, in the length of the path."""
-    steps = _steps(found)
-    return np.asarray(steps / steps.sum(-1, keepdims=True))
-
-
-def straightness(found: Found) -> Float[ndarray, "networks checkpoints"]:
-    """The distance of the ends of the paths, inputs and logits, by their length: 1 for a geodesic."""
-    return np.asarray(found.of("distances")[..., 0, -2] / _steps(found).sum(-1))
-
-
-def _steps(found: Found) -> Float[ndarray, "networks checkpoints steps"]:
-    # The last one would be that from the logits to the target.
-    return np.diagonal(found.of("distances"), offset=1, axis1=-2, axis2=-1)[..., :-1]
+def between(found: Found) -> Float[ndarray, "networks steps points points"]:
+    """The distances between the points of the paths, without the target."""
+    return found.of("distances")[..., :-1, :-1]
 
 
 def evidence(trained: Found, random: Found, *, shuffled: bool = False) -> dict[str, Estimate]:
@@ -148,6 +115,6 @@ def evidence(trained: Found, random: Found, *, shuffled: bool = False) -> dict[s
         "untrained": gain(ours)[:, 0],
         "random labels": gain(others)[:, -1],
         "nearer": nearer(ours)[:, -1],
-        "straightness": straightness(trained)[:, -1],
+        "straightness": straightness(between(trained))[:, -1],
     }
     return {name: estimate_of_mean(each) for name, each in values.items()}

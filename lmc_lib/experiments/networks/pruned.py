@@ -9,9 +9,9 @@ from typing import ClassVar
 from lmc_lib import pruning, training
 from lmc_lib.experiments.divergence import diverged_training, sound
 from lmc_lib.experiments.loaded import dataset
-from lmc_lib.experiments.networks.runs import RunSpec, architecture, obtain_run, under
+from lmc_lib.experiments.networks.runs import RunSpec, architecture, obtain_run
 from lmc_lib.pruning import Level, Masks
-from lmc_lib.state import State
+from lmc_lib.state import State, under
 from lmc_lib.store import Result, Store
 from lmc_lib.sweeps import Spec, obtain
 from lmc_lib.training import Diverged, on_device

@@ -2,13 +2,13 @@
 
 __all__ = [
     "CheckpointSpec", "RunSpec", "architecture", "drawn_start", "obtain_run", "replicas", "train_run", "trained",
-    "trajectory_of", "under",
+    "trajectory_of",
 ]  # fmt: skip
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from jaxtyping import Int
 from torch import Tensor, nn
@@ -18,7 +18,7 @@ from lmc_lib.data import NO_IMAGES, DataSpec
 from lmc_lib.experiments.divergence import diverged_training, sound
 from lmc_lib.experiments.loaded import dataset
 from lmc_lib.models import ModelSpec
-from lmc_lib.state import State
+from lmc_lib.state import State, taken_over
 from lmc_lib.store import Entry, Result, Store
 from lmc_lib.sweeps import Spec, obtain
 from lmc_lib.training import Diverged, TrainConfig, Trajectory, on_device
@@ -139,46 +139,27 @@ def _start(spec: RunSpec, model: nn.Module, store: Store) -> State:
         before = text.encoder().layers()
     else:
         before = obtain_run(store, spec.pretrained.run).at(spec.pretrained.step)
-    body = {name: value for name, value in before.items() if name not in models.classifier(model)}
-    if missing := sorted(drawn.keys() - body.keys() - models.classifier(model)):
-        raise ValueError(f"the pre-trained network has no {missing[0]}, which {spec.model} has for {spec.data.name}")
-    for name, value in body.items():
-        if name not in drawn or value.shape != drawn[name].shape:
-            here = list(drawn[name].shape) if name in drawn else "missing"
-            raise ValueError(
-                f"{name} is {list(value.shape)} in the pre-trained network, but {here} for {spec.data.name}: examples "
-                f"of another shape need another network"
-            )
-    return drawn | body
+    return taken_over(drawn, before, models.classifier(model))
 
 
 def replicas(
-    model: ModelSpec,
-    data: DataSpec,
-    train: TrainConfig,
-    count: int,
-    *,
-    save_at: tuple[int, ...] = (),
-    first_seed: int = 0,
-    initial_scale: float = 1.0,
+    model: ModelSpec, data: DataSpec, train: TrainConfig, count: int, *, first_seed: int = 0, **options: Any
 ) -> list[RunSpec]:
     """Lists ``count`` independent replicas: other initial weights and another batch order each.
 
-    Their seeds begin at ``first_seed``; from another one on they are replicas that no one has seen.
+    Their seeds begin at ``first_seed``; from another one on they are replicas that no one has seen. ``options`` are
+    those of the spec.
 
     Raises:
         ValueError: if there are fewer than two.
     """
     if count < 2:
         raise ValueError(f"a pair needs two replicas, got {count}")
-    seeds = range(first_seed, first_seed + count)
-    return [RunSpec(model, data, train, seed, seed, save_at, initial_scale=initial_scale) for seed in seeds]
+    return [RunSpec(model, data, train, seed, seed, **options) for seed in range(first_seed, first_seed + count)]
 
 
 def obtain_run(store: Store, spec: RunSpec) -> Trajectory:
     """Returns a trained replica from the store, training it if it is not there.
-
-    A training that diverged is stored as such, and raises again when it is asked for.
 
     Raises:
         Diverged: if the training diverged, now or when it was first run.
@@ -209,34 +190,12 @@ def trained(train: Callable[[], Trajectory], *, remember: Collection[int] = ()) 
         trajectory = train()
     except Diverged as error:
         return diverged_training(error)
-    tensors = {
-        f"{step}/{name}": value.cpu()
-        for step, state in zip(trajectory.steps, trajectory.states, strict=True)
-        for name, value in state.items()
-    }
-    tensors |= {
-        f"memory/{step}/{name}": value.cpu() for step in remember for name, value in trajectory.memory(step).items()
-    }
-    return Result({"steps": list(trajectory.steps)}, tensors)
+    return Result({"steps": list(trajectory.steps)}, trajectory.tensors(remember))
 
 
 def trajectory_of(entry: Entry) -> Trajectory:
-    """Reads a stored training.
-
-    Raises:
-        Diverged: if it diverged.
-    """
-    steps = tuple(sound(entry.values)["steps"])
-    return Trajectory(
-        steps,
-        tuple(under(f"{step}/", entry.tensors) for step in steps),
-        tuple(under(f"memory/{step}/", entry.tensors) for step in steps),
-    )
-
-
-def under(prefix: str, tensors: Mapping[str, Tensor]) -> State:
-    """The tensors whose names begin with a prefix, by what follows it."""
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+    """Reads a stored training; raises as :func:`obtain_run`."""
+    return Trajectory.of_tensors(sound(entry.values)["steps"], entry.tensors)
 
 
 def architecture(spec: RunSpec) -> nn.Module:

@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy import ndarray
 
+from lmc_lib.alignment import MATCHERS
 from lmc_lib.claims import Estimate, estimate_of_twins, mean, median, median_ratio, within_correlation
-from lmc_lib.experiments.setting import MATCHERS
 from lmc_lib.experiments.stability.twins import Cell, Twins
 from lmc_lib.perturbation import Perturbation, growth_exponents
 
@@ -23,11 +23,7 @@ CALM = 0.1
 
 
 def start_evidence(found: Twins, *, step: int, one: Perturbation) -> dict[str, Estimate]:
-    """The estimate for whether one weight is enough at the start.
-
-    Returns:
-        ``"one weight, start"``: the median barrier of twins after the perturbation of ``one`` weight at the first step.
-    """
+    """``"one weight, start"``: the median barrier of twins after the perturbation of ``one`` weight at a step."""
     return {"one weight, start": estimate_of_twins(median, found.barriers(Cell(step, one)))}
 
 
@@ -105,9 +101,8 @@ def alignment_evidence(
         lowest = np.min([each.barriers(cell, alignment=way) for way in matched], axis=0)
         values[f"{optimiser}, raw"] = estimate_of_twins(median, barriers)
         values[f"{optimiser}, kept"] = estimate_of_twins(median_ratio, lowest, barriers)
-    stay = np.hstack([found["sgd"].of(cell, "fixed_points", "weights, random start") for cell in cells])
-    calm = np.hstack([found["sgd"].barriers(cell) for cell in cells]) < CALM
-    near = np.where(calm, stay, np.nan)
+    stay = found["sgd"].of(cells, "fixed_points", "weights, random start")
+    near = np.where(found["sgd"].barriers(cells) < CALM, stay, np.nan)
     return values | ({"stay": estimate_of_twins(mean, near)} if np.isfinite(near).any() else {})
 
 
@@ -135,30 +130,23 @@ def hyperparameter_evidence(
 
 
 def distance_evidence(found: Twins, cells: Sequence[Cell]) -> dict[str, Estimate]:
-    """How the distance of twins at the end goes with their barrier.
+    """``"within"``: the rank correlation of distance at the end and barrier within cells.
 
-    Returns:
-        ``"within"``: the rank correlation within cells: twins of one cell were perturbed at one time by one size, so
-        that neither has a part in it.
+    Twins of one cell were perturbed at one time by one size, so that neither has a part in it.
     """
-    pair = (np.hstack([get(cell) for cell in cells]) for get in (found.distance, found.barriers))
-    return {"within": estimate_of_twins(within_correlation, *pair)}
+    return {"within": estimate_of_twins(within_correlation, found.distance(cells), found.barriers(cells))}
 
 
-def representation_evidence(found: Twins, cells: Sequence[Cell], *, layer: int = -1) -> dict[str, Estimate]:
-    """How the angle between representations of a layer goes with what an ensemble gains and with disagreement.
+def representation_evidence(found: Twins, cells: Sequence[Cell]) -> dict[str, Estimate]:
+    """How the angle between representations of the last layer goes with what an ensemble gains and with disagreement.
 
     Returns:
         Within cells, in which time and size have no part, ``"gain"``: the rank correlation of the angle and the gain of
         the ensemble in test loss over the mean of the two networks; ``"disagreement"``: that of the angle and the share
         of test examples with other classes.
     """
-    angles = np.hstack([found.angle(cell, layer) for cell in cells])
-    others = {"gain": found.improvement, "disagreement": found.disagreement}
-    return {
-        name: estimate_of_twins(within_correlation, angles, np.hstack([get(cell) for cell in cells]))
-        for name, get in others.items()
-    }
+    others = {"gain": found.improvement(cells), "disagreement": found.disagreement(cells)}
+    return {name: estimate_of_twins(within_correlation, found.angle(cells), each) for name, each in others.items()}
 
 
 def _gaussian(step: int, size: float) -> Cell:

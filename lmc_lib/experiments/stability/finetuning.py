@@ -80,9 +80,8 @@ def evidence(
         "beyond the task": estimate_of_twins(ratio_of_ratios, *direction, *task),
     }
     for way in (_EASY, _HARD):
-        every = [(found[way, length], cell) for length in lengths for cell in cells]
-        distances = np.hstack([each.distance(cell) for each, cell in every])
-        barriers = np.hstack([each.barriers(cell) for each, cell in every])
+        distances = np.hstack([found[way, length].distance(cells) for length in lengths])
+        barriers = np.hstack([found[way, length].barriers(cells) for length in lengths])
         values[f"{way}, none"] = estimate_of_twins(median, at[way, none])
         values[f"{way}, longest"] = estimate_of_twins(median, at[way, longest])
         values[f"{way}, gain"] = estimate_of_twins(median_ratio, at[way, none], at[way, longest])

@@ -2,7 +2,6 @@
 
 __all__ = ["Cell", "TwinSpec", "Twins", "grid", "measure"]
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -14,16 +13,14 @@ from numpy import ndarray
 from torch import Generator, Tensor
 
 from lmc_lib import connectivity, rng, state, symmetry
+from lmc_lib.alignment import QUANTITIES, Setting, line_barriers, scores_at
 from lmc_lib.claims import Estimate, estimate_of_twins, median
 from lmc_lib.connectivity import Curve
-from lmc_lib.experiments.connectivity.lines import QUANTITIES, line_barriers, scores_at
 from lmc_lib.experiments.divergence import diverged_measurement, divergence
 from lmc_lib.experiments.found import at
 from lmc_lib.experiments.measurement import Measurement
 from lmc_lib.experiments.networks.children import ChildSpec, obtain_child
 from lmc_lib.experiments.networks.runs import RunSpec, obtain_run
-from lmc_lib.experiments.setting import Setting
-from lmc_lib.experiments.values import rounded, share
 from lmc_lib.norms import without_statistics
 from lmc_lib.perturbation import Perturbation
 from lmc_lib.similarity import disagreement
@@ -32,6 +29,7 @@ from lmc_lib.store import Result, Store
 from lmc_lib.sweeps import Spec, obtain
 from lmc_lib.symmetry import Permutation
 from lmc_lib.training import Diverged, Trajectory, on_device
+from lmc_lib.values import are_finite, digits, or_none, rounded, share
 
 
 @dataclass(frozen=True)
@@ -92,7 +90,7 @@ class TwinSpec(Measurement):
         except Diverged as error:
             return diverged_measurement(error, of=True)
         values = {"perturbation": perturbation, **self.measure(self.setting(), parent, child)}
-        if not _finite(values):  # weights so large that their scores, or those between them, are no numbers
+        if not are_finite(values):  # weights so large that their scores, or those between them, are no numbers
             facts = {"step": self.child.parent.train.steps, "loss": "not finite on the line"}
             return Result({"diverged": True, **facts})
         return Result(values)
@@ -104,17 +102,17 @@ class TwinSpec(Measurement):
         lines: dict[str, dict[str, Curve]] = {}
         for alignment, moved in self._aligned(here, target, source, found).items():
             lines[alignment] = here.line(target, moved, self.points, ends_of=lines.get("none"))
-        logits = {split: [_logits(here, each, split) for each in (target, source)] for split in here.splits}
-        other_classes, apart = disagreement(*logits["test"])
+        logits = {split: [here.logits(each, split) for each in (target, source)] for split in here.splits}
+        apart = zip(("classes", "probabilities"), disagreement(*logits["test"]), strict=True)
         return {
             "distance": _distances(parent, child),
-            "barriers": {alignment: line_barriers(line) for alignment, line in lines.items()}
-            | {"code": line_barriers(lines["none"], convention="at_maximum")},
+            "barriers": {alignment: digits(line_barriers(line)) for alignment, line in lines.items()}
+            | {"code": digits(line_barriers(lines["none"], convention="at_maximum"))},
             "fixed_points": {name: share(symmetry.fixed_points(each)) for name, each in found.items()}
             | {"chance": share(symmetry.chance_agreement(here.permutations))},
-            "angles": here.angles(target, source, self.feature_examples),
-            "scores": _scores(here, lines, logits),
-            "disagreement": {"classes": rounded(other_classes), "probabilities": rounded(apart)},
+            "angles": or_none(here.angles(target, source, self.feature_examples)),
+            "scores": digits(_scores(here, lines, logits)),
+            "disagreement": digits(dict(apart)),
         }
 
     def _permutations(self, here: Setting, target: State, source: State) -> dict[str, Permutation]:
@@ -138,8 +136,7 @@ class TwinSpec(Measurement):
         return {"none": source, **matched, "planted": renumbered, "undone": here.permuted(renumbered, back)}
 
     def _stream(self, name: str) -> Generator:
-        child = self.child
-        return rng.stream(self.seed, "twins", child.parent.init_seed, child.step, child.seed, name)
+        return rng.stream(self.seed, "twins", self.child.parent.init_seed, self.child.step, self.child.seed, name)
 
 
 @dataclass(frozen=True)
@@ -183,7 +180,8 @@ def grid(
 class Twins:
     """What was measured on a grid of twins.
 
-    Arrays have one row a parent and one column a child; NaN where a training diverged.
+    Arrays have one row a parent and one column a child, NaN where a training diverged; those of several cells have the
+    children of one beside those of the next.
 
     Attributes:
         values: for every cell, parent and child what ``TwinSpec`` measures.
@@ -191,47 +189,44 @@ class Twins:
 
     values: Mapping[Cell, Sequence[Sequence[Mapping[str, Any]]]]
 
-    def of(self, cell: Cell, *path: str | int) -> Float[ndarray, "parents children ..."]:
+    def of(self, cells: Cell | Sequence[Cell], *path: str | int) -> Float[ndarray, "parents children ..."]:
         """What stands at a path in the stored values; NaN for None."""
-        rows = [
-            [at(values, *path) if divergence(values) is None else np.nan for values in row] for row in self.values[cell]
-        ]
+        every = [cells] if isinstance(cells, Cell) else cells
+        return np.concatenate([self._of(cell, path) for cell in every], axis=1)
+
+    def _of(self, cell: Cell, path: Sequence[str | int]) -> ndarray:
+        sound = next((values for each in (cell, *self.values) for values in self._sound(each)), None)
+        missing = np.full(() if sound is None else np.shape(at(sound, *path)), np.nan)
+        rows = [[at(each, *path) if divergence(each) is None else missing for each in row] for row in self.values[cell]]
         return np.array(rows, dtype=float)
 
     def barriers(
-        self, cell: Cell, split: str = "train", quantity: str = "loss", *, alignment: str = "none"
+        self, cells: Cell | Sequence[Cell], split: str = "train", quantity: str = "loss", *, alignment: str = "none"
     ) -> Float[ndarray, "parents children"]:
         """Barriers above the chord, in train loss unless asked otherwise."""
-        return self.of(cell, "barriers", alignment, f"{split} {quantity}")
+        return self.of(cells, "barriers", alignment, f"{split} {quantity}")
 
-    def distance(self, cell: Cell) -> Float[ndarray, "parents children"]:
+    def distance(self, cells: Cell | Sequence[Cell]) -> Float[ndarray, "parents children"]:
         """Euclidean distance of the two networks at the end."""
-        return self.of(cell, "distance", "whole", -1)
+        return self.of(cells, "distance", "whole", -1)
 
-    def angle(self, cell: Cell, layer: int = -1) -> Float[ndarray, "parents children"]:
+    def angle(self, cells: Cell | Sequence[Cell], layer: int = -1) -> Float[ndarray, "parents children"]:
         """Angle between the representations of one layer, counted from the input, in radians; NaN for a dead layer."""
-        return self.of(cell, "angles", layer)
+        return self.of(cells, "angles", layer)
 
-    def disagreement(self, cell: Cell) -> Float[ndarray, "parents children"]:
+    def disagreement(self, cells: Cell | Sequence[Cell]) -> Float[ndarray, "parents children"]:
         """The share of test examples that the two networks give other classes."""
-        return self.of(cell, "disagreement", "classes")
+        return self.of(cells, "disagreement", "classes")
 
-    def improvement(self, cell: Cell) -> Float[ndarray, "parents children"]:
+    def improvement(self, cells: Cell | Sequence[Cell]) -> Float[ndarray, "parents children"]:
         """By how much the mean of logits is better, in test loss, than the two networks are in the mean."""
         whose = ("parent", "child", "ensemble")
-        parent, child, ensemble = (self.of(cell, "scores", who, "test loss") for who in whose)
+        parent, child, ensemble = (self.of(cells, "scores", who, "test loss") for who in whose)
         return np.asarray((parent + child) / 2 - ensemble)
-
-    @property
-    def layers(self) -> int:
-        """The number of layers whose representations are compared."""
-        return max(len(values["angles"]) for cell in self.values for values in self._sound(cell))
 
     def along(self, cell: Cell) -> tuple[ndarray, ndarray]:
         """The steps at which twins were compared, and their distances there: by parent, child and step."""
-        steps = self._sound(cell)[0]["distance"]["steps"]
-        distances = [self.of(cell, "distance", "whole", place) for place in range(len(steps))]
-        return np.array(steps), np.stack(distances, axis=-1)
+        return np.array(self._sound(cell)[0]["distance"]["steps"]), self.of(cell, "distance", "whole")
 
     def diverged(self, cell: Cell) -> int:
         """The number of twins with a training that diverged."""
@@ -264,12 +259,6 @@ def measure(store: Store, grid: Mapping[Cell, Sequence[Sequence[TwinSpec]]]) -> 
     return Twins({cell: [[obtain(store, spec).values for spec in row] for row in rows] for cell, rows in grid.items()})
 
 
-def _finite(values: Any) -> bool:
-    if isinstance(values, Mapping | list):
-        return all(map(_finite, values.values() if isinstance(values, Mapping) else values))
-    return not isinstance(values, float) or math.isfinite(values)
-
-
 def _distances(parent: Trajectory, child: Trajectory) -> dict[str, Any]:
     """At the steps at which both have a checkpoint, and at the end by layer."""
     steps = [step for step in child.steps if step in parent.steps]
@@ -283,10 +272,6 @@ def _distances(parent: Trajectory, child: Trajectory) -> dict[str, Any]:
     }
 
 
-def _logits(here: Setting, weights: State, split: str) -> Tensor:
-    return connectivity.predict(here.model, weights, here.splits[split].inputs, reset_inputs=here.reset_inputs)
-
-
 def _scores(
     here: Setting, lines: Mapping[str, Mapping[str, Curve]], logits: Mapping[str, Sequence[Tensor]]
 ) -> dict[str, dict[str, float]]:
@@ -297,5 +282,5 @@ def _scores(
     scores["ensemble"] = {}
     for split, both in logits.items():
         found = connectivity.score(torch.stack(list(both)).mean(0), here.splits[split].labels)
-        scores["ensemble"] |= {f"{split} loss": rounded(found.loss), f"{split} error": rounded(found.error)}
+        scores["ensemble"] |= {f"{split} loss": found.loss, f"{split} error": found.error}
     return scores
