@@ -205,7 +205,8 @@ class TestTable:
         links = [link.get("href") for link in table.findall(".//th/a")]
         assert len(set(links)) == 45
         assert [len(each) for each in form.iter("select")] == [1 + len(definitions.CHAPTERS), 1 + len(PAPERS), 6, 3]
-        assert len(text.encode()) < 120_000
+        # The page with most verdicts, twelve, has 6 kB a row; it stands here twice.
+        assert len(text.encode()) < 125_000
         assert len(gzip.compress(text.encode())) < 12_000
 
     def test_the_filter_offers_each_choice_once_and_waits_for_its_script(self):
