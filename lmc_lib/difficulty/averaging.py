@@ -152,9 +152,9 @@ def reliability_of_means(
         leave_out: whether to repeat the splits without each replicate.
 
     Returns:
-        ``"pairs"``: the rank correlations of pairs of replicates; ``"ties"``: the mean :func:`tie_share`; ``"halves"``:
-        the mean over the splits of :func:`split_by_orders`, by :func:`averaged_runs`; ``"without"``: the same without
-        each replicate, one row each; no rows if none is left out.
+        ``"pairs"``: the rank correlations of pairs of replicates; ``"ties"``: the mean share of tied examples;
+        ``"halves"``: the mean over the splits of :func:`split_by_orders`, by :func:`averaged_runs`; ``"without"``: the
+        same without each replicate, one row each; no rows if none is left out.
     """
     runs, every = averaged_runs(len(stack)), range(len(stack))
     without = [np.stack([order[order != gone] for order in orders]) for gone in every] if leave_out else []
