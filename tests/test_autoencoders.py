@@ -323,14 +323,14 @@ class TestSearch:
         assert len(own_x) == sum(map(len, found["sum"].values["points"]))
 
     def test_numbers_are_counts_of_a_seed(self):
-        def point(index, height, asymmetry=0.0):
+        def point(index, height, symmetric=True):
             return {
                 "index": {"found": index, "predicted": 3},
                 "height": {"found": height, "predicted": 7.0},
-                "asymmetry": asymmetry,
+                "symmetric": symmetric,
             }
 
-        points = [[point(3, 7.0), point(3, 7.0, 0.1)], [point(2, 7.0), point(3, 7.1), point(3, 7.0)], []]
+        points = [[point(3, 7.0), point(3, 7.0, symmetric=False)], [point(2, 7.0), point(3, 7.1), point(3, 7.0)], []]
         found = critical_points.evidence(Record({"points": points}))
         assert {name: each.value for name, each in found.items()} == pytest.approx(
             {"points": 5 / 3, "asymmetric": 1 / 3, "misplaced": 2 / 3}

@@ -495,7 +495,7 @@ def linear_autoencoders(records, name):
         asymmetric, misplaced = (
             [sum(breaks(point) for point in points) for points in values["points"]]
             for breaks in (
-                lambda point: point["asymmetry"] > 1e-6,
+                lambda point: not point["symmetric"],
                 lambda point: any(
                     point[law]["found"] != pytest.approx(point[law]["predicted"], rel=1e-6)
                     for law in ("index", "height")

@@ -21,7 +21,7 @@ from lmc_lib.experiments.found import Record
 from lmc_lib.flow import autoencoder, critical
 from lmc_lib.store import Result, Store
 from lmc_lib.sweeps import Spec
-from lmc_lib.values import digits, rounded, share
+from lmc_lib.values import digits, rounded
 
 # Relative to the largest variance: what counts as a gradient of zero, and as a second derivative of zero.
 _FLAT = 1e-9
@@ -35,8 +35,8 @@ class CriticalSpec(Spec):
     The inputs are the first principal components of a data set, and the factor of the regulariser is the mean of the
     last two of their variances, so that the last component is not worth its cost. It measures ``variances`` and
     ``strength``, that factor, and by seed, in ``points``, one row a critical point that was found: ``kept``, which
-    components it keeps, as a text of zeros and ones; ``asymmetry``, the norm of the encoder less the transposed
-    decoder; ``height``, its loss, and ``index``, its number of negative second derivatives, both as ``found`` and as
+    components it keeps, as a text of zeros and ones; ``symmetric``, whether the encoder is the transposed decoder;
+    ``height``, its loss, and ``index``, its number of negative second derivatives, both as ``found`` and as
     ``predicted`` from ``kept``.
 
     Attributes:
@@ -98,7 +98,8 @@ def _measured(landscape: flow.Landscape, encoder: Tensor, decoder: Tensor) -> di
     curvatures = np.linalg.eigvalsh(critical.hessian(landscape, encoder, decoder))
     return {
         "kept": "".join(str(int(each)) for each in kept),
-        "asymmetry": share(float((encoder - decoder.T).norm())),
+        # By how much it is not is a matter of where on a flat valley the search ended, and of the last bits.
+        "symmetric": bool((encoder - decoder.T).norm() < _LEVEL),
         "height": {
             "found": rounded(float(landscape.loss(encoder, decoder))),
             "predicted": rounded(critical.height(variances, strength, kept)),
@@ -125,7 +126,7 @@ def evidence(found: Record, *, exchanged: bool = False) -> dict[str, Estimate]:
     for points in found.values["points"]:
         predicted = [points[number - exchanged] for number in range(len(points))]
         counts["points"].append(len(points))
-        counts["asymmetric"].append(sum(each["asymmetry"] > _LEVEL for each in points))
+        counts["asymmetric"].append(sum(not each["symmetric"] for each in points))
         counts["misplaced"].append(sum(not _agree(*each) for each in zip(points, predicted, strict=True)))
     return {name: estimate_of_mean(np.array(each, dtype=float)) for name, each in counts.items()}
 
