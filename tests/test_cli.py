@@ -236,7 +236,8 @@ class TestRun:
         """Replaces the execution by a look at the environment that the notebook would see."""
         seen = {}
 
-        def execute(source, target, parameters):
+        def execute(source, target, parameters, *, vectors):
+            seen["vectors"] = vectors
             seen.update({name: value for name, value in os.environ.items() if name.startswith("LMC_")})
             seen["parameters"] = parameters
             output = nbformat.v4.new_output("display_data", {"application/vnd.lmc.report+json": REPORT})
@@ -261,6 +262,11 @@ class TestRun:
         assert float(executed["LMC_STALE_BEFORE"]) > 1e9
         assert dict(os.environ) == before
 
+    @pytest.mark.parametrize("vectors", [True, False])
+    def test_figures_are_kept_as_pdf_where_it_is_asked_for(self, executed, toy, vectors):
+        running.run("toy", out=toy / "out", vectors=vectors)
+        assert executed["vectors"] is vectors
+
     @pytest.mark.parametrize(("name", "value"), [("LMC_WORKERS", "3"), ("LMC_COMPUTE", "0")])
     def test_variables_of_the_user_hold_where_no_option_says_otherwise(
         self, executed, tmp_path, monkeypatch, name, value
@@ -282,7 +288,7 @@ class TestRun:
         assert found == ["toy-laptop", "other-laptop", "toy-paper", "zoo-laptop"]
 
     def test_a_notebook_without_a_report_is_refused(self, executed, toy, monkeypatch):
-        monkeypatch.setattr(running, "execute", lambda *args: nbformat.v4.new_notebook())
+        monkeypatch.setattr(running, "execute", lambda *_, **__: nbformat.v4.new_notebook())
         with pytest.raises(Refused, match=r"shows no report: a cell must end with claims\.conclude"):
             running.run("toy", out=toy / "out")
 
@@ -297,7 +303,7 @@ class TestRun:
 
     def test_a_run_that_fails_leaves_no_report_of_an_earlier_one(self, executed, toy, monkeypatch):
         running.run("toy", out=toy / "out")
-        monkeypatch.setattr(running, "execute", lambda *args: nbformat.v4.new_notebook())
+        monkeypatch.setattr(running, "execute", lambda *_, **__: nbformat.v4.new_notebook())
         with pytest.raises(Refused):
             running.run("toy", out=toy / "out")
         assert not (toy / "out" / "toy.json").exists()
@@ -859,6 +865,16 @@ class TestWeakConnectivity:
             assert re.search(rf"{cost}$", line), line
         hours = r"about [\d.]+ hours of training on one device like this"
         assert re.fullmatch(rf"to compute: 0\.0 core-minutes, {hours} and \d+ of unknown cost", total)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("vectors", "kinds"), [(True, {"image/png", "application/pdf"}), (False, {"image/png"})])
+def test_a_figure_comes_as_pdf_too_where_it_is_asked_for(tmp_path, vectors, kinds):
+    source = "import matplotlib.pyplot as plt\n\nfigure, ax = plt.subplots()"
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)]), tmp_path / "a.ipynb")
+    ran = running.execute(tmp_path / "a.ipynb", tmp_path / "b.ipynb", vectors=vectors)
+    (output,) = ran.cells[-1].outputs
+    assert set(output.data) - {"text/plain"} == kinds
 
 
 def test_results_that_several_claims_need_are_listed_with_their_claims(monkeypatch, capsys):
