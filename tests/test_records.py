@@ -423,12 +423,21 @@ def paths_architectures(records, name):
             [path for path, own in zip(paths, names, strict=True) if own == kind] for kind in (kinds[1], kinds[-1])
         )
 
+        def nearest(points, path):
+            found = []
+            for point in points:
+                ways = [matrix[point, end] for end in path]
+                for begin, end in itertools.pairwise(path):
+                    step, near, far = matrix[begin, end], matrix[point, begin], matrix[point, end]
+                    # The triangle on the sphere: its height, if the foot lies between the ends.
+                    along, aside = np.cos(near), (np.cos(far) - np.cos(near) * np.cos(step)) / np.sin(step)
+                    if 0.0 <= np.arctan2(aside, along) <= step:
+                        ways.append(np.arccos(min(np.hypot(along, aside), 1.0)))
+                found.append(min(ways))
+            return np.mean(found)
+
         def apart(first, second):
-            ways = [
-                [min(matrix[i, j] for j in second) for i in first],
-                [min(matrix[i, j] for i in first) for j in second],
-            ]
-            return max(map(np.mean, ways))
+            return max(nearest(first, second), nearest(second, first))
 
         across, within = [], []
         for i, j in itertools.permutations(range(len(residual)), 2):

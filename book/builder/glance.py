@@ -44,6 +44,7 @@ def table(claim: claims.Claim, report: Mapping[str, Any], described: Sequence[Ma
         time: what the scale costs, in words.
     """
     runs = [run for each in described for run in runs_of(each)]
+    updates = sorted(set(_updates(described)))
     found = [(each["title"], claims.deciding(claim, each)[2]["estimate"]) for each in report["settings"]]
     counts = dict.fromkeys(estimate["count"] for _, estimate in found)
     title, first = found[0]
@@ -53,7 +54,7 @@ def table(claim: claims.Claim, report: Mapping[str, Any], described: Sequence[Ma
         ("Networks", _networks(runs)),
         # What trains no network of `models` names its data itself.
         ("Data", _data(runs or [each for each in described if "data" in each])),
-        ("Training", f"{_listed(sorted(set(_updates(described))))} updates"),
+        ("Training", f"{_listed(updates)} updates" if updates else ""),
         ("n", "; ".join(counts)),
         ("On two cores", time),
         ("Outcome", report["verdict"]),
