@@ -205,7 +205,7 @@ class TestTable:
         links = [link.get("href") for link in table.findall(".//th/a")]
         assert len(set(links)) == 45
         assert [len(each) for each in form.iter("select")] == [1 + len(definitions.CHAPTERS), 1 + len(PAPERS), 6, 3]
-        # The page with most verdicts, twelve, has 6 kB a row; it stands here twice. Copies of 25 claims pack better than 45.
+        # The page with most verdicts, twelve, has 6 kB a row; it stands here twice.
         assert len(text.encode()) < 125_000
         assert len(gzip.compress(text.encode())) < 14_000
 

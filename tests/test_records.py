@@ -395,6 +395,26 @@ def paths_to_target(records, name):
     yield np.mean(found)
 
 
+def nearest(matrix, points, path):
+    """The mean over points of the angle to the nearest place of a path on the sphere."""
+    found = []
+    for point in points:
+        ways = [matrix[point, end] for end in path]
+        for begin, end in itertools.pairwise(path):
+            step, near, far = matrix[begin, end], matrix[point, begin], matrix[point, end]
+            # The height of a spherical triangle, if its foot lies between the ends.
+            along, aside = np.cos(near), (np.cos(far) - np.cos(near) * np.cos(step)) / np.sin(step)
+            if 0.0 <= np.arctan2(aside, along) <= step:
+                ways.append(np.arccos(min(np.hypot(along, aside), 1.0)))
+        found.append(min(ways))
+    return np.mean(found)
+
+
+def apart(matrix, first, second):
+    """The larger of the two ways from one path to the other."""
+    return max(nearest(matrix, first, second), nearest(matrix, second, first))
+
+
 def paths_architectures(records, name):
     """Distances within and between paths, each path with its inputs, hidden layers and logits."""
     what, *architecture, when = name.replace(", pooled", " pooled").split(", ")
@@ -423,26 +443,10 @@ def paths_architectures(records, name):
             [path for path, own in zip(paths, names, strict=True) if own == kind] for kind in (kinds[1], kinds[-1])
         )
 
-        def nearest(points, path):
-            found = []
-            for point in points:
-                ways = [matrix[point, end] for end in path]
-                for begin, end in itertools.pairwise(path):
-                    step, near, far = matrix[begin, end], matrix[point, begin], matrix[point, end]
-                    # The triangle on the sphere: its height, if the foot lies between the ends.
-                    along, aside = np.cos(near), (np.cos(far) - np.cos(near) * np.cos(step)) / np.sin(step)
-                    if 0.0 <= np.arctan2(aside, along) <= step:
-                        ways.append(np.arccos(min(np.hypot(along, aside), 1.0)))
-                found.append(min(ways))
-            return np.mean(found)
-
-        def apart(first, second):
-            return max(nearest(first, second), nearest(second, first))
-
         across, within = [], []
         for i, j in itertools.permutations(range(len(residual)), 2):
-            across.append(apart(residual[i], other[j]))
-            within += [apart(residual[i], residual[j]), apart(other[i], other[j])]
+            across.append(apart(matrix, residual[i], other[j]))
+            within += [apart(matrix, residual[i], residual[j]), apart(matrix, other[i], other[j])]
         yield np.mean(across) - np.mean(within)
 
 
