@@ -529,6 +529,12 @@ def test_the_table_of_values_holds_every_number_with_its_networks():
     ]
 
 
+def test_the_table_of_values_leaves_out_what_would_fill_megabytes():
+    entry = Entry("f00", {"type": "Anything"}, {"many": [0.5] * 20_001, "some": [[0.25], 0.75]}, {}, {})
+    _, *rows = downloads.values_table([entry], {"f00": ""})
+    assert [row[-2:] for row in rows] == [["some / 0 / 0", 0.25], ["some / 1", 0.75]]
+
+
 def test_a_page_offers_curves_where_some_measurement_has_them():
     curves = [entry for entry in entries_of(CURVES[0]) if "curves" in entry.values][:2]
     lost = replace(curves[0], fingerprint="0", values={"diverged": [0], "step": 3, "loss": "nan"})

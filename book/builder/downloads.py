@@ -27,6 +27,9 @@ SCORES = (
     "the licence of this book; the file holds no images (Fashion-MNIST is under the MIT licence)"
 )
 
+# A matrix of distances between hundreds of layers would be a row a number, megabytes for what one line of Python reads.
+_LONG = 20_000
+
 
 def as_csv(rows: Sequence[Sequence[Any]]) -> bytes:
     """A table as CSV; fractions have seven digits, as many as float32 holds."""
@@ -86,7 +89,7 @@ def _rows_of_pair(entry: Entry) -> Iterator[list[Any]]:
 
 
 def values_table(entries: Sequence[Entry], factors: Mapping[str, str]) -> list[list[Any]]:
-    """All numbers of measurements, one a row, under a row of names."""
+    """All numbers of measurements, one a row, under a row of names; very long lists are in the records alone."""
     head = ["measurement", "network", "width", "seeds", "factors", "quantity", "value"]
     rows = (
         [*_network(entry), factors[entry.fingerprint], *each] for entry in entries for each in _numbers(entry.values)
@@ -118,6 +121,8 @@ def runs_of(described: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def _numbers(values: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
+    if isinstance(values, list) and len(values) > _LONG:
+        return
     if isinstance(values, dict | list):
         for name, each in values.items() if isinstance(values, dict) else enumerate(values):
             yield from _numbers(each, (*path, str(name)))
