@@ -317,7 +317,7 @@ class TestChecks:
             ("figure", 'role="region"', "", "a region without a name"),
             ("figure", 'aria-label="Black"', "", "a region without a name"),
             ("verdict", 'class="verdict"', "", "there is no verdict"),
-            ("verdict", '<div class="verdict">', '<div class="verdict" style="height: 950px">', "not within 900"),
+            ("verdict", '<div class="verdict">', '<div class="verdict" style="height: 1050px">', "not within 1000"),
             ("contents", 'class="primary-toggle"', "", "no button"),
             ("contents", " = 'block'", " = 'none'", "no link of the contents can be reached"),
             ("contents", ".bd-sidenav { display: none; }", "", "open before"),
