@@ -211,7 +211,7 @@ def _row(result: Result, papers: Mapping[str, str], known: Caveats) -> str:
     title = f'<a href="claims/{claim.id}.html">{escape(claim.title)}</a>{in_a_line}'
     cells = [
         f"{badge(report['verdict'])}<p>{_scope(result, report)}</p>" if report else "failed",
-        f"{_numbers(result, known)}<details><summary>How it is measured</summary>{escape(claim.criterion)}</details>",
+        f'{_numbers(result, known)}<p><a href="claims/{claim.id}.html#the-claim">How it is measured</a></p>',
         f"{escape(papers[claim.source])}<ul>{published}</ul>",
     ]
     shown = "".join(f'<td data-label="{name}">{cell}</td>' for name, cell in zip(_COLUMNS[1:], cells, strict=True))
