@@ -188,7 +188,10 @@ def test_maps_of_two_seeds_are_compared_point_by_point():
     # Each seed has the same three paths, but for a small displacement.
     moved = [[each + 0.05 * generator.normal(size=each.shape) for each in first] for _ in range(4)]
     found = planted(*[moved[seed][kind] for kind in range(3) for seed in range(4)])
-    estimates = architectures.of_maps(found, [range(4), range(4, 8), range(8, 12)])
+    kinds = [range(4), range(4, 8), range(8, 12)]
+    maps = architectures.seed_maps(found, kinds)
+    np.testing.assert_allclose(maps[2].points, similarity.embed(planted(*moved[2]).distances).points)
+    estimates = architectures.of_maps(found, kinds, maps)
     assert 0.0 < estimates["mismatch"].value < 0.01
     # The paths lead to different corners, so that exchanging them spoils the map.
     ours = np.concatenate([[[0.0, 0.0]], *first, [[9.0, 9.0]]])

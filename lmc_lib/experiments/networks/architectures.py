@@ -8,6 +8,7 @@ __all__ = [
     "of_maps",
     "of_sampling",
     "of_stages",
+    "seed_maps",
     "stage_steps",
     "step_lengths",
 ]
@@ -24,7 +25,7 @@ from lmc_lib import similarity
 from lmc_lib.claims import Estimate, estimate, estimate_of_mean
 from lmc_lib.experiments.networks.joint_paths import JointPaths
 from lmc_lib.models import ModelSpec, stages
-from lmc_lib.similarity import embed, mismatch
+from lmc_lib.similarity import Embedding, embed, mismatch
 
 
 def check_skips(models: Sequence[ModelSpec]) -> None:
@@ -106,33 +107,42 @@ def of_stages(
     return {"stages": estimate_of_mean(ratios.mean(1))}
 
 
-def of_maps(found: JointPaths, architectures: Sequence[Sequence[int]]) -> dict[str, Estimate]:
-    """What is left between the maps of two seeds, each with one network of every architecture; means over pairs.
+def seed_maps(found: JointPaths, architectures: Sequence[Sequence[int]]) -> list[Embedding]:
+    """A map for each seed, of the inputs, one network of every architecture, and the labels.
+
+    Args:
+        found: the paths.
+        architectures: the networks of each, one a seed.
+    """
+    rows = [_rows(found, networks) for networks in zip(*architectures, strict=True)]
+    return [embed(found.distances[np.ix_(each, each)]) for each in rows]
+
+
+def of_maps(
+    found: JointPaths, architectures: Sequence[Sequence[int]], maps: Sequence[Embedding]
+) -> dict[str, Estimate]:
+    """What is left between the maps of two seeds; means over pairs.
 
     Args:
         found: the paths.
         architectures: the networks of each, one a seed; the first two are equally deep.
+        maps: what :func:`seed_maps` makes of them.
 
     Returns:
         ``"mismatch"``, of maps as they are; ``"exchanged"``, where the first two architectures change places on one of
         them; and ``"shifted"``, where each path stands in the place of the one before it, and goes through as many of
         its points as that has.
     """
-    seeds = range(len(architectures[0]))
-    rows = [_rows(found, [each[seed] for each in architectures]) for seed in seeds]
-    maps = [embed(found.distances[np.ix_(each, each)]).points for each in rows]
     starts = np.cumsum([1, *(len(found.paths[each[0]]) for each in architectures)])
     paths = [list(range(*each)) for each in pairwise(starts.tolist())]
     shifted = [_through(after, len(path)) for path, after in zip(paths, [*paths[1:], paths[0]], strict=True)]
     orders = {"mismatch": paths, "exchanged": [paths[1], paths[0], *paths[2:]], "shifted": shifted}
-    found_of = {}
+    left = {name: np.full((len(maps), len(maps)), np.nan) for name in orders}
     for name, order in orders.items():
         turned = [0, *(row for path in order for row in path), -1]
-        left = np.full((len(seeds), len(seeds)), np.nan)
-        for i, j in permutations(seeds, 2):
-            left[i, j] = mismatch(maps[i], maps[j][turned])
-        found_of[name] = estimate((left + left.T) / 2, statistic="mean")
-    return found_of
+        for i, j in permutations(range(len(maps)), 2):
+            left[name][i, j] = mismatch(maps[i].points, maps[j].points[turned])
+    return {name: estimate((each + each.T) / 2, statistic="mean") for name, each in left.items()}
 
 
 def _rows(found: JointPaths, networks: Sequence[int]) -> list[int]:
