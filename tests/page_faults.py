@@ -254,7 +254,7 @@ def figure_faults(page: Page, *, may_scroll: bool) -> list[str]:
     )
 
 
-def verdict_faults(page: Page, pixels: int = 1000) -> list[str]:
+def verdict_faults(page: Page, pixels: int = 900) -> list[str]:
     """Whether a verdict stands within the first pixels of a page, whole."""
     bottom = page.evaluate("document.querySelector('.verdict')?.getBoundingClientRect().bottom + scrollY")
     if bottom is None or bottom != bottom:

@@ -1,9 +1,9 @@
 """The built book: its pages exist, its numbers are those of the records, and it asks no other server."""
 
-import bz2
 import csv
 import importlib.util
 import json
+import lzma
 import os
 import re
 import shutil
@@ -42,7 +42,7 @@ def pages():
 
 
 def report_in(path):
-    return json.loads(bz2.decompress(path.read_bytes()))
+    return json.loads(lzma.decompress(path.read_bytes()))
 
 
 def name_of(page):
@@ -76,7 +76,7 @@ def test_the_first_page_and_that_of_verdicts_equal_the_results_behind_them(book)
     evidence = (book / "book" / "generated" / "verdicts.md").read_text()
     for path in RECORDS:
         record, claim = records.head(path), claims.load(path.name.removesuffix("-laptop.json.gz"))
-        made = report_in(book / "book" / "claims" / f"{record['claim']}-laptop.json.bz2")
+        made = report_in(book / "book" / "claims" / f"{record['claim']}-laptop.json.xz")
         assert {name: made[name] for name in ("verdict", "settings", "controls", "numbers")} == {
             name: record[name] for name in ("verdict", "settings", "controls", "numbers")
         }
@@ -155,15 +155,15 @@ def test_every_claim_page_offers_its_report_and_its_curves(book, page):
     html = book / "_build" / "html" / "book" / "claims" / f"{layout.page_of(claim, scale)}.html"
     links = re.findall(r'<a class="reference download[^>]+href="([^"]+)"', html.read_text())
     files = {Path(link).name: (html.parent / link).resolve() for link in links}
-    scores = {f"{claim}-{scale}-scores.csv.bz2"} if claim == "difficulty-agreement" else set()
+    scores = {f"{claim}-{scale}-scores.csv.xz"} if claim == "difficulty-agreement" else set()
     figures = {name for name in files if name.endswith(".pdf")}
-    assert files.keys() - figures == {f"{claim}-{scale}.csv.bz2", f"{claim}-{scale}.json.bz2"} | scores
+    assert files.keys() - figures == {f"{claim}-{scale}.csv.xz", f"{claim}-{scale}.json.xz"} | scores
     # Of the page of the claim most figures; those of thousands of marks are offered as pictures alone.
     assert bool(figures) == (layout.page_of(claim, scale) == claim)
     assert all(files[name].read_bytes().startswith(b"%PDF-") for name in figures)
-    report = report_in(files[f"{claim}-{scale}.json.bz2"])
+    report = report_in(files[f"{claim}-{scale}.json.xz"])
     assert (report["claim"], report["scale"]) == (claim, scale)
-    with bz2.open(files[f"{claim}-{scale}.csv.bz2"], "rt", newline="") as file:
+    with lzma.open(files[f"{claim}-{scale}.csv.xz"], "rt", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) > 20
     if claim == "weak-connectivity":
@@ -485,7 +485,7 @@ def canonical():
 
 def test_tables_are_written_with_as_many_digits_as_float32_holds_and_packed():
     rows = [["name", "value"], ["a, b", 0.123456789], ["c", 12345], ["d", 1e-10 / 3], ["e", 123456789.25]]
-    written = bz2.decompress(downloads.packed(downloads.as_csv(rows))).decode()
+    written = lzma.decompress(downloads.packed(downloads.as_csv(rows))).decode()
     assert written == 'name,value\n"a, b",0.1234568\nc,12345\nd,3.333333e-11\ne,1.234568e+08\n'
 
 
@@ -494,7 +494,7 @@ def test_links_to_the_data_stand_before_the_references(canonical):
     assert len(page.cells) == len(canonical.cells) + 1
     place = next(i for i, cell in enumerate(page.cells) if cell.source.startswith("## Data"))
     assert page.cells[place + 1].source.startswith("## References")
-    assert "{download}`toy-laptop.csv.bz2`" in page.cells[place].source
+    assert "{download}`toy-laptop.csv.xz`" in page.cells[place].source
     assert "6,160 rows" in page.cells[place].source
     nbformat.validate(page)
 

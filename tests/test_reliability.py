@@ -315,7 +315,7 @@ class TestTable:
         from builder import downloads
 
         table = obtain(trained, ScoreTableSpec((specs(),))).values["table"]
-        path = tmp_path / "scores.csv.bz2"
+        path = tmp_path / "scores.csv.xz"
         path.write_bytes(downloads.packed(downloads.as_csv(downloads.score_rows(table))))
         # Fractions have seven digits.
         pd.testing.assert_frame_equal(pd.read_csv(path), pd.DataFrame(table), rtol=1e-6)

@@ -52,7 +52,22 @@ def test_the_contents_for_print_may_go():
     second = f'<div id="jb-print-toc"><div><h2>Contents</h2></div>{contents}</div>'
     page = f"<h1>One</h1><div>{second}</div><p>Text</p>{contents}"
     assert slim.page(page) == page
-    assert slim.page(page, printed=False) == page.replace(second, "")
+    assert slim.page(page, reference=True) == page.replace(second, "")
+
+
+def test_contents_of_the_reference_are_those_of_its_part():
+    home = '<ul class="nav"><li><a href="i.html">Home</a></li></ul>'
+    claims = '<p aria-level="2" class="caption">Claims</p><ul><li>One<ul><li>quick</li></ul></li><li>Two</li></ul>'
+    use = '<p aria-level="2" class="caption">How to</p><ul><li class="current">Reference<ul><li>a</li></ul></li></ul>'
+    more = '<p aria-level="2" class="caption">More</p><ul><li>Three</li></ul>'
+    page = f'<nav class="bd-links" aria-label="Main"><div>{home}{claims}{use}{more}</div></nav><p>Text</p>'
+    small = f'<nav class="bd-links" aria-label="Main"><div>{home}{use}</div></nav><p>Text</p>'
+    assert slim.page(page) == page
+    assert slim.page(page, reference=True) == small
+    assert slim.page(small, reference=True) == small
+    # A page that no part names keeps them all.
+    lost = page.replace("current", "other")
+    assert slim.page(lost, reference=True) == lost
 
 
 def executed():

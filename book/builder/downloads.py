@@ -2,9 +2,9 @@
 
 __all__ = ["SCORES", "as_csv", "curves_table", "packed", "runs_of", "score_rows", "tables", "unpacked", "values_table"]
 
-import bz2
 import csv
 import io
+import lzma
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -40,13 +40,13 @@ def as_csv(rows: Sequence[Sequence[Any]]) -> bytes:
 
 
 def packed(content: bytes) -> bytes:
-    """A file as bzip2 packs it, a quarter smaller than gzip does; the same content gives the same bytes."""
-    return bz2.compress(content)
+    """A file as xz packs it, a third smaller than gzip does; the same content gives the same bytes."""
+    return lzma.compress(content, preset=9 | lzma.PRESET_EXTREME)
 
 
 def unpacked(content: bytes) -> bytes:
     """What :func:`packed` packed."""
-    return bz2.decompress(content)
+    return lzma.decompress(content)
 
 
 def tables(entries: Sequence[Entry], factors: Mapping[str, str]) -> tuple[str, list[list[Any]], list[list[Any]]]:

@@ -46,7 +46,7 @@ class Outcome:
     @property
     def report(self) -> dict[str, Any] | None:
         """The verdict and the numbers of a claim's page; None if it failed."""
-        content = self.files.get(f"{self.page.claim}-{self.page.scale}.json.bz2")
+        content = self.files.get(f"{self.page.claim}-{self.page.scale}.json.xz")
         return None if content is None or self.failure else json.loads(downloads.unpacked(content))
 
     def __str__(self) -> str:
@@ -168,9 +168,9 @@ def _claim_files(page: Page, executed: Path, fresh: bool) -> dict[str, bytes]:
     finished = notebook.with_downloads(finished, base, contents, scores=bool(scores))
     return {
         f"{page.name}.ipynb": nbformat.writes(finished).encode(),
-        f"{base}.json.bz2": downloads.packed(executed.with_suffix(".json").read_bytes()),
-        f"{base}.csv.bz2": downloads.packed(downloads.as_csv(numbers)),
-        **({f"{base}-scores.csv.bz2": downloads.packed(downloads.as_csv(scores))} if scores else {}),
+        f"{base}.json.xz": downloads.packed(executed.with_suffix(".json").read_bytes()),
+        f"{base}.csv.xz": downloads.packed(downloads.as_csv(numbers)),
+        **({f"{base}-scores.csv.xz": downloads.packed(downloads.as_csv(scores))} if scores else {}),
         **vectors,
     }
 

@@ -84,15 +84,15 @@ def with_downloads(
     """Adds a section with links to the files of a page, before its references."""
     text = f"""## Data
 
-Packed by bzip2: `pandas.read_csv` reads the tables as they are, and Python's `bz2.open` unpacks the report. Fractions
+Packed by bzip2: `pandas.read_csv` reads the tables as they are, and Python's `lzma.open` unpacks the report. Fractions
 in tables have seven digits; `records/` has all that were kept.
 
-- {{download}}`{name}.csv.bz2`: {contents}. `measurement` is the fingerprint under which the store and `records/`
+- {{download}}`{name}.csv.xz`: {contents}. `measurement` is the fingerprint under which the store and `records/`
   hold it.
-- {{download}}`{name}.json.bz2`: the verdict, the estimates with their intervals, all medians, parameters and
+- {{download}}`{name}.json.xz`: the verdict, the estimates with their intervals, all medians, parameters and
   provenance."""
     if scores:
-        text += f"\n- {{download}}`{name}-scores.csv.bz2`: {SCORES}."
+        text += f"\n- {{download}}`{name}-scores.csv.xz`: {SCORES}."
     return _with_section(notebook, text, "downloads")
 
 

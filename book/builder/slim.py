@@ -21,6 +21,9 @@ _SCRIPTS = re.compile(
 )
 _PRINTED = re.compile(r'<div id="jb-print-toc">.*?</nav>\s*</div>', re.DOTALL)
 _NAVIGATION = re.compile(r"<nav\b.*?</nav>", re.DOTALL)
+_CONTENTS = re.compile(r'<nav class="bd-links.*?</nav>', re.DOTALL)
+_PART = re.compile(r'(?=<p aria-level="2" class="caption")')
+_END = "</ul>"
 _CODE = re.compile(r'<code class="[^"]*"><span class="pre">(.*?)</span></code>')
 _KEPT_AS_IT_IS = re.compile(r"(<(?P<name>pre|textarea|script|style)\b.*?</(?P=name)>)", re.DOTALL)
 
@@ -30,27 +33,37 @@ def site(folder: Path) -> None:
     for path in (path for kind in _NEEDLESS for path in folder.rglob(kind) if path.is_file()):
         path.unlink()
     for path in folder.rglob("*.html"):
-        place(path, page(path.read_text(encoding="utf-8"), printed="api" not in path.parts).encode())
+        place(path, page(path.read_text(encoding="utf-8"), reference="api" in path.parts).encode())
     for path in (folder / "_sources").rglob("*.ipynb"):
         place(path, nbformat.writes(notebook(nbformat.read(path, as_version=4))).encode())
 
 
-def page(html: str, *, printed: bool = True) -> str:
+def page(html: str, *, reference: bool = False) -> str:
     """A page without scripts of a service that it does not use, indentation, and marks of code among its contents.
 
-    In the contents code looks like other words (``lmc.css``), and a page of the reference has a hundred such marks.
+    In the contents code looks like other words (``lmc.css``), and a page of the reference has a hundred such marks. Its
+    contents at the side are those of its own part of the book: all claims on each of them took a megabyte.
 
     Args:
         html: the page.
-        printed: whether the second contents stay that are for print alone.
+        reference: whether it is a page of the reference, which has no second contents for print either.
     """
-    html = html if printed else _PRINTED.sub("", html)
+    if reference:
+        html = _CONTENTS.sub(_own_part, _PRINTED.sub("", html))
     html = _NAVIGATION.sub(lambda found: _CODE.sub(r"\1", found[0]), _SCRIPTS.sub("", html))
     between = _KEPT_AS_IT_IS.split(html)
     # Of each three parts the first is text between elements whose white space counts, the last the name of such a one.
     return "".join(
         re.sub(r"\s*\n\s*", "\n", each) if n % 3 == 0 else each * (n % 3 == 1) for n, each in enumerate(between)
     )
+
+
+def _own_part(contents: re.Match[str]) -> str:
+    """The contents without the parts of the book that the page is not in."""
+    before, *parts = _PART.split(contents[0])
+    own = [part[: part.rindex(_END) + len(_END)] for part in parts if "current" in part]
+    _, _, after = contents[0].rpartition(_END)
+    return "".join([before, *own, after]) if own else contents[0]
 
 
 def notebook(executed: nbformat.NotebookNode) -> nbformat.NotebookNode:

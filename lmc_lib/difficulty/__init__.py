@@ -30,7 +30,6 @@ from lmc_lib.difficulty.averaging import (
     split_by_orders,
     split_half,
 )
-from lmc_lib.difficulty.common import in_common
 from lmc_lib.difficulty.contrast import (
     LEVEL,
     Halves,
@@ -48,6 +47,7 @@ from lmc_lib.difficulty.correlation import (
     cross_correlation,
     different_scores,
     disattenuated,
+    in_common,
     principal_components,
     ranks,
     reliability,

@@ -6,7 +6,7 @@ are averaged: many scores are counts, and most examples share theirs.
 
 __all__ = [
     "Components", "Correlations", "correlations", "cross_correlation", "different_scores", "disattenuated",
-    "principal_components", "ranks", "reliability", "score_correlations", "tie_share",
+    "in_common", "principal_components", "ranks", "reliability", "score_correlations", "tie_share",
 ]  # fmt: skip
 
 import math
@@ -272,3 +272,26 @@ def check_replicates(stack: ndarray, least: int, what: str) -> None:
     """
     if len(stack) < least:
         raise ValueError(f"{what} needs at least {least} replicates, got {len(stack)}")
+
+
+def in_common(scores: Float[ndarray, "scores examples"]) -> dict[str, float]:
+    """How far scores go together.
+
+    Args:
+        scores: one row a score, turned so that higher means harder; the sign of components is that of the first.
+
+    Returns:
+        ``"correlation"``: the median size of the rank correlation between different scores; ``"dominance"``: the
+        variance of the first principal component over that of the second; ``"loading"``: the smallest loading of the
+        first component.
+
+    Raises:
+        ValueError: if fewer than two scores vary, or a value is missing.
+    """
+    between = np.abs(correlations(scores).values[np.triu_indices(len(scores), 1)])
+    found = principal_components(scores)
+    return {
+        "correlation": float(np.median(between)),
+        "dominance": float(found.shares[0] / found.shares[1]),
+        "loading": float(found.loadings[0].min()),
+    }
