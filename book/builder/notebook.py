@@ -84,7 +84,7 @@ def with_downloads(
     """Adds a section with links to the files of a page, before its references."""
     text = f"""## Data
 
-Packed by bzip2: `pandas.read_csv` reads the tables as they are, and Python's `lzma.open` unpacks the report. Fractions
+Packed by xz: `pandas.read_csv` reads the tables as they are, and Python's `lzma.open` unpacks the report. Fractions
 in tables have seven digits; `records/` has all that were kept.
 
 - {{download}}`{name}.csv.xz`: {contents}. `measurement` is the fingerprint under which the store and `records/`
