@@ -287,6 +287,15 @@ class TestMeasurement:
             "singular values": 0.4 / 3, "asymmetry": 0.3, "posterior": 0.2,
         }, abs=1e-7)  # fmt: skip
 
+    def test_squares_stand_behind_variances_in_units_of_the_factor(self):
+        """Two starts of three latent units; the noise is 0.5, and the factor a quarter of it."""
+        record = Record({
+            "variances": [4.0, 2.0, 1.0, 0.7], "noise": 0.5, "squares": [[0.9, 0.8, 0.5], [0.95, 0.7, 0.6]],
+        })  # fmt: skip
+        ratios, squared = autoencoders.squares(record, 0.25)
+        assert ratios.tolist() == pytest.approx([32.0, 16.0, 8.0, 32.0, 16.0, 8.0])
+        assert squared.tolist() == [0.9, 0.8, 0.5, 0.95, 0.7, 0.6]
+
     def test_principal_directions_are_rows_by_which_the_digits_vary_most(self):
         rows = autoencoders.principal_directions(DATA, 2)
         inputs = autoencoders._inputs(DATA).numpy()

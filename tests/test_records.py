@@ -550,8 +550,8 @@ def lazy_and_rich(records, name):
     for record in records.values():
         spec = record["spec"]
         if spec["type"] == "RegimeSpec":
-            inputs, _, outputs = spec["sizes"]
-            alike = "large start" if spec["scale"] > 1 else "equal sizes"
+            inputs, hidden, outputs = spec["sizes"]
+            alike = "large start" if spec["scale"] > 1 else "equal sizes" if hidden == inputs else "more of both"
             found[alike if inputs == outputs else "more inputs" if inputs > outputs else "more outputs"] = record
     record = found[which if what == "kernel distance" else "equal sizes"]
     place = record["spec"]["balances"].index(float(balance))

@@ -77,8 +77,9 @@ def land(
 ) -> tuple[Float[Tensor, "k d"], Float[Tensor, "d k"]]:
     """Searches a critical point, of whatever index, from a start.
 
-    Levenberg and Marquardt's method for a gradient of zero (MINPACK): it can walk uphill, and ends at minima, saddles
-    and maxima alike, or where the gradient is short and yet not zero.
+    Levenberg and Marquardt's method for a gradient of zero (MINPACK): it can walk uphill, and ends at a saddle or a
+    minimum near by, or where the gradient is short and yet not zero. There are no maxima: for a fixed decoder the loss
+    is a convex quadratic in the encoder.
     """
     from scipy.optimize import root  # noqa: PLC0415 -- slow to load, and used here alone
 

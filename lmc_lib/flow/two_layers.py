@@ -89,8 +89,8 @@ def exact(
     It solves :math:`\dot X = F X + X F - X^2` for :math:`X = Q Q^\top`, with
     :math:`F = \begin{pmatrix} -\lambda/2 & S^\top \\ S & \lambda/2 \end{pmatrix}`: after a time :math:`t`,
     :math:`X = e^{Ft} Q\, (I + Q^\top \Phi\, Q)^{-1} Q^\top e^{Ft}` with :math:`\Phi = \int_0^t e^{2Fs}\, ds`. No
-    inverse of :math:`F` is needed, so that any balance and any sizes are allowed. Each time begins with the stack at
-    the one before, since over long times the growing directions would leave no digits to the others.
+    inverse of :math:`F` is needed, so that a balance of 0 and unequal sizes are allowed. Each time begins with the
+    stack at the one before, since over long times the growing directions would leave no digits to the others.
 
     Args:
         start: the stack at time 0, of a balanced network.
