@@ -1,6 +1,7 @@
 """Charges of trained networks as they are stored, and the evidence that is made of them."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -8,9 +9,10 @@ import torch
 
 from lmc_lib import charges, experiments, training
 from lmc_lib.charges import FAMILIES, LAWS
+from lmc_lib.claims import estimate_of_mean
 from lmc_lib.data import DataSpec
 from lmc_lib.experiments import Found
-from lmc_lib.experiments.dynamics.conservation import along_rates, evidence
+from lmc_lib.experiments.dynamics.conservation import agreement, along_rates, evidence
 from lmc_lib.experiments.dynamics.motions import ChargesSpec
 from lmc_lib.experiments.loaded import dataset
 from lmc_lib.experiments.networks.runs import RunSpec, architecture, drawn_start
@@ -52,6 +54,19 @@ def test_are_those_of_the_weights_after_each_update(store):
     shift = torch.stack([each["7.weight"].sum(0) for each in path])
     unit = shift[0].abs().argmax()
     assert values["translation"]["curves"]["measured"] == pytest.approx(shift[:, unit].tolist(), rel=1e-8)
+    # What comes into a rectifier is the factor and the shift of batch normalisation, what leaves it the next weights.
+    squares = [{name: value.square() for name, value in each.items()} for each in path]
+    first, second = (
+        torch.stack(
+            [each[f"{norm}.weight"] + each[f"{norm}.bias"] - each[f"{behind}.weight"].sum(0) for each in squares]
+        )
+        for norm, behind in ((2, 4), (5, 7))
+    )
+    balance = torch.cat([first, second], 1)
+    apart = (balance - balance[0])[5:].norm(dim=1).square().mean().sqrt() / balance[0].norm()
+    assert values["rescale"]["drift"] == pytest.approx(float(apart), rel=1e-8)
+    unit = balance[0].abs().argmax()
+    assert values["rescale"]["curves"]["measured"] == pytest.approx(balance[:, unit].tolist(), rel=1e-8)
     assert 0.0 <= values["accuracy"] <= 1.0
 
 
@@ -103,47 +118,77 @@ def test_the_network_is_trained_here(store):
     assert store.find(fingerprint(RUN)) is None
 
 
-def found(rates, powers, *, exact=1e-15):
-    """Three networks whose distances and drifts grow with the rate as planted, each with a factor of its own."""
+# What is planted differs by family, by training, by rate and by network, so that none can stand in for another.
+RATES = (0.04, 0.02, 0.005)
+DRIFTS = {"translation": 0.3, "scale": 0.75, "rescale": 1.2}
+ORDERS = {"translation": 1.6, "scale": 2.0, "rescale": 2.3}
+FLOWS = {"translation": 0.9, "scale": 1.0, "rescale": 1.1}
+EXACT = {"translation": 3.0, "scale": 5.0, "rescale": 7.0}
+# Each network has a factor of its own, which moves no order, and its orders are higher by so much.
+NETWORKS = ((1.0, 0.0), (1.5, 0.1), (3.0, 0.5))
 
-    def values(rate, factor):
-        family = {
-            "drift": factor * rate ** powers["drift"],
+
+def found(*, drifts, orders, exact):
+    """Three networks whose distances and drifts grow with the rate as planted, and the digits with its inverse."""
+
+    def values(family, rate, factor, more):
+        return {
+            "drift": factor * rate ** (drifts[family] + more),
             "distances": {
-                "discrete law": exact,
-                "oscillator": 0.5 * factor * rate ** powers["oscillator"],
-                "gradient flow": factor * rate ** powers["gradient flow"],
+                # Digits to which the law holds: least at the largest rate, and in the last network.
+                "discrete law": 10.0 ** (more - exact[family] - 0.5 * RATES.index(rate)),
+                "oscillator": 0.5 * factor * rate ** (orders[family] + more),
+                "gradient flow": factor * rate ** FLOWS[family],
             },
         }
-        return dict.fromkeys(FAMILIES, family)
 
-    return {rate: Found(3, {(i,): values(rate, factor) for i, factor in enumerate((1.0, 1.5, 3.0))}) for rate in rates}
+    return {
+        rate: Found(
+            3, {(i,): {family: values(family, rate, *each) for family in FAMILIES} for i, each in enumerate(NETWORKS)}
+        )
+        for rate in RATES
+    }
 
 
-RATES = (0.04, 0.02, 0.005)
-POWERS = {"drift": 1.0, "oscillator": 2.0, "gradient flow": 1.0}
+def plain(drifts=DRIFTS):
+    """Trainings without momentum and decay, whose other numbers are not those that are asked for."""
+    return found(drifts=drifts, orders=dict.fromkeys(FAMILIES, 1.3), exact=dict.fromkeys(FAMILIES, 1.0))
+
+
+def damped(exact=EXACT):
+    """Trainings with both, likewise."""
+    return found(drifts=dict.fromkeys(FAMILIES, 0.1), orders=ORDERS, exact=exact)
 
 
 class TestEvidence:
-    def test_finds_planted_orders(self):
-        plain, damped = found(RATES, POWERS | {"drift": 0.75}), found(RATES, POWERS)
-        estimates = evidence(plain, damped)
-        assert {name: round(each.value, 6) for name, each in estimates.items()} == {
-            **{f"digits {family}": 12.0 for family in FAMILIES},
-            **{f"order {family}": 2.0 for family in FAMILIES},
-            **{f"share {family}": 0.0025 for family in FAMILIES},
-            **{f"drift {family}{side}": 0.75 for family in ("scale", "rescale") for side in ("", " beyond")},
-        }
+    def test_finds_what_is_planted(self):
+        higher = np.array([0.0, 0.1, 0.5])
+        expected = {}
+        for family in FAMILIES:
+            expected[f"digits {family}"] = EXACT[family] - higher
+            expected[f"order {family}"] = ORDERS[family] + higher
+            expected[f"share {family}"] = 0.5 * 0.005 ** (ORDERS[family] + higher - FLOWS[family])
+        for family, side in itertools.product(("scale", "rescale"), ("", " beyond")):
+            expected[f"drift {family}{side}"] = DRIFTS[family] + higher
+        estimates = evidence(plain(), damped())
+        assert estimates.keys() == expected.keys()
+        for name, each in expected.items():
+            mean = estimate_of_mean(each)
+            shown = [estimates[name].value, estimates[name].low, estimates[name].high]
+            assert shown == pytest.approx([mean.value, mean.low, mean.high], rel=1e-9), name
         assert {each.replicas for each in estimates.values()} == {3}
 
     def test_counts_digits_up_to_twelve(self):
-        plain = found(RATES, POWERS)
-        assert evidence(plain, found(RATES, POWERS, exact=1e-3))["digits scale"].value == pytest.approx(3.0)
-        assert evidence(plain, found(RATES, POWERS, exact=0.0))["digits scale"].value == 12.0
+        # 12.2 digits at the largest rate, of which the last network has half a digit less.
+        many = evidence(plain(), damped(dict.fromkeys(FAMILIES, 12.2)))["digits scale"]
+        assert many.value == pytest.approx((12.0 + 12.0 + 11.7) / 3)
+        assert agreement(np.array([0.0, 1e-15, 1e-12, 1e-3, 2.0])) == pytest.approx([12.0, 12.0, 12.0, 3.0, -0.30103])
 
     def test_has_one_row_a_network_and_one_column_a_rate(self):
-        drifts = along_rates(found(RATES, POWERS), "scale", "drift")
-        assert drifts == pytest.approx(np.outer([1.0, 1.5, 3.0], RATES))
+        drifts = along_rates(plain(), "scale", "drift")
+        assert drifts == pytest.approx(
+            np.array([[factor * rate ** (0.75 + more) for rate in RATES] for factor, more in NETWORKS])
+        )
 
 
 def test_the_modules_are_offered():

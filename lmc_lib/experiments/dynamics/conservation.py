@@ -1,6 +1,6 @@
 """Whether charges of networks move as the laws say: orders in the learning rate, and digits of the exact law."""
 
-__all__ = ["along_rates", "evidence"]
+__all__ = ["agreement", "along_rates", "evidence"]
 
 from collections.abc import Mapping
 
@@ -22,6 +22,11 @@ def along_rates(found: Mapping[float, Found], *path: str) -> Float[ndarray, "net
     return np.stack([each.of(*path) for each in found.values()], axis=1)
 
 
+def agreement(distances: Float[ndarray, " networks"]) -> Float[ndarray, " networks"]:
+    """The decimal digits, of 12 at most, to which charges follow a law, from their distances to it."""
+    return np.asarray(-np.log10(distances.clip(10.0**-_MOST)))
+
+
 def evidence(plain: Mapping[float, Found], damped: Mapping[float, Found]) -> dict[str, Estimate]:
     """The estimates for whether charges move as the laws say, means over networks.
 
@@ -32,14 +37,15 @@ def evidence(plain: Mapping[float, Found], damped: Mapping[float, Found]) -> dic
     Returns:
         By family ``"digits FAMILY"``: the decimal digits, of 12 at most, to which the discrete law holds with both at
         each rate; ``"order FAMILY"``: the power of the rate as which the distance to the oscillator grows;
-        ``"share FAMILY"``: that distance by the one to gradient flow, at the smallest rate. For scale and rescale also
+        ``"share FAMILY"``: that distance by the one to gradient flow, at the smallest rate. Where the digits are many,
+        order and share are those of one law to another, whatever the networks; of translation, the same for all. For scale and rescale also
         ``"drift FAMILY"``: the power of the rate as which the drift grows without both; and the same number again as
         ``"drift FAMILY beyond"``, for the bound to its other side.
     """
     values = {}
     for family in FAMILIES:
         to = {law: along_rates(damped, family, "distances", law) for law in LAWS}
-        values[f"digits {family}"] = -np.log10(to["discrete law"].max(1).clip(10.0**-_MOST))
+        values[f"digits {family}"] = agreement(to["discrete law"].max(1))
         values[f"order {family}"] = charges.order(list(damped), to["oscillator"])
         values[f"share {family}"] = (to["oscillator"] / to["gradient flow"])[:, -1]
         if family != "translation":
