@@ -5,6 +5,7 @@ import importlib.util
 import json
 import lzma
 import os
+import posixpath
 import re
 import shutil
 import statistics
@@ -18,6 +19,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from conftest import copy_of_repository
+from sphinx.util.inventory import InventoryFile
 
 from builder import audits, benchmarks, downloads, kept, layout, making, notebook, quick, site, telling
 from lmc_lib import claims, records
@@ -193,6 +195,22 @@ def test_the_reference_shows_signatures_and_docstrings(book):
     page = (book / "_build" / "html" / "book" / "api" / "lmc_lib" / "lmc_lib.matching.weights.html").read_text()
     assert "weight_matching" in page
     assert "generator" in page
+
+
+@pytest.mark.slow
+def test_what_a_package_offers_again_is_described_where_it_is_defined(book):
+    pages = book / "_build" / "html" / "book" / "api" / "lmc_lib"
+    package, module = ((pages / f"lmc_lib.matching{name}.html").read_text() for name in ("", ".weights"))
+    assert 'href="lmc_lib.matching.weights.html#lmc_lib.matching.weights.weight_matching"' in package
+    assert "Package Contents" in package
+    assert '<dt class="sig' not in package
+    assert '<dt class="sig' in module
+    # Both names of it are names of one place.
+    with (book / "_build" / "html" / "objects.inv").open("rb") as file:
+        functions = InventoryFile.load(file, "", posixpath.join)["py:function"]
+    place = "book/api/lmc_lib/lmc_lib.matching.weights.html#lmc_lib.matching.weights.weight_matching"
+    assert functions["lmc_lib.matching.weight_matching"][2] == place
+    assert functions["lmc_lib.matching.weights.weight_matching"][2] == place
 
 
 def break_quick_scale(path):
