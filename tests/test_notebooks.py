@@ -9,11 +9,14 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from mdit_py_plugins.anchors.index import slugify
 
 from lmc_lib import claims, definitions
 from lmc_lib.claims.verdict import extract
 
-PATHS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
+ROOT = Path(__file__).parents[1]
+PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+METHODS = ROOT / "book" / "methods.md"
 LINES = 15
 # The same notebook makes pages of all scales, of which the quick one alone is portable.
 PROMISE = (
@@ -142,6 +145,15 @@ class TestPage:
         places = [next((i for i, text in enumerate(words) if section in text), None) for section in SECTIONS]
         assert None not in places, dict(zip(SECTIONS, places, strict=True))
         assert places == sorted(places)
+
+    def test_links_to_the_methods_lead_to_a_section(self, notebook):
+        sections = {
+            slugify(text) for text in re.findall(r"^## (.*)$", METHODS.read_text(encoding="utf-8"), re.MULTILINE)
+        }
+        words = "".join(source(cell) for cell in notebook["cells"] if cell["cell_type"] == "markdown")
+        meant = re.findall(r"\]\([^)]*methods\.md([^)]*)\)", words)
+        assert len(meant) > 1
+        assert {each.removeprefix("#") for each in meant} <= sections
 
     def test_names_its_own_command(self, path, notebook):
         words = "".join(source(cell) for cell in notebook["cells"] if cell["cell_type"] == "markdown")
