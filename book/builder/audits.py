@@ -20,8 +20,9 @@ bound. *The same, exchanged*: how often it is met by the page's own numbers afte
 compares is exchanged at random. *Power*: how often it is met, and its exchanged control says no, where the truth is the
 effect, which was printed by the authors, read off their figures, or is ours. *Coverage*: how often the interval, which
 promises 95 %, holds the truth. A condition with a power below 0.8 is *underpowered*: what it does not show may be
-there. The last column says how many {unit}s would do. The [methods](../methods.md#the-rule-of-a-verdict-and-how-often-it-errs)
-say how studies are simulated.
+there. The last column says how many {unit}s would do. The [methods][rule] say how studies are simulated.
+
+[rule]: ../methods.md#the-rule-of-a-verdict-and-how-often-it-errs
 """
 
 

@@ -73,8 +73,8 @@ def oscillator(degree: int, sgd: SGD) -> Law:
         m \ddot q + (1 - \mu) \dot q + d \lambda q = 2 (d - 1) m r .
 
     The drive is constant during an update, so that the solution over one is a matrix exponential. It starts with the
-    impulse of half an update, :math:`m \dot q = -\eta d \lambda q / 2`; from rest, as in the code of the paper, it would
-    be of first order alone. That it is of second order near the discrete law is mathematics, true of any drive.
+    impulse of half an update, :math:`m \dot q = -\eta d \lambda q / 2`; from rest, as in the code of the paper, it
+    would be of first order alone. That it is of second order near the discrete law is mathematics, true of any drive.
     """
     mass = sgd.rate * (1.0 + sgd.momentum) / 2.0
     flow = np.zeros((3, 3))

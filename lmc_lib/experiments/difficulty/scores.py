@@ -101,10 +101,18 @@ class ScoredNetworks(Spec):
 
 
 def specs(
-    model: ModelSpec, data: DataSpec, train: TrainConfig, *, replicates: int, checkpoints: int, **options: Any
+    model: ModelSpec,
+    data: DataSpec,
+    train: TrainConfig,
+    *,
+    replicates: int,
+    checkpoints: int,
+    first_seed: int = 0,
+    **options: Any,
 ) -> list[ScoresSpec]:
     """Lists the scores of independent replicates: other initial weights and another batch order each.
 
+    Their seeds begin at ``first_seed``; from another one on they are replicates that no one has seen.
     Examples are scored at so many ``checkpoints``, evenly spaced; the first is the early one, the last the end of the
     training. ``options`` are those of the spec.
 
@@ -114,7 +122,8 @@ def specs(
     if not 2 <= checkpoints <= train.steps:
         raise ValueError(f"scores are followed at 2 to {train.steps} checkpoints of this training, not {checkpoints}")
     steps = tuple(train.steps * (number + 1) // checkpoints for number in range(checkpoints))
-    return [ScoresSpec(run, steps, steps[0], **options) for run in replicas(model, data, train, replicates)]
+    runs = replicas(model, data, train, replicates, first_seed=first_seed)
+    return [ScoresSpec(run, steps, steps[0], **options) for run in runs]
 
 
 def read(store: Store, specs: Sequence[ScoresSpec]) -> Stacks:

@@ -38,9 +38,9 @@ def evidence(plain: Mapping[float, Found], damped: Mapping[float, Found]) -> dic
         By family ``"digits FAMILY"``: the decimal digits, of 12 at most, to which the discrete law holds with both at
         each rate; ``"order FAMILY"``: the power of the rate as which the distance to the oscillator grows;
         ``"share FAMILY"``: that distance by the one to gradient flow, at the smallest rate. Where the digits are many,
-        order and share are those of one law to another, whatever the networks; of translation, the same for all. For scale and rescale also
-        ``"drift FAMILY"``: the power of the rate as which the drift grows without both; and the same number again as
-        ``"drift FAMILY beyond"``, for the bound to its other side.
+        order and share are those of one law to another, whatever the networks; of translation, the same for all. For
+        scale and rescale also ``"drift FAMILY"``: the power of the rate as which the drift grows without both; and the
+        same number again as ``"drift FAMILY beyond"``, for the bound to its other side.
     """
     values = {}
     for family in FAMILIES:
