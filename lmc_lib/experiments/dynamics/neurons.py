@@ -35,7 +35,7 @@ class Neurons(Spec):
         charges: the charges, rising, the one in the middle 0.
         size: length of the product at the start.
         horizon: for how long networks learn.
-        points: at how many evenly spaced times they are looked at, the horizon the last.
+        points: at how many times they are looked at, the horizon the last.
         seeds: number of seeds, each with its own target and start.
         first_seed: the first of them.
         rates: those of the read-out and of the weights.
@@ -57,7 +57,7 @@ class Neurons(Spec):
 
     @property
     def times(self) -> list[float]:
-        """When networks are looked at."""
+        """When networks are looked at: unless a subclass says otherwise, at evenly spaced times."""
         return [self.horizon * (place + 1) / self.points for place in range(self.points)]
 
     def targets(self) -> Float[Tensor, "seeds 1 i"]:
@@ -134,6 +134,11 @@ class NeuronSpec(Neurons):
 
     along: bool = False
 
+    @property
+    def times(self) -> list[float]:
+        """When networks are looked at: evenly on a logarithmic axis, over four powers of ten."""
+        return [float(each) for each in np.geomspace(1e-4 * self.horizon, self.horizon, self.points)]
+
     def products(self) -> Float[Tensor, "seeds 1 i"]:
         """Those that are drawn, or along the target."""
         return self.size * self.targets() if self.along else super().products()
@@ -194,9 +199,8 @@ def regimes_of(found: Record) -> dict[str, Estimate]:
     return {name: estimate_of_mean(each) for name, each in numbers.items()}
 
 
-def _error(found: tuple[Tensor, Tensor], wanted: tuple[Tensor, Tensor]) -> Tensor:
+def _error(found: tuple[Tensor, Tensor], wanted: tuple[Tensor, Tensor]) -> Float[Tensor, "seeds charges"]:
     """The relative error of read-out and weights together."""
-    missed = sum(((one - other) ** 2).flatten(2).sum(-1) for one, other in zip(found, wanted, strict=True))
-    size = sum((each**2).flatten(2).sum(-1) for each in wanted)
-    error: Tensor = (missed / size).sqrt()
+    one, other = (torch.cat([read_out[..., None], weights], -1) for read_out, weights in (found, wanted))
+    error: Tensor = (one - other).norm(dim=-1) / other.norm(dim=-1)
     return error

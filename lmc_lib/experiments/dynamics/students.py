@@ -1,8 +1,8 @@
 """Students of one hidden layer from starts whose scale is moved between layers: features at equal training loss."""
 
-__all__ = ["MEASURES", "Curves", "StudentSpec", "gains"]
+__all__ = ["MEASURES", "Curves", "StudentSpec", "gains", "of_start"]
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -105,26 +105,33 @@ class StudentSpec(Spec):
 
     def _trained(self, shift: float, steps: Sequence[int]) -> dict[str, Float[Tensor, "seeds looks"]]:
         drawn = self.drawn()
-        start = hidden_layer.rescaled(drawn["weights"], drawn["read-out"], self.scale, shift)
+        start = point = hidden_layer.rescaled(drawn["weights"], drawn["read-out"], self.scale, shift)
         slope = partial(hidden_layer.gradient, drawn["train"], drawn["train outputs"], self.leak)
-        point, done, looks = start, 0, []
+        before, done, looks = self._features(drawn["train"], start), 0, []
         for step in steps:
             point = flow.descend(slope, point, Descent(step - done, self.rate))
-            looks.append(self._seen(drawn, start, point))
+            now = self._features(drawn["train"], point)
+            looks.append(self._missed(drawn, point) | _changed(before, now))
             done = step
         return {name: torch.stack([each[name] for each in looks], 1) for name in looks[0]}
 
-    def _seen(self, drawn: dict[str, Tensor], start: Any, point: Any) -> dict[str, Float[Tensor, " seeds"]]:
-        inputs, kernel = drawn["train"], partial(hidden_layer.kernel, drawn["train"], self.leak)
-        missed = {
-            name: (hidden_layer.outputs(drawn[name], self.leak, *point) - drawn[f"{name} outputs"]).square().sum(-1)
-            / drawn[f"{name} outputs"].square().sum(-1)
-            for name in ("train", "new")
-        }
-        flipped = hidden_layer.patterns(inputs, point[0]) != hidden_layer.patterns(inputs, start[0])
-        one, other = (each / torch.linalg.matrix_norm(each)[:, None, None] for each in (kernel(*start), kernel(*point)))
-        values = {"loss": missed["train"], "error": missed["new"], "flipped": flipped.double().mean((-2, -1))}
-        return values | {"distance": 1.0 - (one * other).sum((-2, -1))}
+    def _features(self, inputs: Tensor, point: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """The activation patterns and the neural tangent kernel, which has the length 1."""
+        kernel = hidden_layer.kernel(inputs, self.leak, *point)
+        return hidden_layer.patterns(inputs, point[0]), kernel / torch.linalg.matrix_norm(kernel)[:, None, None]
+
+    def _missed(self, drawn: Mapping[str, Tensor], point: Sequence[Tensor]) -> dict[str, Float[Tensor, " seeds"]]:
+        found = {}
+        for name, of in {"loss": "train", "error": "new"}.items():
+            wanted = drawn[f"{of} outputs"]
+            missed = hidden_layer.outputs(drawn[of], self.leak, *point) - wanted
+            found[name] = missed.square().sum(-1) / wanted.square().sum(-1)
+        return found
+
+
+def _changed(before: tuple[Tensor, Tensor], now: tuple[Tensor, Tensor]) -> dict[str, Float[Tensor, " seeds"]]:
+    flipped = (before[0] != now[0]).double().mean((-2, -1))
+    return {"flipped": flipped, "distance": 1.0 - (before[1] * now[1]).sum((-2, -1))}
 
 
 @dataclass(frozen=True)
@@ -156,8 +163,13 @@ class Curves(Record):
         return np.array([np.interp(*row, right=np.nan) for row in rows]).reshape(places.shape)
 
 
+def of_start(measures: Mapping[str, Float[ndarray, "seeds shifts"]], place: int) -> dict[str, Float[ndarray, " seeds"]]:
+    """Each measure of one of several starts, by its place."""
+    return {name: values[:, place] for name, values in measures.items()}
+
+
 def gains(
-    one: dict[str, Float[ndarray, " seeds"]], other: dict[str, Float[ndarray, " seeds"]]
+    one: Mapping[str, Float[ndarray, " seeds"]], other: Mapping[str, Float[ndarray, " seeds"]]
 ) -> dict[str, Estimate]:
     """Means over seeds of what one start has over another, within seeds.
 
