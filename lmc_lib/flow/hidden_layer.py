@@ -1,9 +1,8 @@
 r"""One hidden layer of piecewise-linear units that learns from examples of a teacher.
 
 The network is :math:`\sum_i a_i\, \phi(w_i^\top x)` with :math:`\phi(z) = z` where :math:`z > 0` and
-:math:`\phi(z) = \kappa z` elsewhere: rectified units at a leak :math:`\kappa` of 0, linear ones at 1. Its loss is the mean
-squared error. Setting and measures follow Kunin, Raventós, Dominé, Chen, Klindt, Saxe, Ganguli 2024; teachers and paired
-starts are those of Chizat, Oyallon, Bach 2019.
+:math:`\phi(z) = \kappa z` elsewhere: ReLU units at a leak :math:`\kappa` of 0, linear ones at 1. Its loss is the mean
+squared error. Setting and measures follow Kunin, Raventós, Dominé, Chen, Klindt, Saxe, Ganguli 2024.
 """
 
 __all__ = ["directions", "gradient", "kernel", "outputs", "paired", "patterns", "rescaled"]
@@ -16,7 +15,8 @@ from torch import Generator, Tensor
 def directions(count: int, inputs: int, *, generator: Generator) -> Float[Tensor, "count i"]:
     """Draws unit vectors, uniform on the sphere."""
     drawn = torch.randn(count, inputs, generator=generator, dtype=torch.float64)
-    return drawn / drawn.norm(dim=-1, keepdim=True)
+    found: Tensor = drawn / drawn.norm(dim=-1, keepdim=True)
+    return found
 
 
 def paired(
@@ -27,15 +27,14 @@ def paired(
 
 
 def rescaled(
-    weights: Float[Tensor, "*batch units i"], read_out: Float[Tensor, "*batch units"], scale: float, factor: float
+    weights: Float[Tensor, "*batch units i"], read_out: Float[Tensor, "*batch units"], scale: float, shift: float
 ) -> tuple[Float[Tensor, "*batch units i"], Float[Tensor, "*batch units"]]:
-    r"""Layers times a scale, the first one also times a factor and the read-out divided by it.
+    r"""Layers times a scale :math:`\tau`, the first one also times a shift :math:`s`, the read-out divided by it.
 
-    The function is multiplied by the square of the scale, whatever the factor. Of units with weights and read-outs of
-    size 1, the charge :math:`a_i^2 - \lVert w_i \rVert^2` is the square of the scale times the difference of the inverse
-    squared factor and the squared factor.
+    The function is multiplied by :math:`\tau^2`, whatever the shift. Units with weights and read-outs of size 1 get the
+    charge :math:`a_i^2 - \lVert w_i \rVert^2 = \tau^2 (s^{-2} - s^2)`.
     """
-    return scale * factor * weights, scale / factor * read_out
+    return scale * shift * weights, scale / shift * read_out
 
 
 def outputs(

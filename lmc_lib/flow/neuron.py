@@ -77,8 +77,8 @@ def exact(
 ) -> tuple[Float[Tensor, "*batch times"], Float[Tensor, "*batch times i"]]:
     r"""Read-out and weights under gradient flow, at any charge.
 
-    With :math:`q = (\sqrt{\eta_w}\, a, \sqrt{\eta_a}\, w)` and :math:`b = \sqrt{\eta_a \eta_w}\, \beta` gradient flow is
-    :math:`\dot q = F q - \frac12 \lVert q \rVert^2 q`, where
+    With :math:`q = (\sqrt{\eta_w}\, a, \sqrt{\eta_a}\, w)` and :math:`b = \sqrt{\eta_a \eta_w}\, \beta` gradient flow
+    is :math:`\dot q = F q - \frac12 \lVert q \rVert^2 q`, where
     :math:`F = \begin{pmatrix} \delta/2 & b^\top \\ b & -\delta/2 \end{pmatrix}`. So
     :math:`q(t) = e^{Ft} q_0 / \sqrt{1 + \int_0^t \lVert e^{Fs} q_0 \rVert^2 ds}`. The eigenvalues of :math:`F` are
     :math:`\pm\rho` with :math:`\rho^2 = \delta^2/4 + \lVert b \rVert^2` in the plane of read-out and target, and
@@ -104,7 +104,8 @@ def exact(
     falling = [0.5 * (each - other)[..., None] for each, other in zip((first, second), turned, strict=True)]
     decay = torch.exp(-2.0 * rate[..., None] * times)
     passed = (1.0 - decay) / (2.0 * rate[..., None])
-    grown = sum(each.square() for each in growing) * passed + sum(each.square() for each in falling) * decay * passed
+    sizes = [one.square() + other.square() for one, other in (growing, falling)]
+    grown = (sizes[0] + sizes[1] * decay) * passed
     aside = rates[0] * across.square().sum(-1)[..., None] * _aside(half[..., None], rate[..., None], times)
     norm = (decay + grown + aside).sqrt()
     now, then = ((each + decay * other) / norm for each, other in zip(growing, falling, strict=True))

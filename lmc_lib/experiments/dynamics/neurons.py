@@ -10,6 +10,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 from jaxtyping import Float
+from numpy import ndarray
 from torch import Tensor
 
 from lmc_lib import flow, rng
@@ -77,7 +78,8 @@ class Neurons(Spec):
     def _directions(self, name: str) -> Float[Tensor, "seeds 1 i"]:
         streams = [rng.stream(self.first_seed + each, "neuron", name) for each in range(self.seeds)]
         drawn = torch.stack([torch.randn(1, self.inputs, generator=each, dtype=torch.float64) for each in streams])
-        return drawn / drawn.norm(dim=-1, keepdim=True)
+        found: Tensor = drawn / drawn.norm(dim=-1, keepdim=True)
+        return found
 
 
 @dataclass(frozen=True)
@@ -108,11 +110,12 @@ class DescentSpec(Neurons):
         start, targets, told = self.starts(), self.targets(), self.rates[::-1] if self.exchanged else self.rates
         times = torch.tensor(self.times, dtype=torch.float64)
         read_outs, weights = neuron.exact(*start, targets, told, times)
-        point, before = start, neuron.charge(*start, told)
-        interval, drift, missed = Descent(round(self.horizon / self.points / step), step), [], []
+        before, interval = neuron.charge(*start, told), Descent(round(self.horizon / self.points / step), step)
+        point: tuple[Tensor, ...] = start
+        drift, missed = [], []
         for place in range(self.points):
             point = flow.descend(partial(neuron.gradient, targets, self.rates), point, interval)
-            drift.append((neuron.charge(*point, told) - before).abs() / (told[0] * told[1]) ** 0.5)
+            drift.append((neuron.charge(point[0], point[1], told) - before).abs() / (told[0] * told[1]) ** 0.5)
             missed.append(_error(point, (read_outs[..., place], weights[..., place, :])))
         return {"drift": torch.stack(drift).amax(0), "missed": torch.stack(missed).amax(0)}
 
@@ -121,9 +124,9 @@ class DescentSpec(Neurons):
 class NeuronSpec(Neurons):
     """All that defines what the charge decides, by the exact solution.
 
-    It measures, one row a seed and one column a charge, along the times, ``distance``, that of the kernels at the start
-    and then, and ``left``, the share of the loss that is left; and ``duration``, the time after which a tenth of the loss
-    is left, the horizon where more is left for longer.
+    It measures, one row a seed and one column a charge, along the times, ``distance``, that of the kernels at the
+    start and then, and ``left``, the share of the loss that is left; and ``duration``, the time after which a tenth of
+    the loss is left, the horizon where more is left for longer.
 
     Attributes:
         along: whether the start has the direction of the target, so that no direction has to turn.
@@ -168,10 +171,10 @@ def descents(found: Record, steps: Sequence[float]) -> dict[str, Estimate]:
         steps: its step sizes.
 
     Returns:
-        ``"drift"`` and ``"missed"`` at the first step size; ``"drift order"`` and ``"missed order"``, how far the slopes
-        of their logarithms over that of the step size are from 1.
+        ``"drift"`` and ``"missed"`` at the first step size; ``"drift order"`` and ``"missed order"``, how far the
+        slopes of their logarithms over that of the step size are from 1.
     """
-    numbers = {}
+    numbers: dict[str, ndarray] = {}
     for name in ("drift", "missed"):
         largest = found.of(name).max(-1)
         slopes = np.log(largest[0] / largest[-1]) / np.log(steps[0] / steps[-1])
@@ -199,7 +202,7 @@ def regimes_of(found: Record) -> dict[str, Estimate]:
     return {name: estimate_of_mean(each) for name, each in numbers.items()}
 
 
-def _error(found: tuple[Tensor, Tensor], wanted: tuple[Tensor, Tensor]) -> Float[Tensor, "seeds charges"]:
+def _error(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> Float[Tensor, "seeds charges"]:
     """The relative error of read-out and weights together."""
     one, other = (torch.cat([read_out[..., None], weights], -1) for read_out, weights in (found, wanted))
     error: Tensor = (one - other).norm(dim=-1) / other.norm(dim=-1)

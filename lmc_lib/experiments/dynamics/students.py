@@ -30,9 +30,9 @@ class StudentSpec(Spec):
 
     Inputs, weights of the teacher and those of the student are drawn on the unit sphere, read-outs are signs. It
     measures, one row a seed and one column a shift, after each number of updates in ``steps``: ``loss``, the training
-    loss, and ``error``, the loss on new inputs, both as shares of those at the start; ``flipped``, the share of units and
-    training inputs whose activation pattern is not that at the start; ``distance``, 1 less the cosine of the neural tangent
-    kernels on training inputs at the start and then.
+    loss, and ``error``, the loss on new inputs, both as shares of those at the start; ``flipped``, the share of units
+    and training inputs whose activation pattern is not that at the start; ``distance``, 1 less the cosine of the neural
+    tangent kernels on training inputs at the start and then.
 
     Attributes:
         inputs: number of inputs.
@@ -105,11 +105,11 @@ class StudentSpec(Spec):
 
     def _trained(self, shift: float, steps: Sequence[int]) -> dict[str, Float[Tensor, "seeds looks"]]:
         drawn = self.drawn()
-        start = point = hidden_layer.rescaled(drawn["weights"], drawn["read-out"], self.scale, shift)
+        point: Sequence[Tensor] = hidden_layer.rescaled(drawn["weights"], drawn["read-out"], self.scale, shift)
         slope = partial(hidden_layer.gradient, drawn["train"], drawn["train outputs"], self.leak)
-        before, done, looks = self._features(drawn["train"], start), 0, []
+        before, done, looks = self._features(drawn["train"], point), 0, []
         for step in steps:
-            point = flow.descend(slope, point, Descent(step - done, self.rate))
+            point = flow.descend(slope, tuple(point), Descent(step - done, self.rate))
             now = self._features(drawn["train"], point)
             looks.append(self._missed(drawn, point) | _changed(before, now))
             done = step
@@ -139,12 +139,13 @@ class Curves(Record):
     """What ``StudentSpec`` measured, read between the updates at which networks were looked at."""
 
     def at_loss(self, level: float) -> dict[str, Float[ndarray, "seeds shifts"]]:
-        """Each measure when the training loss has first come down to a share of that at the start; NaN if it has not."""
+        """Each measure when the training loss has first come down to a share of that at the start, or NaN."""
         return {name: self._between(-np.log(self._lowest()), -np.log(level), name) for name in MEASURES}
 
     def updates(self, level: float) -> Float[ndarray, "seeds shifts"]:
         """After how many updates the training loss has first come down to a share of that at the start, or NaN."""
-        return np.exp(self._between(-np.log(self._lowest()), -np.log(level), "log steps"))
+        found: ndarray = np.exp(self._between(-np.log(self._lowest()), -np.log(level), "log steps"))
+        return found
 
     def after(self, updates: Float[ndarray, " seeds"]) -> dict[str, Float[ndarray, "seeds shifts"]]:
         """Each measure after a number of updates, one for each seed."""
