@@ -412,10 +412,12 @@ class TestCurves:
         assert curves.at_loss(0.1)["flipped"][0, 1] == pytest.approx(1012.0)
 
     def test_a_loss_that_rises_again_counts_as_its_lowest(self):
-        looks = {name: [[[1.0, 2.0, 3.0, 4.0]]] for name in students.MEASURES}
-        curves = Curves({"steps": [1, 2, 3, 4], "loss": [[[0.5, 0.1, 0.3, 0.01]]], **looks})
-        assert 1.0 < float(curves.at_loss(0.2)["error"][0, 0]) < 2.0
-        assert 3.0 < float(curves.at_loss(0.05)["error"][0, 0]) < 4.0
+        steps = list(range(1, 17))
+        looks = {name: [[[float(step) for step in steps]]] for name in students.MEASURES}
+        loss = [0.9, 0.8, 0.7, 0.6, 0.1, *[0.3] * 10, 0.01]
+        curves = Curves({"steps": steps, "loss": [[loss]], **looks})
+        assert 4.0 < float(curves.at_loss(0.2)["error"][0, 0]) < 5.0
+        assert 15.0 < float(curves.at_loss(0.05)["error"][0, 0]) < 16.0
 
     def test_are_read_after_a_number_of_updates_of_each_seed(self, curves):
         found = curves.after(np.array([10**0.5, 100.0]))
