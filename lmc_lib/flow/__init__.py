@@ -1,4 +1,4 @@
-"""Small systems whose learning is solved exactly: gradient descent beside closed forms."""
+"""Small systems, most of them solved exactly: gradient descent beside closed forms."""
 
 __all__ = [
     "REGULARISERS", "Descent", "Landscape", "autoencoder", "critical", "descend", "hidden_layer", "neuron",
