@@ -561,6 +561,34 @@ def lazy_and_rich(records, name):
         yield np.mean([row[place][record["spec"]["points"] // 2 - 1] for row in record["values"][which]])
 
 
+def unbalanced_starts(records, name):
+    """Means over seeds of one neuron at the end, and of students where their loss has first come down far enough."""
+    what, which, *rest = name.split(", ")
+    specs = [(each["spec"], each["values"]) for each in records.values()]
+    if which.startswith("charge "):
+        ((spec, values),) = [pair for pair in specs if pair[0]["type"] == "NeuronSpec" and not pair[0].get("along")]
+        place = spec["charges"].index(float(which.removeprefix("charge ")))
+        yield np.mean([row[place] if what == "duration" else row[place][-1] for row in values[what.split()[-1]]])
+        return
+    found = {}
+    for spec, values in specs:
+        if spec["type"] == "StudentSpec":
+            kind = "linear" if spec.get("leak") else "other directions" if spec.get("redrawn") else "ReLU"
+            found.setdefault("large scale" if spec["scale"] == 1.0 else kind, []).append((spec, values))
+    # Half the step comes with the same settings as ReLU students, but for twice the updates.
+    alike = sorted(found["ReLU"], key=lambda pair: pair[0]["horizon"])
+    found |= {"ReLU": alike[:1], "half the step": alike[1:]}
+    ((spec, values),) = found[which]
+    place, level = spec["shifts"].index(float(rest[0])), definitions.profile("unbalanced-starts", "laptop")["level"]
+    read = []
+    for losses, measured in zip(values["loss"], values[what], strict=True):
+        loss, row = losses[place], measured[place]
+        after = next(look for look, each in enumerate(loss) if each <= level)
+        gone = math.log(loss[after - 1] / level) / math.log(loss[after - 1] / loss[after])
+        read.append(row[after - 1] + gone * (row[after] - row[after - 1]))
+    yield np.mean(read)
+
+
 def recomputing(claim):
     """The function of this file that recomputes a claim's numbers; most pages on twins have the same."""
     found = globals().get(claim.replace("-", "_")) or (butterfly if claim.startswith("butterfly-") else None)

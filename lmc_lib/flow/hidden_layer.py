@@ -1,0 +1,90 @@
+r"""One hidden layer of piecewise-linear units that learns from examples of a teacher.
+
+The network is :math:`\sum_i a_i\, \phi(w_i^\top x)` with :math:`\phi(z) = z` where :math:`z > 0` and
+:math:`\phi(z) = \kappa z` elsewhere: ReLU units at a leak :math:`\kappa` of 0, linear ones at 1. Its loss is the mean
+squared error. Setting and measures follow Kunin, Raventós, Dominé, Chen, Klindt, Saxe, Ganguli 2024.
+"""
+
+__all__ = ["directions", "gradient", "kernel", "outputs", "paired", "patterns", "rescaled"]
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Generator, Tensor
+
+
+def directions(count: int, inputs: int, *, generator: Generator) -> Float[Tensor, "count i"]:
+    """Draws unit vectors, uniform on the sphere."""
+    drawn = torch.randn(count, inputs, generator=generator, dtype=torch.float64)
+    found: Tensor = drawn / drawn.norm(dim=-1, keepdim=True)
+    return found
+
+
+def paired(
+    weights: Float[Tensor, "half i"], signs: Float[Tensor, " half"]
+) -> tuple[Float[Tensor, "units i"], Float[Tensor, " units"]]:
+    """Each unit twice, with opposite read-outs: the network computes 0 at all inputs, whatever its scale."""
+    return torch.cat([weights, weights]), torch.cat([signs, -signs])
+
+
+def rescaled(
+    weights: Float[Tensor, "*batch units i"], read_out: Float[Tensor, "*batch units"], scale: float, shift: float
+) -> tuple[Float[Tensor, "*batch units i"], Float[Tensor, "*batch units"]]:
+    r"""Layers times a scale :math:`\tau`, the first one also times a shift :math:`s`, the read-out divided by it.
+
+    The function is multiplied by :math:`\tau^2`, whatever the shift. Units with weights and read-outs of size 1 get the
+    charge :math:`a_i^2 - \lVert w_i \rVert^2 = \tau^2 (s^{-2} - s^2)`.
+    """
+    return scale * shift * weights, scale / shift * read_out
+
+
+def outputs(
+    inputs: Float[Tensor, "*batch n i"],
+    leak: float,
+    weights: Float[Tensor, "*batch units i"],
+    read_out: Float[Tensor, "*batch units"],
+) -> Float[Tensor, "*batch n"]:
+    """What networks compute, of many at once."""
+    sums = inputs @ weights.mT
+    found: Tensor = ((sums * _slopes(sums, leak)) @ read_out[..., None])[..., 0]
+    return found
+
+
+def gradient(
+    inputs: Float[Tensor, "*batch n i"],
+    wanted: Float[Tensor, "*batch n"],
+    leak: float,
+    weights: Float[Tensor, "*batch units i"],
+    read_out: Float[Tensor, "*batch units"],
+) -> tuple[Float[Tensor, "*batch units i"], Float[Tensor, "*batch units"]]:
+    """The gradient of the mean squared error by weights and read-outs, of many networks at once."""
+    sums = inputs @ weights.mT
+    slopes = _slopes(sums, leak)
+    active = sums * slopes
+    error = 2.0 / inputs.shape[-2] * ((active @ read_out[..., None])[..., 0] - wanted)
+    by_weights = ((error[..., None] * slopes).mT @ inputs) * read_out[..., None]
+    return by_weights, (active.mT @ error[..., None])[..., 0]
+
+
+def patterns(
+    inputs: Float[Tensor, "*batch n i"], weights: Float[Tensor, "*batch units i"]
+) -> Bool[Tensor, "*batch n units"]:
+    """Which units see a positive sum at which inputs."""
+    return inputs @ weights.mT > 0.0
+
+
+def kernel(
+    inputs: Float[Tensor, "*batch n i"],
+    leak: float,
+    weights: Float[Tensor, "*batch units i"],
+    read_out: Float[Tensor, "*batch units"],
+) -> Float[Tensor, "*batch n n"]:
+    """The neural tangent kernel at some inputs, of all weights and read-outs."""
+    sums = inputs @ weights.mT
+    slopes = _slopes(sums, leak)
+    active = sums * slopes
+    of_weights = (slopes * read_out.square()[..., None, :]) @ slopes.mT
+    return active @ active.mT + (inputs @ inputs.mT) * of_weights
+
+
+def _slopes(sums: Tensor, leak: float) -> Tensor:
+    return torch.full_like(sums, leak).masked_fill_(sums > 0.0, 1.0)
