@@ -1,7 +1,7 @@
 """Small systems whose learning is solved exactly: gradient descent beside closed forms."""
 
-__all__ = ["REGULARISERS", "Descent", "Landscape", "autoencoder", "critical", "descend", "two_layers"]
+__all__ = ["REGULARISERS", "Descent", "Landscape", "autoencoder", "critical", "descend", "margins", "two_layers"]
 
-from lmc_lib.flow import autoencoder, critical, two_layers
+from lmc_lib.flow import autoencoder, critical, margins, two_layers
 from lmc_lib.flow.autoencoder import REGULARISERS, Landscape
 from lmc_lib.flow.descent import Descent, descend
