@@ -18,7 +18,7 @@ from numpy import ndarray
 from numpy.random import Generator
 
 # Of the numerical integration; parameters that shrink to nothing need no digits.
-_RELATIVE, _ABSOLUTE = 1e-9, 1e-12
+_RELATIVE, _ABSOLUTE = 1e-8, 1e-12
 # By how much less a free weight counts than one that is paid for, as a factor of its size; and what counts as 1.
 _FREE, _CLOSE = 1e-4, 1e-6
 # Of the two rows of parameters, with the factor that makes degree 1 the plain linear map.
