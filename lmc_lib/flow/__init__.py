@@ -1,4 +1,4 @@
-"""Small systems whose learning is solved exactly: gradient descent beside closed forms."""
+"""Small systems whose learning, or whose end, is known exactly: gradient descent and flow beside closed forms."""
 
 __all__ = ["REGULARISERS", "Descent", "Landscape", "autoencoder", "critical", "descend", "margins", "two_layers"]
 
