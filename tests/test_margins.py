@@ -187,7 +187,8 @@ class TestMeasurement:
             ):
                 assert margin == pytest.approx(min(points @ map_))
                 if norm < 100.0:
-                    assert 10.0**loss == pytest.approx(np.exp(-norm * points @ map_).mean(), rel=1e-5)
+                    # One decimal is stored.
+                    assert loss == pytest.approx(np.log10(np.exp(-norm * points @ map_).mean()), abs=0.0501)
             assert record.of("greatest")[2] == pytest.approx(min(points @ record.of("widest")[2]))
             errors = record.of("errors")
             assert errors.shape == (3, 3, 3)
@@ -230,7 +231,7 @@ class TestMeasurement:
         assert shares(record, 1) == pytest.approx(wide)
         told = {name: each.value for name, each in discarding(record, 1, norms).items()}
         slope = np.log(wide[:, 2] / wide[:, 1]).mean() / np.log(4.0)
-        assert told == pytest.approx({"share": wide[:, 2].mean(), "share slope": slope})
+        assert told == pytest.approx({"share": wide[:, 2].mean(), "share slope": slope}, abs=5e-3)
         for place, worse in ((0, 0.2 / 3), (1, 0.6 / 3)):
             told = {name: each.value for name, each in robustness(record, base, place).items()}
             assert told == pytest.approx({"margin": 1.2 / 3, "error": worse})

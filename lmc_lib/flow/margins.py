@@ -17,7 +17,8 @@ from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 from numpy.random import Generator
 
-# Of the numerical integration; parameters that shrink to nothing need no digits.
+# Of the numerical integration, which with much less does not end where rounding is all that is left. Parameters that
+# shrink to nothing need no digits.
 _RELATIVE, _ABSOLUTE = 1e-8, 1e-12
 # By how much less a free weight counts than one that is paid for, as a factor of its size; and what counts as 1.
 _FREE, _CLOSE = 1e-4, 1e-6

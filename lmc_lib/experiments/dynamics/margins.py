@@ -96,7 +96,7 @@ class MarginSpec(Spec):
             "maps": maps,
             "margins": margins.margin(points, maps),
             "greatest": margins.margin(points, ends["widest"]),
-            "losses": np.log10(np.e) * (np.logaddexp.reduce(outputs, 0) - np.log(self.points)),
+            "losses": (np.log10(np.e) * (np.logaddexp.reduce(outputs, 0) - np.log(self.points))).round(1),
             "errors": (fresh @ maps.T < np.reshape(self.moved, (-1, 1, 1))).mean(1).T,
             **{name: each / np.linalg.norm(each) for name, each in ends.items()},
         }
@@ -139,10 +139,11 @@ def robustness(found: Record, base: Record, place: int) -> dict[str, Estimate]:
         ``"margin"``, by the greatest one, and ``"error"`` on moved points, less that of the base.
     """
     worse = (found.of("errors") - base.of("errors"))[:, -1, place]
-    return {"margin": estimate_of_mean(kept(found)[:, -1]), "error": estimate_of_mean(worse)}
+    return {"margin": estimate_of_mean(kept(found)[:, -1].round(4)), "error": estimate_of_mean(worse)}
 
 
 def _last(values: Float[ndarray, "seeds norms"], norms: Sequence[float]) -> tuple[Estimate, Estimate]:
     """Means over seeds of the last value, and of its slope over the norm on logarithmic scales."""
+    # Reports keep six digits, and steps of the integration hang on last bits, which differ between processors.
     slopes = np.log(values[:, -1] / values[:, -2]) / np.log(norms[-1] / norms[-2])
-    return estimate_of_mean(values[:, -1]), estimate_of_mean(slopes)
+    return estimate_of_mean(values[:, -1].round(5)), estimate_of_mean(slopes.round(2))
