@@ -19,9 +19,11 @@ from numpy.random import Generator
 
 # Of the numerical integration, which with much less does not end where rounding is all that is left. Parameters that
 # shrink to nothing need no digits.
-_RELATIVE, _ABSOLUTE = 1e-8, 1e-12
+_RELATIVE = 1e-8
+_ABSOLUTE = 1e-12
 # By how much less a free weight counts than one that is paid for, as a factor of its size; and what counts as 1.
-_FREE, _CLOSE = 1e-4, 1e-6
+_FREE = 1e-4
+_CLOSE = 1e-6
 # Of the two rows of parameters, with the factor that makes degree 1 the plain linear map.
 _SIGNS = np.array([[1.0], [-1.0]]) / 2**0.5
 
