@@ -589,6 +589,30 @@ def unbalanced_starts(records, name):
     yield np.mean(read)
 
 
+def asymmetric_margin(records, name):
+    """Means over seeds of what the maps at the largest norm are like, by kind of data and by degrees."""
+    what, kind, degrees = name.split(", ")
+    (record,) = [
+        each
+        for each in records.values()
+        if each["spec"]["degrees"] == [int(degree) for degree in degrees.split()]
+        and each["spec"]["spare"] == (kind == "spare")
+        and each["spec"]["sizes"] != [1, 1]
+    ]
+    spec, values = record["spec"], record["values"]
+    maps = np.array(values["maps"])[:, -1]
+    if what == "margin kept":
+        yield np.mean([row[-1] / most for row, most in zip(values["margins"], values["greatest"], strict=True)])
+    elif what == "error":
+        yield np.mean([row[-1][spec["moved"].index(1.0)] for row in values["errors"]])
+    elif what == "share":
+        yield np.mean([math.hypot(*map_[: spec["sizes"][0]]) for map_ in maps])
+    else:
+        ends = np.array(values[what.removeprefix("angle to the ")])
+        sines = np.linalg.norm(maps - (maps * ends).sum(1, keepdims=True) * ends, axis=1)
+        yield np.mean(np.arctan2(sines, (maps * ends).sum(1)))
+
+
 def recomputing(claim):
     """The function of this file that recomputes a claim's numbers; most pages on twins have the same."""
     found = globals().get(claim.replace("-", "_")) or (butterfly if claim.startswith("butterfly-") else None)
