@@ -1,6 +1,7 @@
 r"""RMSProp on the directions of weights whose lengths are fixed: a twin without the freedom of scale.
 
-What is divided by the root of a running mean is the step of a whole unit, not of each weight: lengths are one number a unit.
+What is divided by the root of a running mean is the step of a whole unit, not of each weight, as lengths are one number
+a unit.
 """
 
 __all__ = ["OnSphere", "RMSProp", "on_sphere"]
@@ -33,7 +34,7 @@ class RMSProp:
 
     @classmethod
     def of(cls, sgd: SGD, lengths: Float[Tensor, " units"]) -> "RMSProp":
-        r"""The one which SGD with weight decay is: base :math:`\sqrt{2 \eta \lambda}`, forgetting :math:`4 \eta \lambda`.
+        r"""The one that SGD is: base :math:`\sqrt{2 \eta \lambda}` and forgetting :math:`4 \eta \lambda`.
 
         Args:
             sgd: the rule of the updates.

@@ -65,7 +65,7 @@ def train(
     return Trajectory.of(found)
 
 
-def checkpoints(
+def checkpoints(  # noqa: PLR0913 -- what train takes, and the rule
     model: nn.Module,
     state: State,
     split: Split,
@@ -141,7 +141,7 @@ def _prepare(model: nn.Module, state: State, config: TrainConfig) -> tuple[nn.Mo
 
 
 class _Optimiser:
-    """One update at a given rate, by torch's optimisers, the portable ones or a rule; it leaves pruned weights at zero."""
+    """One update at a given rate, by torch's optimisers, portable ones or a rule, which leaves pruned weights zero."""
 
     def __init__(
         self,
@@ -156,9 +156,7 @@ class _Optimiser:
         self.parameters = dict(network.named_parameters())
         parameters = list(self.parameters.values())
         decay, bits = config.weight_decay, config.grid_bits
-        self.kinds: tuple[str, ...] = (
-            ("exp_avg", "exp_avg_sq") if config.optimiser == "adamw" else ("momentum_buffer",)
-        )
+        self.kinds: tuple[str, ...] = ("exp_avg", "exp_avg_sq") if config.optimiser == "adamw" else ("momentum_buffer",)
         self.portable: PortableSGD | PortableAdamW | None = None
         if rule is not None:
             self.kinds = ()

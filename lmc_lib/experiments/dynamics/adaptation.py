@@ -43,8 +43,8 @@ class AdaptationSpec(Spec):
         run: the training, without momentum, at a constant rate.
         decay: the weight decay of which RMSProp is made.
         epsilon: what batch normalisation adds to variances; the default is less than the last digit of any.
-        twins: which of ``TWINS`` are trained: with weights of length 1, ``"adaptive"``, whose steps are those of RMSProp,
-            and ``"constant"``, whose steps are for each unit the geometric mean of the network's; like the network,
+        twins: which of ``TWINS`` are trained: with weights of length 1 ``"adaptive"``, whose steps are those of RMSProp
+            and ``"constant"``, whose steps are for each unit the geometric mean of the network's; like the network
             ``"nudged"``, from weights that are larger by a factor of 1.0001, and on ``"other batches"``.
     """
 
@@ -61,7 +61,6 @@ class AdaptationSpec(Spec):
         found = (train.precision, train.optimiser, train.schedule, train.warmup, train.momentum)
         if found != ("portable", "sgd", "constant", 0, 0.0):
             raise ValueError(f"the law is that of SGD without momentum in float64 at a constant rate, not of {train}")
-        object.__setattr__(self, "twins", tuple(self.twins))  # notebooks write lists
         if strange := sorted({*self.twins} - {*TWINS}):
             raise ValueError(f"unknown twin {strange[0]!r}; there are {', '.join(TWINS)}")
 
@@ -97,7 +96,8 @@ class AdaptationSpec(Spec):
 
     @property
     def _looks(self) -> list[int]:
-        return np.unique(np.linspace(0, self.run.updates, _PARTS + 1).round().astype(int)).tolist()
+        looks = np.unique(np.linspace(0, self.run.updates, _PARTS + 1).round().astype(int))
+        return [int(each) for each in looks]
 
     def _values(self, found: tuple[Path, Motion, dict[str, Path]]) -> dict[str, Any]:
         own, motion, twins = found
@@ -113,18 +113,18 @@ class AdaptationSpec(Spec):
         }
         lengths = {"fourth power": fourth[self._looks, 0], "law": law[self._looks, 0]}
         curves = self._curves(own) | digits(lengths | {"RMSProp": _middle(rmsprop[self._looks[1:-1]])})
-        values = digits(sizes) | {"accuracy": share(own.accuracy), "looks": self._looks, "curves": curves}
-        return values | {name: self._apart(each, own) for name, each in twins.items()}
+        facts = {"accuracy": share(own.accuracy), "looks": self._looks, "curves": curves}
+        return {**digits(sizes), **facts, **{name: self._apart(each, own) for name, each in twins.items()}}
 
     def _apart(self, twin: Path, own: Path) -> dict[str, Any]:
         distances = {
             "steps": charges.apart(twin.steps, own.steps),
             "loss": charges.apart(_stretches(twin.losses), _stretches(own.losses)),
         }
-        return digits(distances) | {"accuracy": share(twin.accuracy), "curves": self._curves(twin)}
+        return {**digits(distances), "accuracy": share(twin.accuracy), "curves": self._curves(twin)}
 
     def _curves(self, path: Path) -> dict[str, Any]:
-        return digits({"loss": path.losses, "steps": _middle(path.steps[self._looks[:-1]])})
+        return {"loss": digits(path.losses), "steps": digits(_middle(path.steps[self._looks[:-1]]))}
 
 
 def _size(errors: ndarray) -> float:
@@ -137,5 +137,5 @@ def _middle(steps: ndarray) -> ndarray:
 
 
 def _stretches(losses: ndarray) -> ndarray:
-    """Geometric means over stretches of a training, without its start; the noise of single batches is in single losses."""
+    """Geometric means over stretches of a training, without its start; single losses have the noise of batches."""
     return np.array([np.exp(np.log(each).mean()) for each in np.array_split(losses[1:], _STRETCHES)])

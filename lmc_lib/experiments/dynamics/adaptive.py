@@ -18,11 +18,12 @@ def law(along: Mapping[float, Found]) -> dict[str, Estimate]:
     """The estimates for whether the law of fourth powers holds, means over networks.
 
     Args:
-        along: what :class:`~lmc_lib.experiments.dynamics.adaptation.AdaptationSpec` measured, by the rate, the smallest last.
+        along: what :class:`~lmc_lib.experiments.dynamics.adaptation.AdaptationSpec` measured, by the rate, the smallest
+            one last.
 
     Returns:
-        ``"error"`` at the smallest rate; ``"order"``, the power of the rate as which it grows; and the same number again
-        as ``"order beyond"``, for the bound to its other side.
+        ``"error"`` at the smallest rate; ``"order"``, the power of the rate as which it grows; and the same number
+        again as ``"order beyond"``, for the bound to its other side.
     """
     errors = along_rates(along, "error")
     order = charges.order(list(along), errors)

@@ -73,8 +73,11 @@ class Lengths:
     def fixed(self, rmsprop: RMSProp) -> Path:
         """Trains it with weights of length 1, on its batches, by the steps that are given."""
         rule, start = OnSphere(self.scale, rmsprop, self.sgd.decay), charges.on_sphere(self.scale, self.start)
-        options = {"seed": self.run.order_seed, "save_at": self.looks, "rule": rule}
-        scores = self._scores(training.checkpoints(self.network, start, self.split, self.run.train, **options))
+        order, looks = self.run.order_seed, self.looks
+        found = training.checkpoints(
+            self.network, start, self.split, self.run.train, seed=order, save_at=looks, rule=rule
+        )
+        scores = self._scores(found)
         return Path(torch.stack(rule.steps).numpy(), scores)
 
     def _scores(self, found: Iterable[Checkpoint]) -> tuple[Scores, ...]:
