@@ -92,7 +92,7 @@ class Follower:
 
 
 def _update(charge: Charge, state: State, later: State, velocity: State, gradient: State) -> Float[Tensor, "6 units"]:
-    """Charges before, after and of the velocity; product and lengths of generator and gradient; square of the gradient."""
+    """Charges before, after and of the velocity; product, lengths of generator and gradient; square of the gradient."""
     directions = [generator(charge, each) for each in (state, later, velocity)]
     products = gram(charge, [*directions, state, later, velocity, gradient]).movedim(0, 2)
     lengths, squares = (products[0, 0] * products[6, 6]).sqrt(), products[6, 6]
