@@ -21,9 +21,11 @@ from lmc_lib.values import digits, share
 TWINS = ("adaptive", "constant", "nudged", "other batches")
 
 # Into so many parts a training is cut by the looks at it, and into so many stretches for means of losses.
-_PARTS, _STRETCHES = 60, 6
-# The order of batches of a second training, and the factor on the weights of a third.
-_OTHER, _NUDGE = 1000, 1.0001
+_PARTS = 60
+_STRETCHES = 6
+# Added to the seed of the order of batches for other ones, and the factor on the weights that are nudged.
+_OTHER = 1000
+_NUDGE = 1.0001
 
 
 @dataclass(frozen=True)
