@@ -244,7 +244,7 @@ def compared(degree, rules, drive):
         laws = {name: law(degree, sgd) for name, law in LAWS.items()}
         laws["from rest"] = dataclasses.replace(laws["oscillator"], start=np.array([1.0, 0.0]))
         curves = {name: charges.predicted(law, np.ones(driven.shape[1]), driven) for name, law in laws.items()}
-        distances.append(Motion(curves.pop("discrete law"), np.zeros(updates), curves).distances)
+        distances.append(Motion(curves.pop("discrete law"), np.zeros(updates), curves, driven).distances)
     rates = [sgd.rate for sgd in rules]
     sizes = {name: np.array([[each[name] for each in distances]]) for name in distances[0]}
     orders = {name: float(charges.order(rates, each)[0]) for name, each in sizes.items()}

@@ -543,6 +543,27 @@ def conservation_laws(records, name):
     yield 1e6 * np.mean(found[min(found)])
 
 
+def adaptive_by_normalisation(records, name):
+    """Means over seeds at a rate, or of twins at the largest one, in thousandths."""
+    found = {}
+    for record in records.values():
+        spec, values = record["spec"], record["values"]
+        train, epsilon = spec["run"]["train"], spec.get("epsilon", 0.0)
+        network = "control" if epsilon > 0.01 else "usual" if epsilon else "normalised"
+        network = network if train.get("weight_decay", 0.0) else "without decay"
+        found.setdefault((network, f"rate {train['lr']:g}"), []).append(values)
+    what, which, setting = name.split(", ")
+    if which.endswith(" twin"):
+        (twins,) = [
+            each
+            for (network, _), each in found.items()
+            if network == ("without decay" if setting == "without decay" else "normalised") and "adaptive" in each[0]
+        ]
+        yield 1000 * np.mean([values[which.removesuffix(" twin")][what] for values in twins])
+    else:
+        yield 1000 * np.mean([values[what] for values in found[which, setting]])
+
+
 def lazy_and_rich(records, name):
     """Means over seeds of kernel distances, and of the loss that is left at half of the time, at a balance."""
     what, which, balance = name.split(", ")

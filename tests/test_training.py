@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from lmc_lib import data, models, rng, state
 from lmc_lib.data import Split
-from lmc_lib.training import PRECISIONS, Diverged, TrainConfig, Trajectory, learning_rate, train
+from lmc_lib.training import PRECISIONS, Diverged, TrainConfig, Trajectory, checkpoints, learning_rate, train
 
 EXAMPLES, CLASSES, BATCH = 96, 4, 32
 
@@ -221,6 +221,30 @@ class TestMasks:
         ]:
             with pytest.raises(ValueError, match=words):
                 train(model, start, split, config(), seed=3, masks=masks)
+
+
+class TestRules:
+    def test_take_the_place_of_the_optimiser(self, mlp_batch, split):
+        """One that is SGD with weight decay gives its weights; it sees each gradient once, and the rates in turn."""
+        options = config(
+            steps=7, momentum=0.0, weight_decay=0.05, schedule="linear", precision="portable", grid_bits=52
+        )
+        (model, start), rates = mlp_batch, []
+
+        def rule(parameters, rate):
+            rates.append(rate)
+            with torch.no_grad():
+                for each in parameters.values():
+                    each.sub_(rate * (each.grad + 0.05 * each))
+
+        found = [*checkpoints(model, start, split, options, seed=3, save_at=(4,), rule=rule)]
+        wanted = train(model, start, split, options, seed=3, save_at=(4,))
+        assert [each.step for each in found] == [4, 7]
+        assert [each.memory for each in found] == [{}, {}]
+        assert rates == [learning_rate(options, step) for step in range(7)]
+        for each, weights in zip(found, wanted.states, strict=True):
+            # Statistics of portable trainings are rounded to multiples of 2 ** -30, those of a rule are not.
+            assert largest_difference(each.state, weights) < 1e-8
 
 
 class TestSchedules:

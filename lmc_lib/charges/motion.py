@@ -25,11 +25,13 @@ class Motion:
         overlap: at each update how far the gradient is from being at right angles to the generator: the sum over units
             of the absolute inner products, by that of the products of lengths.
         predictions: the charges by each law of ``LAWS``, from those at the start and the drive of each update.
+        squares: the squared length of the gradient of each unit's weights at each update.
     """
 
     charges: Float[ndarray, "after units"]
     overlap: Float[ndarray, " updates"]
     predictions: Mapping[str, Float[ndarray, "after units"]]
+    squares: Float[ndarray, "updates units"]
 
     @property
     def drift(self) -> float:
@@ -83,15 +85,15 @@ class Follower:
         return {family: self._motion(family) for family in self.families}
 
     def _motion(self, family: str) -> Motion:
-        before, after, drive, products, lengths = torch.stack(self.updates[family], 1).double().numpy()
+        before, after, drive, products, lengths, squares = torch.stack(self.updates[family], 1).double().numpy()
         degree = self.families[family][0].degree
         predictions = {name: predicted(law(degree, self.sgd), before[0], drive) for name, law in LAWS.items()}
-        return Motion(np.concatenate([before[:1], after]), products.sum(1) / lengths.sum(1), predictions)
+        return Motion(np.concatenate([before[:1], after]), products.sum(1) / lengths.sum(1), predictions, squares)
 
 
-def _update(charge: Charge, state: State, later: State, velocity: State, gradient: State) -> Float[Tensor, "5 units"]:
-    """A charge before and after an update, that of its velocity, and product and lengths of generator and gradient."""
+def _update(charge: Charge, state: State, later: State, velocity: State, gradient: State) -> Float[Tensor, "6 units"]:
+    """Charges before, after and of the velocity; product, lengths of generator and gradient; square of the gradient."""
     directions = [generator(charge, each) for each in (state, later, velocity)]
     products = gram(charge, [*directions, state, later, velocity, gradient]).movedim(0, 2)
-    lengths = (products[0, 0] * products[6, 6]).sqrt()
-    return torch.stack([*(products[place, place + 3] for place in range(3)), products[0, 6].abs(), lengths])
+    lengths, squares = (products[0, 0] * products[6, 6]).sqrt(), products[6, 6]
+    return torch.stack([*(products[place, place + 3] for place in range(3)), products[0, 6].abs(), lengths, squares])

@@ -5,11 +5,12 @@ asks for the evidence of its claim.
 """
 
 __all__ = [
-    "Found", "agreement", "architectures", "autoencoders", "butterfly", "chains", "children", "conservation",
-    "contrasts", "critical_points", "data_pruning", "feature_maps", "finetuning", "fingerprints", "geometry",
-    "joint_paths", "label_errors", "margins", "mask_transfer", "measure", "metric_laws", "motions", "movement",
-    "neurons", "pair", "paths", "paths_of_twins", "pictures", "pruned", "pruned_pairs", "regimes", "reliability",
-    "runs", "score_table", "scores", "searches", "simplices", "students", "trajectories", "twins",
+    "Found", "adaptation", "adaptive", "agreement", "architectures", "autoencoders", "butterfly", "chains",
+    "children", "conservation", "contrasts", "critical_points", "data_pruning", "feature_maps", "finetuning",
+    "fingerprints", "geometry", "joint_paths", "label_errors", "lengths", "margins", "mask_transfer", "measure",
+    "metric_laws", "motions", "movement", "neurons", "pair", "paths", "paths_of_twins", "pictures", "pruned",
+    "pruned_pairs", "regimes", "reliability", "runs", "score_table", "scores", "searches", "simplices", "students",
+    "trajectories", "twins",
 ]  # fmt: skip
 
 from lmc_lib.experiments.connectivity import (
@@ -33,9 +34,12 @@ from lmc_lib.experiments.difficulty import (
     scores,
 )
 from lmc_lib.experiments.dynamics import (
+    adaptation,
+    adaptive,
     autoencoders,
     conservation,
     critical_points,
+    lengths,
     margins,
     motions,
     neurons,

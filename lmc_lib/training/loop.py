@@ -6,7 +6,7 @@ import contextlib
 import copy
 import itertools
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -65,7 +65,7 @@ def train(
     return Trajectory.of(found)
 
 
-def checkpoints(
+def checkpoints(  # noqa: PLR0913 -- what train takes, and the rule
     model: nn.Module,
     state: State,
     split: Split,
@@ -76,10 +76,13 @@ def checkpoints(
     save_at: Collection[int] = (),
     memory: State | None = None,
     masks: Mapping[str, Tensor] | None = None,
+    rule: Callable[[Mapping[str, nn.Parameter], float], None] | None = None,
 ) -> Iterator[Checkpoint]:
     """Trains as :func:`train` does, and yields each checkpoint as it comes instead of keeping it.
 
-    Whoever looks at each in turn needs memory for a single one, however many there are.
+    Whoever looks at each in turn needs memory for a single one, however many there are. A ``rule``, if given, takes the
+    place of the optimiser of the configuration: it is called after every gradient with the parameters by name and the
+    rate, changes them in place, and remembers by itself what it needs, so that checkpoints have no memory.
 
     Raises:
         Diverged: if the loss is not finite, when the training gets there.
@@ -93,7 +96,7 @@ def checkpoints(
         )
     masks = masks or {}
     network, device = _prepare(model, masked(state, masks), config)
-    optimiser = _Optimiser(network, config, masks)
+    optimiser = _Optimiser(network, config, masks, rule)
     optimiser.recall(memory or {}, start_step)
     inputs, labels = split.inputs.to(device, _dtype(config)), split.labels.to(device)
     if start_step in save_at or start_step == config.steps:
@@ -138,17 +141,26 @@ def _prepare(model: nn.Module, state: State, config: TrainConfig) -> tuple[nn.Mo
 
 
 class _Optimiser:
-    """One update at a given rate, by torch's optimisers or by the portable ones, that leaves pruned weights at zero."""
+    """One update at a given rate, by torch's optimisers, portable ones or a rule, which leaves pruned weights zero."""
 
-    def __init__(self, network: nn.Module, config: TrainConfig, masks: Mapping[str, Tensor]) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        config: TrainConfig,
+        masks: Mapping[str, Tensor],
+        rule: Callable[[Mapping[str, nn.Parameter], float], None] | None,
+    ) -> None:
         self.network = network
+        self.rule = rule
         self.pruned = _pruned(network, masks)
         self.parameters = dict(network.named_parameters())
         parameters = list(self.parameters.values())
         decay, bits = config.weight_decay, config.grid_bits
-        self.kinds = ("exp_avg", "exp_avg_sq") if config.optimiser == "adamw" else ("momentum_buffer",)
+        self.kinds: tuple[str, ...] = ("exp_avg", "exp_avg_sq") if config.optimiser == "adamw" else ("momentum_buffer",)
         self.portable: PortableSGD | PortableAdamW | None = None
-        if config.precision == "portable" and config.optimiser == "sgd":
+        if rule is not None:
+            self.kinds = ()
+        elif config.precision == "portable" and config.optimiser == "sgd":
             self.portable = PortableSGD(parameters, momentum=config.momentum, weight_decay=decay, bits=bits)
         elif config.precision == "portable":
             self.portable = PortableAdamW(parameters, weight_decay=decay, bits=bits)
@@ -160,7 +172,10 @@ class _Optimiser:
             self.optimiser = torch.optim.AdamW(parameters, lr=config.lr, weight_decay=decay)
 
     def step(self, lr: float) -> None:
-        if self.portable is not None:
+        if self.rule is not None:
+            self.rule(self.parameters, lr)
+            self.network.zero_grad(set_to_none=True)
+        elif self.portable is not None:
             self.portable.step(lr)
             round_statistics(self.network)
         else:

@@ -1,3 +1,3 @@
-"""How single networks move in training: what is conserved, and what is solved exactly."""
+"""How single networks move in training: what is conserved, how lengths adapt steps, and what is solved exactly."""
 
-__all__ = ["autoencoders", "conservation", "critical_points", "motions", "regimes"]
+__all__ = ["adaptation", "adaptive", "autoencoders", "conservation", "critical_points", "lengths", "motions", "regimes"]

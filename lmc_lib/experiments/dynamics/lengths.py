@@ -1,0 +1,97 @@
+"""Trainings of one network whose weights before batch normalisation have free lengths, or the length 1."""
+
+__all__ = ["Lengths", "Path"]
+
+import copy
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy import ndarray
+from torch import nn
+
+from lmc_lib import charges, connectivity, training
+from lmc_lib.charges import SGD, Charge, Motion, OnSphere, RMSProp
+from lmc_lib.connectivity import Scores
+from lmc_lib.experiments.loaded import dataset
+from lmc_lib.experiments.networks.runs import RunSpec, architecture, drawn_start
+from lmc_lib.state import State, apply, clone, under
+from lmc_lib.training import Checkpoint
+
+
+@dataclass(frozen=True)
+class Path:
+    """A training, by its effective steps and its scores.
+
+    Attributes:
+        steps: the effective step of each unit, one row an update.
+        scores: loss and error on the training set at some updates, with its own means and variances in batch
+            normalisation.
+    """
+
+    steps: Float[ndarray, "updates units"]
+    scores: tuple[Scores, ...]
+
+    @property
+    def losses(self) -> Float[ndarray, " looks"]:
+        """The losses."""
+        return np.array([each.loss for each in self.scores])
+
+    @property
+    def accuracy(self) -> float:
+        """The share of right answers at the end."""
+        return 1.0 - self.scores[-1].error
+
+
+class Lengths:
+    """A network with scale charges, from its start on.
+
+    Args:
+        run: its training, without momentum.
+        epsilon: what batch normalisation adds to variances.
+        looks: after which updates it is scored.
+    """
+
+    def __init__(self, run: RunSpec, epsilon: float, looks: Collection[int]) -> None:
+        chain = architecture(run)
+        self.run, self.looks, self.split = run, looks, dataset(run.data).train
+        self.network, self.start = charges.with_epsilon(chain, epsilon), drawn_start(run, chain)
+        self.scale: list[Charge] = [each for each in charges.of_chain(chain) if each.family == "scale"]
+        self.sgd = SGD(run.train.lr, decay=run.train.weight_decay)
+
+    def free(self, order: int, factor: float = 1.0) -> tuple[Path, Motion]:
+        """Trains it by SGD on batches of an order, from weights that are larger by a factor; with their motion."""
+        start = self.start | {name: factor * self.start[name] for each in self.scale for name, _, _ in each.terms}
+        follower, every = charges.Follower(self.scale, self.sgd), range(self.run.updates + 1)
+        found = training.checkpoints(self.network, start, self.split, self.run.train, seed=order, save_at=every)
+        scores = self._scores(_visited(follower, found))
+        motion = follower.motions()["scale"]
+        return Path(charges.effective_steps(motion, self.sgd), scores), motion
+
+    def fixed(self, rmsprop: RMSProp) -> Path:
+        """Trains it with weights of length 1, on its batches, by the steps that are given."""
+        rule, start = OnSphere(self.scale, rmsprop, self.sgd.decay), charges.on_sphere(self.scale, self.start)
+        order, looks = self.run.order_seed, self.looks
+        found = training.checkpoints(
+            self.network, start, self.split, self.run.train, seed=order, save_at=looks, rule=rule
+        )
+        scores = self._scores(found)
+        return Path(torch.stack(rule.steps).numpy(), scores)
+
+    def _scores(self, found: Iterable[Checkpoint]) -> tuple[Scores, ...]:
+        return tuple(self._score(self.network, now.state) for now in found if now.step in self.looks)
+
+    def _score(self, network: nn.Module, state: State) -> Scores:
+        inputs = self.split.inputs.to(next(iter(state.values())).dtype)
+        with torch.no_grad():
+            logits = apply(copy.deepcopy(network).train(), clone(state), inputs)
+        return connectivity.score(logits, self.split.labels)
+
+
+def _visited(follower: charges.Follower, found: Iterable[Checkpoint]) -> Iterable[Checkpoint]:
+    """Shows each checkpoint to a follower on its way."""
+    for now in found:
+        follower.visit(now.state, under("momentum_buffer/", now.memory))
+        yield now
