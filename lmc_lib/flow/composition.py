@@ -11,13 +11,14 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-Layers = tuple[Float[Tensor, "*batch n g"], Float[Tensor, "*batch n g"], Float[Tensor, "*batch n g"]]
+# The three layers, each of shape (*batch, n, g).
+Layers = tuple[Tensor, ...]
 
 
 def start(order: int, width: int, scale: float, *, generator: Generator) -> Layers:
     """Draws normal layers :math:`U`, :math:`V`, :math:`W`, of standard deviation ``scale`` by the root of ``order``."""
-    first, second, read = scale * torch.randn(3, width, order, generator=generator, dtype=torch.float64) / order**0.5
-    return first, second, read
+    layers = scale * torch.randn(3, width, order, generator=generator, dtype=torch.float64) / order**0.5
+    return tuple(layers)
 
 
 def gradient(
@@ -38,7 +39,7 @@ def gradient(
     """
     sums = _sums(codes, first, second)
     missed = _missed(sums, targets, read)
-    by_sums = 2.0 * sums * (read @ missed.mT).unflatten(-1, sums.shape[-2:])
+    by_sums = 2.0 * sums * (read @ missed.mT).view(sums.shape)
     factor = 2.0 / targets.shape[-2] / targets.shape[-1]
     return (
         factor * by_sums.sum(-1) @ codes,
@@ -53,8 +54,7 @@ def normalised(slopes: Layers, layers: Layers) -> Layers:
     The network is of degree three in the weights of a neuron, so that without this a small neuron would hardly move.
     """
     lengths = torch.stack([each.square().sum(-1, keepdim=True) for each in layers]).sum(0).sqrt()
-    first, second, read = (slope / lengths for slope in slopes)
-    return first, second, read
+    return tuple(slope / lengths for slope in slopes)
 
 
 def errors(
@@ -63,13 +63,13 @@ def errors(
     targets: Float[Tensor, "*batch pairs g"],
     layers: Layers,
 ) -> Float[Tensor, "*batch irreps"]:
-    """The part of the loss that lies in each representation, by its orthogonal projection; together they are the loss."""
+    """The part of the loss in each representation, by its orthogonal projection; together they are the loss."""
     first, second, read = layers
     missed = _missed(_sums(codes, first, second), targets, read)
     return (missed.unsqueeze(-3) @ projections).square().mean((-2, -1))
 
 
-def half_times(shares: Float[Tensor, "times *batch"], every: float) -> Float[Tensor, "*batch"]:
+def half_times(shares: Float[Tensor, "times ..."], every: float) -> Float[Tensor, "..."]:
     """When a share first falls below a half, between two records by a straight line; at the last record if never.
 
     Args:

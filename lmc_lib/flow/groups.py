@@ -65,7 +65,8 @@ class Group:
 
     def shifted(self, template: Float[Tensor, " g"]) -> Float[Tensor, "g g"]:
         r"""The code of each element :math:`g`, a row each: :math:`x_g(h) = x(g^{-1} h)`."""
-        return template[self.table[self.inverses]]
+        shifted: Tensor = template[self.table[self.inverses]]
+        return shifted
 
     def coefficients(self, template: Float[Tensor, " g"]) -> list[Float[Tensor, "_ _"]]:
         r"""The coefficients :math:`\hat x(\rho)` of a template."""
@@ -80,15 +81,17 @@ class Group:
         return squares * torch.tensor([each.size / each.kind for each in self.irreps]) / self.order
 
     def gains(self, template: Float[Tensor, " g"]) -> Float[Tensor, " irreps"]:
-        r"""How steeply a lone neuron can learn each representation, :math:`\lVert \hat x(\rho) \rVert^3 / (|G|^{3/2} \sqrt d)`.
+        r"""The gain of each representation, :math:`\lVert \hat x(\rho) \rVert^3 / (|G|^{3/2} \sqrt d)`.
 
-        That is the largest mean over :math:`g, h` of :math:`\langle u, x_g \rangle \langle v, x_h \rangle
-        \langle w, x_{gh} \rangle` for vectors of length 1 in the representation; the norm is the largest singular
-        value. Derived as in Marchetti, Kunin, Myers, Acosta, Miolane (2026), for sequences of two.
+        That is how steeply a lone neuron can begin to learn it: the largest mean over :math:`g, h` of
+        :math:`\langle u, x_g \rangle \langle v, x_h \rangle \langle w, x_{gh} \rangle` for vectors of length 1; the
+        norm is the largest singular value. Derived here; that Fourier statistics of the template decide what is learnt
+        first is from Marchetti, Kunin, Myers, Acosta, Miolane (2026).
         """
         norms = torch.stack([torch.linalg.matrix_norm(each, 2) for each in self.coefficients(template)])
         sizes = torch.tensor([each.size for each in self.irreps], dtype=norms.dtype)
-        return norms**3 / (self.order**1.5 * sizes.sqrt())
+        gains: Tensor = norms**3 / (self.order**1.5 * sizes.sqrt())
+        return gains
 
     def projections(self) -> Float[Tensor, "irreps g g"]:
         """For each representation the orthogonal projection of functions on the group to what transforms by it."""
@@ -97,9 +100,7 @@ class Group:
         factors = [each.size / each.kind / self.order for each in self.irreps]
         return torch.stack([factor * trace for factor, trace in zip(factors, traces, strict=True)])
 
-    def template(
-        self, powers: Sequence[float], *, generator: Generator, ratio: float = 1.0
-    ) -> Float[Tensor, " g"]:
+    def template(self, powers: Sequence[float], *, generator: Generator, ratio: float = 1.0) -> Float[Tensor, " g"]:
         """Draws a template of given powers.
 
         Args:
@@ -125,7 +126,9 @@ def cyclic(order: int) -> Group:
     if order % 2 == 0:
         lines[order // 2] = _signs(elements)
     rotations = {k: _rotations(k * elements, order) for k in range(1, (order + 1) // 2)}
-    irreps = [Irrep(str(k), each) for k, each in lines.items()] + [Irrep(str(k), each, 2) for k, each in rotations.items()]
+    irreps = [Irrep(str(k), each) for k, each in lines.items()] + [
+        Irrep(str(k), each, 2) for k, each in rotations.items()
+    ]
     return Group((elements[:, None] + elements) % order, tuple(irreps))
 
 
@@ -136,7 +139,9 @@ def dihedral(sides: int) -> Group:
         ValueError: for an even number of sides, where there are more representations.
     """
     if sides % 2 == 0:
-        raise ValueError(f"a dihedral group of a polygon with {sides} sides has other representations than are made here")
+        raise ValueError(
+            f"a dihedral group of a polygon with {sides} sides has other representations than are made here"
+        )
     turns, mirrored = torch.arange(2 * sides) % sides, torch.arange(2 * sides) // sides
     table = (turns[:, None] + (1 - 2 * mirrored[:, None]) * turns) % sides + sides * (mirrored[:, None] ^ mirrored)
     mirror = torch.stack([torch.ones(2 * sides), 1.0 - 2.0 * mirrored], -1).double().diag_embed()

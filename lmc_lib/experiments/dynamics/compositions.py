@@ -165,7 +165,7 @@ class TurnSpec(Composition):
 
 
 def plateaus(found: Record, every: int) -> tuple[Float[ndarray, "seeds plateaus"], Float[ndarray, "seeds plateaus"]]:
-    """The loss where it falls most slowly between two half times, and what is left of the powers, by the order of the group.
+    """The loss where it falls most slowly between two half times, and what is left of the powers by the group's order.
 
     Args:
         found: what ``StairsSpec`` measured.
@@ -198,8 +198,8 @@ def order(found: Record) -> Estimate:
 def turns(found: Record, ratios: Sequence[float]) -> Float[ndarray, " seeds"]:
     """The ratio of powers at which both representations have the same half time, of each seed.
 
-    It is found on a straight line between two ratios, in logarithms of ratios and times; where the order never turns, it is the nearer
-    end of the ratios.
+    It is found on a straight line between two ratios, in logarithms of ratios and times; where the order never turns, it
+    is the nearer end of the ratios.
     """
     leads = np.log(found.of("half times")[..., 1] / found.of("half times")[..., 0])
     return np.array([np.exp(_crossing(np.log(ratios), each)) for each in leads])
