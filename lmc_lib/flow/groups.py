@@ -84,9 +84,9 @@ class Group:
         r"""The gain of each representation, :math:`\lVert \hat x(\rho) \rVert^3 / (|G|^{3/2} \sqrt d)`.
 
         That is how steeply a lone neuron can begin to learn it: the largest mean over :math:`g, h` of
-        :math:`\langle u, x_g \rangle \langle v, x_h \rangle \langle w, x_{gh} \rangle` for vectors of length 1; the
-        norm is the largest singular value. Derived here; that Fourier statistics of the template decide what is learnt
-        first is from Marchetti, Kunin, Myers, Acosta, Miolane (2026).
+        :math:`\langle u, x_g \rangle \langle v, x_h \rangle \langle w, x_{gh} \rangle` for vectors of length 1
+        that transform by it; the norm is the largest singular value. Derived here; that Fourier statistics of the
+        template decide what is learnt first is from Marchetti, Kunin, Myers, Acosta, Miolane (2026).
         """
         norms = torch.stack([torch.linalg.matrix_norm(each, 2) for each in self.coefficients(template)])
         sizes = torch.tensor([each.size for each in self.irreps], dtype=norms.dtype)

@@ -165,7 +165,7 @@ class TurnSpec(Composition):
 
 
 def plateaus(found: Record, every: int) -> tuple[Float[ndarray, "seeds plateaus"], Float[ndarray, "seeds plateaus"]]:
-    """The loss where it falls most slowly between two half times, and what is left of the powers by the group's order.
+    """The loss where it falls most slowly between half times, and what is left of the powers by the group's order.
 
     Args:
         found: what ``StairsSpec`` measured.
