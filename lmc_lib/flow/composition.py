@@ -69,12 +69,12 @@ def errors(
     return (missed.unsqueeze(-3) @ projections).square().mean((-2, -1))
 
 
-def half_times(shares: Float[Tensor, "times ..."], every: float) -> Float[Tensor, "..."]:
-    """When a share first falls below a half, between two records by a straight line; at the last record if never.
+def half_times(shares: Float[Tensor, "times ..."], every: int) -> Float[Tensor, "..."]:
+    """The update at which a share first falls below a half, between records by a straight line; the last one if never.
 
     Args:
         shares: a share at each record; at the first one it is above a half.
-        every: the time between two records.
+        every: the number of updates between two records.
     """
     below = shares < 0.5
     after = torch.where(below.any(0), below.int().argmax(0), len(shares) - 1).clamp(min=1).unsqueeze(0)

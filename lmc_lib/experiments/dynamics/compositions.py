@@ -5,6 +5,7 @@ __all__ = ["Composition", "StairsSpec", "TurnSpec", "heights", "order", "plateau
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from typing import ClassVar
 
 import numpy as np
@@ -174,9 +175,9 @@ def plateaus(found: Record, every: int) -> tuple[Float[ndarray, "seeds plateaus"
     times = found.of("half times")
     ranks = times.argsort(1, kind="stable")
     remaining = np.take_along_axis(found.of("levels"), ranks, 1)[:, ::-1].cumsum(1)[:, ::-1][:, 1:]
-    bounds = np.ceil(np.take_along_axis(times, ranks, 1) / every).astype(int)
+    bounds = np.ceil(np.take_along_axis(times, ranks, 1) / every).astype(int).tolist()
     measured = [
-        [_slowest(loss, low, high) for low, high in zip(of_seed[:-1], of_seed[1:], strict=True)]
+        [_slowest(loss, low, high) for low, high in pairwise(of_seed)]
         for loss, of_seed in zip(found.of("loss"), bounds, strict=True)
     ]
     return np.array(measured), remaining
@@ -198,8 +199,8 @@ def order(found: Record) -> Estimate:
 def turns(found: Record, ratios: Sequence[float]) -> Float[ndarray, " seeds"]:
     """The ratio of powers at which both representations have the same half time, of each seed.
 
-    It is found on a straight line between two ratios, in logarithms of ratios and times; where the order never turns, it
-    is the nearer end of the ratios.
+    It is found on a straight line between two ratios, in logarithms of ratios and times; where the order never turns,
+    it is the nearer end of the ratios.
     """
     leads = np.log(found.of("half times")[..., 1] / found.of("half times")[..., 0])
     return np.array([np.exp(_crossing(np.log(ratios), each)) for each in leads])
