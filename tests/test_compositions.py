@@ -289,6 +289,10 @@ class TestEvidence:
         record = Record({"half times": [[9.0, 10.0]], "levels": [[2.0, 1.0]], "loss": [[3.0, 2.0, 0.5, 0.1]]})
         assert compositions.plateaus(record, 5)[0].tolist() == [[0.5]]
 
+    def test_a_jump_of_the_loss_is_no_plateau(self):
+        record = Record({"half times": [[4.0, 16.0]], "levels": [[2.0, 1.0]], "loss": [[3.0, 1.4, 1.1, 1.7, 0.4]]})
+        assert compositions.plateaus(record, 4)[0].tolist() == [[1.4]]
+
     def test_order_is_one_if_larger_gains_are_learnt_first(self):
         times = [[1.0, 2.0, 3.0, 4.0], [4.0, 3.0, 2.0, 1.0], [1.0, 3.0, 2.0, 4.0]]
         found = compositions.order(Record({"half times": times}))
