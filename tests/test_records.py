@@ -634,6 +634,77 @@ def asymmetric_margin(records, name):
         yield np.mean(np.arctan2(sines, (maps * ends).sum(1)))
 
 
+def group_composition(records, name):
+    """Means over seeds of errors of heights, of rank correlations and of turns, from losses, levels and half times."""
+    what, *which = name.split(", ")
+    stairs = [each for each in records.values() if each["spec"]["type"] == "StairsSpec"]
+    if what in {"turn", "predicted turn"}:
+        (record,) = (
+            each for each in records.values() if each["spec"].get("pair") and each["spec"]["group"] == which[0]
+        )
+        yield record["values"]["predicted"] if what == "predicted turn" else np.mean(list(turns_of(record)))
+    elif what == "rank correlation":
+        close = [each for each in stairs if len(each["spec"]["gains"]) == 5]
+        (record,) = (each for each in close if (len(set(each["spec"]["gains"])) == 1) == (which[0] == "the same gain"))
+        pairs = list(itertools.combinations(range(5), 2))
+        yield np.mean([
+            sum(np.sign(times[later] - times[sooner]) for sooner, later in pairs) / len(pairs)
+            for times in record["values"]["half times"]
+        ])  # fmt: skip
+    else:
+        group, label = which
+        (record,) = (
+            each
+            for each in stairs
+            if each["spec"]["group"] == group
+            and len(each["spec"]["gains"]) < 5
+            and label in labels_of(each["spec"], stairs)
+        )
+        yield np.mean([worst_height(record, seed) for seed in range(record["spec"]["seeds"])])
+
+
+def labels_of(spec, stairs):
+    """What a page calls a training on a group; the size of the start that all pages have is named too."""
+    usual = next(each["spec"]["start"] for each in stairs if each["spec"].get("relabelled"))
+    if not spec.get("normalised", True):
+        return {"plain gradient"}
+    if spec.get("ratio", 1.0) != 1.0:
+        return {"unequal singular values"}
+    if spec.get("relabelled"):
+        return {"permuted table"}
+    if len(set(spec["gains"])) == 1:
+        return {"equal gains"}
+    return {f"start {spec['start']:g}"} | ({"falling gains"} if spec["start"] == usual else set())
+
+
+def worst_height(record, seed):
+    """The largest relative error of a plateau of one network."""
+    values, every = record["values"], record["spec"]["every"]
+    times, levels, loss = (np.array(values[name][seed]) for name in ("half times", "levels", "loss"))
+    known = np.sort(times, kind="stable")
+    ranks = np.argsort(times, kind="stable")
+    errors = []
+    for place in range(len(times) - 1):
+        first = min(math.ceil(known[place] / every), len(loss) - 2)
+        last = max(math.ceil(known[place + 1] / every), first + 1)
+        slowest = min(range(first, last), key=lambda step: abs(math.log(loss[step + 1] / loss[step])))
+        errors.append(abs(loss[slowest] / levels[ranks[place + 1 :]].sum() - 1.0))
+    return max(errors)
+
+
+def turns_of(record):
+    """For each seed the ratio of powers at which the later of two representations becomes the sooner."""
+    ratios = np.log(record["spec"]["ratios"])
+    for times in record["values"]["half times"]:
+        leads = [math.log(second / first) for first, second in times]
+        after = next((place for place, lead in enumerate(leads) if lead < 0.0), None)
+        if after is None or after == 0:
+            yield math.exp(ratios[-1 if after is None else 0])
+        else:
+            part = leads[after - 1] / (leads[after - 1] - leads[after])
+            yield math.exp(ratios[after - 1] + part * (ratios[after] - ratios[after - 1]))
+
+
 def recomputing(claim):
     """The function of this file that recomputes a claim's numbers; most pages on twins have the same."""
     found = globals().get(claim.replace("-", "_")) or (butterfly if claim.startswith("butterfly-") else None)

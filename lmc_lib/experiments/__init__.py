@@ -6,11 +6,11 @@ asks for the evidence of its claim.
 
 __all__ = [
     "Found", "adaptation", "adaptive", "agreement", "architectures", "autoencoders", "butterfly", "chains",
-    "children", "conservation", "contrasts", "critical_points", "data_pruning", "feature_maps", "finetuning",
-    "fingerprints", "geometry", "joint_paths", "label_errors", "lengths", "margins", "mask_transfer", "measure",
-    "metric_laws", "motions", "movement", "neurons", "pair", "paths", "paths_of_twins", "pictures", "pruned",
-    "pruned_pairs", "regimes", "reliability", "runs", "score_table", "scores", "searches", "simplices", "students",
-    "trajectories", "twins",
+    "children", "compositions", "conservation", "contrasts", "critical_points", "data_pruning", "feature_maps",
+    "finetuning", "fingerprints", "geometry", "joint_paths", "label_errors", "lengths", "margins", "mask_transfer",
+    "measure", "metric_laws", "motions", "movement", "neurons", "pair", "paths", "paths_of_twins", "pictures",
+    "pruned", "pruned_pairs", "regimes", "reliability", "runs", "score_table", "scores", "searches", "simplices",
+    "students", "trajectories", "twins",
 ]  # fmt: skip
 
 from lmc_lib.experiments.connectivity import (
@@ -37,6 +37,7 @@ from lmc_lib.experiments.dynamics import (
     adaptation,
     adaptive,
     autoencoders,
+    compositions,
     conservation,
     critical_points,
     lengths,
