@@ -595,7 +595,8 @@ def unbalanced_starts(records, name):
     for spec, values in specs:
         if spec["type"] == "StudentSpec":
             kind = "linear" if spec.get("leak") else "other directions" if spec.get("redrawn") else "ReLU"
-            found.setdefault("large scale" if spec["scale"] == 1.0 else kind, []).append((spec, values))
+            large = {"linear": "large linear", "ReLU": "large scale"}
+            found.setdefault(large[kind] if spec["scale"] == 1.0 else kind, []).append((spec, values))
     # Half the step comes with the same settings as ReLU students, but for twice the updates.
     alike = sorted(found["ReLU"], key=lambda pair: pair[0]["horizon"])
     found |= {"ReLU": alike[:1], "half the step": alike[1:]}
@@ -606,7 +607,9 @@ def unbalanced_starts(records, name):
         loss, row = losses[place], measured[place]
         after = next(look for look, each in enumerate(loss) if each <= level)
         gone = math.log(loss[after - 1] / level) / math.log(loss[after - 1] / loss[after])
-        read.append(row[after - 1] + gone * (row[after] - row[after - 1]))
+        first, second = row[after - 1], row[after]
+        # Errors fall by factors, the other measures by differences.
+        read.append(first * (second / first) ** gone if what == "error" else first + gone * (second - first))
     yield np.mean(read)
 
 

@@ -298,6 +298,27 @@ class TestOneNeuron:
         wanted = [1.0 - (each * first).sum() / np.linalg.norm(each) / np.linalg.norm(first) for each in kernels]
         assert found.of("distance")[seed, charge] == pytest.approx(wanted, abs=1e-7)
 
+    @pytest.mark.parametrize("seed", [1, 3])
+    def test_drift_and_error_are_the_largest_over_times(self, store, seed):
+        """By hand, with rates whose product is not 1; the largest drift is the first one, or the last one."""
+        rates, step, charge = (0.5, 3.0), 0.01, 1
+        spec = DescentSpec(horizon=3.0, points=3, rates=rates, steps=(step,), **NEURONS)
+        read_outs, weights = spec.starts()
+        start, target = (read_outs[seed, charge], weights[seed, charge]), spec.targets()[seed, 0]
+        solved = integrated(*start, target, rates, [1.0, 2.0, 3.0])
+        read_out, vector, drifts, missed = float(start[0]), start[1].numpy(), [], []
+        for now in range(1, 301):
+            error = target.numpy() - read_out * vector
+            read_out, vector = read_out + step * 0.5 * vector @ error, vector + step * 3.0 * read_out * error
+            if now % 100 == 0:
+                drifts.append(abs(3.0 * read_out**2 - 0.5 * vector @ vector + 1.0) / math.sqrt(1.5))
+                apart = np.array([read_out, *vector]) - solved[now // 100 - 1]
+                missed.append(np.linalg.norm(apart) / np.linalg.norm(solved[now // 100 - 1]))
+        assert (int(np.argmax(drifts)), int(np.argmax(missed))) == {1: (0, 0), 3: (2, 1)}[seed]
+        found = Record.read(store, spec)
+        assert found.of("drift")[0, seed, charge] == pytest.approx(max(drifts), abs=1e-8)
+        assert found.of("missed")[0, seed, charge] == pytest.approx(max(missed), abs=1e-8)
+
     def test_loss_that_stays_has_the_horizon_as_its_duration(self, store):
         found = Record.read(store, NeuronSpec(horizon=0.5, points=2, **NEURONS)).of("duration")
         assert (found[:, 0] == 0.5).all()
@@ -419,12 +440,25 @@ class TestCurves:
         assert 4.0 < float(curves.at_loss(0.2)["error"][0, 0]) < 5.0
         assert 15.0 < float(curves.at_loss(0.05)["error"][0, 0]) < 16.0
 
+    def test_error_in_proportion_to_the_loss_is_read_without_a_bend(self):
+        """As it is in linear networks: starts whose looks lie elsewhere have the same error at the same loss."""
+        loss = np.array([[[0.9, 0.02, 0.001], [0.5, 0.2, 0.004]]])
+        rest = {name: np.zeros_like(loss).tolist() for name in ("flipped", "distance")}
+        curves = Curves({"steps": [1, 10, 100], "loss": loss.tolist(), "error": (0.5 * loss).tolist(), **rest})
+        found = curves.at_loss(0.01)
+        assert found["error"] == pytest.approx(np.full((1, 2), 0.005))
+        assert curves.after(np.array([10**0.5]))["error"] == pytest.approx(0.5 * np.sqrt([[0.018, 0.1]]))
+
+    def test_error_without_a_digit_has_the_last_one(self):
+        curves = Curves({"steps": [1, 10], **{name: [[[0.5, 0.0]]] for name in ("loss", *students.MEASURES)}})
+        assert curves.at_loss(1e-9)["error"] == pytest.approx(1e-9)
+
     def test_are_read_after_a_number_of_updates_of_each_seed(self, curves):
         found = curves.after(np.array([10**0.5, 100.0]))
         assert found["flipped"] == pytest.approx(np.array([[1000.5, 1010.5], [1102.0, 1112.0]]))
 
     def test_starts_are_told_by_their_place(self, curves):
-        assert students.of_start(curves.after(np.array([1.0, 1.0])), 1)["error"].tolist() == [3010.0, 3110.0]
+        assert students.of_start(curves.after(np.array([1.0, 1.0])), 1)["distance"].tolist() == [2010.0, 2110.0]
 
     def test_gains_are_within_seeds_and_more_is_better(self):
         one = {"flipped": [0.5, 0.6, 0.7], "distance": [0.2, 0.2, 0.5], "error": [0.01, 0.1, 0.1]}

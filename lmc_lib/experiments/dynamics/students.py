@@ -23,6 +23,9 @@ from lmc_lib.values import decimals
 
 MEASURES = ("flipped", "distance", "error")
 
+# The last digit that is stored stands, under a logarithm, for what has none.
+_DIGIT = 1e-9
+
 
 @dataclass(frozen=True)
 class StudentSpec(Spec):
@@ -136,7 +139,11 @@ def _changed(before: tuple[Tensor, Tensor], now: tuple[Tensor, Tensor]) -> dict[
 
 @dataclass(frozen=True)
 class Curves(Record):
-    """What ``StudentSpec`` measured, read between the updates at which networks were looked at."""
+    """What ``StudentSpec`` measured, read between the updates at which networks were looked at.
+
+    Between two looks patterns and kernel distances are taken in proportion, the error by its logarithm: where it falls
+    in proportion to the training loss, as it does in linear networks, it is then that of every update.
+    """
 
     def at_loss(self, level: float) -> dict[str, Float[ndarray, "seeds shifts"]]:
         """Each measure when the training loss has first come down to a share of that at the start, or NaN."""
@@ -153,15 +160,16 @@ class Curves(Record):
         return {name: self._between(log_steps, np.log(updates)[:, None], name) for name in MEASURES}
 
     def _lowest(self) -> Float[ndarray, "seeds shifts looks"]:
-        # The last digit that is stored stands for what has none.
-        return np.minimum.accumulate(self.of("loss").clip(min=1e-9), axis=-1)
+        return np.minimum.accumulate(self.of("loss").clip(min=_DIGIT), axis=-1)
 
     def _between(self, along: ndarray, place: Any, name: str) -> Float[ndarray, "seeds shifts"]:
         """A measure at a place of a rising axis, between two looks in proportion; NaN behind the last one."""
         values = np.broadcast_to(np.log(self.of("steps")), along.shape) if name == "log steps" else self.of(name)
+        values = np.log(values.clip(min=_DIGIT)) if name == "error" else values
         places = np.broadcast_to(place, along.shape[:-1])
         rows = zip(places.flat, along.reshape(-1, along.shape[-1]), values.reshape(-1, along.shape[-1]), strict=True)
-        return np.array([np.interp(*row, right=np.nan) for row in rows]).reshape(places.shape)
+        found = np.array([np.interp(*row, right=np.nan) for row in rows]).reshape(places.shape)
+        return np.exp(found) if name == "error" else found
 
 
 def of_start(measures: Mapping[str, Float[ndarray, "seeds shifts"]], place: int) -> dict[str, Float[ndarray, " seeds"]]:
