@@ -227,6 +227,11 @@ class TestMeasurement:
         # Angles fall by factors of 4, 1 and 4 while the norm grows by 4: slopes of -1, 0 and -1.
         told = {name: each.value for name, each in turning(record, "widest", norms).items()}
         assert told == pytest.approx({"angle": 0.375 / 3, "slope": -2.0 / 3})
+        # The other end is the first one with its inputs passed on by one place.
+        away = np.arccos(np.cos(tilts + sides[:, None]) * np.sin(sides)[:, None])
+        told = {name: each.value for name, each in turning(record, "cheapest", norms).items()}
+        slope = np.log(away[:, 2] / away[:, 1]).mean() / np.log(4.0)
+        assert told == pytest.approx({"angle": away[:, 2].mean(), "slope": slope}, abs=5e-3)
         wide = np.abs(np.cos(tilts + sides[:, None]))
         assert shares(record, 1) == pytest.approx(wide)
         told = {name: each.value for name, each in discarding(record, 1, norms).items()}
