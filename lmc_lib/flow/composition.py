@@ -39,10 +39,15 @@ def gradient(
     """
     sums = _sums(codes, first, second)
     squares = sums.square().flatten(-2)
-    by_outputs = (2.0 / targets.shape[-2] / targets.shape[-1]) * (squares.mT @ read - targets)
+    missed = squares.mT @ read - targets
+    factor = 2.0 / targets.shape[-2] / targets.shape[-1]
     # In place: here new memory of this size takes longer than the product.
-    by_sums = (2.0 * read @ by_outputs.mT).view(sums.shape).mul_(sums)
-    return by_sums.sum(-1) @ codes, by_sums.sum(-2) @ codes, squares @ by_outputs
+    by_sums = (read @ missed.mT).view(sums.shape).mul_(sums)
+    return (
+        2.0 * factor * by_sums.sum(-1) @ codes,
+        2.0 * factor * by_sums.sum(-2) @ codes,
+        squares.mul_(factor) @ missed,
+    )
 
 
 def normalised(slopes: Layers, layers: Layers) -> Layers:
