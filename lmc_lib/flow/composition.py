@@ -38,13 +38,15 @@ def gradient(
         read: the layer that is read out.
     """
     sums = _sums(codes, first, second)
-    missed = _missed(sums, targets, read)
-    by_sums = 2.0 * sums * (read @ missed.mT).view(sums.shape)
+    squares = sums.square().flatten(-2)
+    missed = squares.mT @ read - targets
     factor = 2.0 / targets.shape[-2] / targets.shape[-1]
+    # In place: here new memory of this size takes longer than the product.
+    by_sums = (read @ missed.mT).view(sums.shape).mul_(sums)
     return (
-        factor * by_sums.sum(-1) @ codes,
-        factor * by_sums.sum(-2) @ codes,
-        factor * sums.square().flatten(-2) @ missed,
+        2.0 * factor * by_sums.sum(-1) @ codes,
+        2.0 * factor * by_sums.sum(-2) @ codes,
+        squares.mul_(factor) @ missed,
     )
 
 
@@ -65,7 +67,7 @@ def errors(
 ) -> Float[Tensor, "*batch irreps"]:
     """The part of the loss in each representation, by its orthogonal projection; together they are the loss."""
     first, second, read = layers
-    missed = _missed(_sums(codes, first, second), targets, read)
+    missed = _sums(codes, first, second).square().flatten(-2).mT @ read - targets
     return (missed.unsqueeze(-3) @ projections).square().mean((-2, -1))
 
 
@@ -86,9 +88,3 @@ def half_times(shares: Float[Tensor, "times ..."], every: int) -> Float[Tensor, 
 def _sums(codes: Tensor, first: Tensor, second: Tensor) -> Float[Tensor, "*batch n g g"]:
     """What each neuron squares, for each pair of elements."""
     return (first @ codes.mT).unsqueeze(-1) + (second @ codes.mT).unsqueeze(-2)
-
-
-def _missed(sums: Tensor, targets: Tensor, read: Tensor) -> Float[Tensor, "*batch pairs g"]:
-    """The output less the target, for each pair of elements."""
-    missed: Tensor = sums.square().flatten(-2).mT @ read - targets
-    return missed
