@@ -2,7 +2,7 @@
 
 __all__ = [
     "FAMILIES", "LAWS", "SGD", "Charge", "Follower", "Law", "Motion", "asymmetric", "discrete_law",
-    "generator", "gradient_flow", "gram", "of_chain", "order", "oscillator", "predicted", "value", "with_epsilon",
+    "generator", "gradient_flow", "gram", "inhomogeneous", "of_chain", "order", "oscillator", "predicted", "value", "with_epsilon",
 ]  # fmt: skip
 
 from lmc_lib.charges.laws import LAWS, SGD, Law, discrete_law, gradient_flow, order, oscillator, predicted
@@ -13,6 +13,7 @@ from lmc_lib.charges.symmetries import (
     asymmetric,
     generator,
     gram,
+    inhomogeneous,
     of_chain,
     value,
     with_epsilon,

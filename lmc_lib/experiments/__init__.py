@@ -37,6 +37,8 @@ from lmc_lib.experiments.found import Found, measure
 from lmc_lib.experiments.networks import (
     architectures,
     children,
+    collapse,
+    compressed,
     feature_maps,
     geometry,
     joint_paths,
