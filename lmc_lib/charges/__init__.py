@@ -2,7 +2,8 @@
 
 __all__ = [
     "FAMILIES", "LAWS", "SGD", "Charge", "Follower", "Law", "Motion", "asymmetric", "discrete_law",
-    "generator", "gradient_flow", "gram", "inhomogeneous", "of_chain", "order", "oscillator", "predicted", "value", "with_epsilon",
+    "generator", "gradient_flow", "gram", "inhomogeneous", "of_chain", "order", "oscillator", "predicted", "value",
+    "with_epsilon",
 ]  # fmt: skip
 
 from lmc_lib.charges.laws import LAWS, SGD, Law, discrete_law, gradient_flow, order, oscillator, predicted

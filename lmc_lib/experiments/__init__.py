@@ -5,11 +5,12 @@ asks for the evidence of its claim.
 """
 
 __all__ = [
-    "Found", "agreement", "architectures", "autoencoders", "butterfly", "chains", "children", "conservation",
-    "contrasts", "critical_points", "data_pruning", "feature_maps", "finetuning", "fingerprints", "geometry",
-    "joint_paths", "label_errors", "mask_transfer", "measure", "metric_laws", "motions", "movement", "pair",
-    "paths", "paths_of_twins", "pictures", "pruned", "pruned_pairs", "regimes", "reliability", "runs",
-    "score_table", "scores", "searches", "simplices", "trajectories", "twins",
+    "Found", "agreement", "architectures", "autoencoders", "butterfly", "chains", "children", "collapse",
+    "compressed", "conservation", "contrasts", "critical_points", "data_pruning", "feature_maps", "finetuning",
+    "fingerprints", "geometry", "joint_paths", "label_errors", "mask_transfer", "measure", "metric_laws",
+    "motions", "movement", "pair", "paths", "paths_of_twins", "pictures", "pruned", "pruned_pairs", "regimes",
+    "reliability", "runs", "saliency", "score_table", "scores", "searches", "simplices", "trajectories",
+    "twins",
 ]  # fmt: skip
 
 from lmc_lib.experiments.connectivity import (
@@ -47,5 +48,6 @@ from lmc_lib.experiments.networks import (
     paths,
     pruned,
     runs,
+    saliency,
 )
 from lmc_lib.experiments.stability import butterfly, finetuning, paths_of_twins, twins

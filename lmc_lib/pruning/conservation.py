@@ -8,17 +8,16 @@ have equal sums follows from it, if biases are counted with them.
 
 __all__ = ["imbalances", "layer_totals"]
 
-from itertools import accumulate
-
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from lmc_lib import charges
 from lmc_lib.pruning.objectives import Objective, gradient, saliency
 from lmc_lib.state import State, cast
 
 
-def imbalances(network: nn.Module, objective: Objective, state: State) -> list[float]:
+def imbalances(network: nn.Module, objective: Objective, state: State) -> Float[Tensor, " layers"]:
     """How far the saliency that comes into hidden units is from what leaves them, one number a hidden layer.
 
     It is the sum over units of the absolute differences, by that of the absolute saliencies of all their weights and
@@ -34,12 +33,12 @@ def imbalances(network: nn.Module, objective: Objective, state: State) -> list[f
     for charge in (each for each in charges.of_chain(network) if each.family == "rescale"):
         along = charges.generator(charge, weights)
         differences = charges.gram(charge, [along, slopes])[:, 0, 1]
-        sizes = sum(float((weights[name] * slopes[name]).abs().sum()) for name, _, _ in charge.terms)
-        found.append(float(differences.abs().sum()) / sizes)
-    return found
+        sizes = torch.stack([(weights[name] * slopes[name]).abs().sum() for name, _, _ in charge.terms])
+        found.append(differences.abs().sum() / sizes.sum())
+    return torch.stack(found)
 
 
-def layer_totals(objective: Objective, state: State, *, biases: bool = True) -> list[float]:
+def layer_totals(objective: Objective, state: State, *, biases: bool = True) -> Float[Tensor, " layers"]:
     """The sum of the saliencies of each layer of a chain, from the first to the last.
 
     Args:
@@ -48,9 +47,9 @@ def layer_totals(objective: Objective, state: State, *, biases: bool = True) -> 
         biases: whether the biases of a layer and of all behind it are counted with its weights: all that comes in from
             there on, which is conserved. Otherwise weights alone are.
     """
-    sums = {name: float(value.sum()) for name, value in saliency(objective, state).items()}
-    matrices = [value for name, value in sums.items() if state[name].dim() > 1]
+    saliencies = saliency(objective, state).values()
+    totals = torch.stack([each.sum() for each in saliencies if each.dim() > 1])
     if not biases:
-        return matrices
-    behind = list(accumulate(value for name, value in reversed(sums.items()) if state[name].dim() == 1))
-    return [own + more for own, more in zip(matrices, reversed(behind), strict=True)]
+        return totals
+    own = torch.stack([each.sum() for each in saliencies if each.dim() == 1])
+    return totals + own.flip(0).cumsum(0).flip(0)

@@ -56,15 +56,15 @@ def gradient_flow(network: nn.Module, batch: Split) -> Objective:
     r"""Half the squared length of the gradient of the mean loss by the weights that are not zero.
 
     Its derivative is :math:`H g`, with the Hessian :math:`H`, so that its saliency is the score of GraSP (Wang et al.
-    2020). As in their code logits are divided by 200: near zero a longer output is a longer gradient. Biases have no part
-    in it.
+    2020). As in their code logits are divided by 200. Biases have no part in it.
     """
     loss = mean_loss(network, batch, temperature=_TEMPERATURE)
 
     def objective(state: State) -> Tensor:
         weights = [value for value in state.values() if value.dim() > 1 and value.is_floating_point()]
         slopes = torch.autograd.grad(loss(state), weights, create_graph=True)
-        return sum((0.5 * slope[weight != 0].square().sum() for slope, weight in zip(slopes, weights, strict=True)))
+        squares = [slope[weight != 0].square().sum() for slope, weight in zip(slopes, weights, strict=True)]
+        return 0.5 * torch.stack(squares).sum()
 
     return objective
 

@@ -14,9 +14,9 @@ from lmc_lib.claims import Estimate, estimate_of_mean
 from lmc_lib.experiments.divergence import measured
 from lmc_lib.experiments.found import Found
 from lmc_lib.experiments.loaded import dataset
-from lmc_lib.experiments.networks.collapse import scored
 from lmc_lib.experiments.networks.pruned import trainer
 from lmc_lib.experiments.networks.runs import RunSpec, architecture, drawn_start
+from lmc_lib.experiments.networks.saliency import scored
 from lmc_lib.pruning import EmptyLayer, Masks, Method
 from lmc_lib.state import State, masked
 from lmc_lib.store import Result, Store
@@ -31,9 +31,9 @@ SHUFFLED = ", shuffled"
 class CompressedSpec(Spec):
     """All that defines a network that is pruned before training and then trained.
 
-    It measures the ``accuracy`` on the test set; where no path leads from an input to an output, nothing is trained, and
-    the answer is the most frequent class of the training set. ``left``: by layer the share of weights that stay, empty if
-    a layer would keep none.
+    It measures the ``accuracy`` on the test set; where no path leads from an input to an output, nothing is trained,
+    and the answer is the most frequent class of the training set. ``left``: by layer, from the first to the last, the
+    share of weights that stay, empty if a layer would keep none.
 
     Attributes:
         run: the training, without its pruning.
@@ -84,7 +84,7 @@ class CompressedSpec(Spec):
 
     def _values(self, found: tuple[State, Masks]) -> dict[str, Any]:
         (start, masks), network, data = found, architecture(self.run), dataset(self.run.data)
-        left = {name: share(float(mask.double().mean())) for name, mask in masks.items()}
+        left = [share(float(masks[name].double().mean())) for name in start if name in masks]
         if masks and pruning.connected(network, masks, data.input_shape):
             final = trainer(self.run, 0)(start, masks)
             return {"accuracy": share(1.0 - connectivity.evaluate(network, final, data.test).error), "left": left}
@@ -96,13 +96,13 @@ def evidence(found: Mapping[str, Found], iterations: int) -> dict[str, Estimate]
     """The estimates for what iterated SynFlow is worth, means over networks.
 
     Args:
-        found: the networks at one compression by the labels of the methods, among them SynFlow in so many iterations, and
-            the same with its masks shuffled.
+        found: the networks at one compression by the labels of the methods, among them SynFlow in so many iterations,
+            and the same with its masks shuffled.
         iterations: the number of iterations.
 
     Returns:
-        ``"gain"``: its accuracy less that of the best other method, of each network the best one; ``"places"``: less that with
-        shuffled masks.
+        ``"gain"``: its accuracy less that of the best other method, of each network the best one; ``"places"``: less
+        that with shuffled masks.
     """
     ours = Method("synflow", iterations).label
     accuracy = {label: each.of("accuracy") for label, each in found.items()}
