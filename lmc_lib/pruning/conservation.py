@@ -21,7 +21,7 @@ def imbalances(network: nn.Module, objective: Objective, state: State) -> Float[
     """How far the saliency that comes into hidden units is from what leaves them, one number a hidden layer.
 
     It is the sum over units of the absolute differences, by that of the absolute saliencies of all their weights and
-    biases.
+    biases; NaN where these are zero, as in a layer whose units are silent for all examples.
 
     Args:
         network: a chain of layers, as :func:`lmc_lib.charges.of_chain` takes it.

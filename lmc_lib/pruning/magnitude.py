@@ -75,6 +75,7 @@ def iterative_pruning(
 
     Example:
         >>> import torch
+        >>> from lmc_lib.pruning import density
         >>> state = {"weight": torch.tensor([[3.0, -1.0], [0.5, -2.0]])}
         >>> levels = iterative_pruning(dense(state), state, lambda weights, masks: weights, share=0.25)
         >>> [density(level.masks) for level in itertools.islice(levels, 2)]
