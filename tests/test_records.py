@@ -708,6 +708,32 @@ def turns_of(record):
             yield math.exp(ratios[after - 1] + part * (ratios[after] - ratios[after - 1]))
 
 
+def synflow(records, name):
+    """Means over seeds of critical compressions, and of accuracies at a compression, by the words for a method."""
+
+    def words(method):
+        kind = {"snip": "SNIP", "grasp": "GraSP", "absolute grasp": "|GraSP|", "synflow": "SynFlow"}
+        times = f" × {method['iterations']}" if "iterations" in method else ""
+        return kind.get(method["score"], method["score"]) + times + (", by layer" if method.get("by_layer") else "")
+
+    found = []
+    for record in records.values():
+        spec, values = record["spec"], record["values"]
+        if spec["type"] == "CollapseSpec" and name.startswith("decades by "):
+            what, label = name.removeprefix("decades by ").split(", ", 1)
+            if label.endswith(", softsign") == (spec.get("homogeneous") is False):
+                found.append(values["critical"][label.removesuffix(", softsign")][what])
+        elif spec["type"] == "CompressedSpec":
+            label = words(spec["method"]) + (", shuffled" if spec.get("shuffled") else "")
+            here = (
+                f"accuracy at {spec['compression']:g}, {label}"
+                if spec["compression"] > 1
+                else "accuracy without pruning"
+            )
+            found += [values["accuracy"]] if here == name else []
+    yield np.mean(found)
+
+
 def recomputing(claim):
     """The function of this file that recomputes a claim's numbers; most pages on twins have the same."""
     found = globals().get(claim.replace("-", "_")) or (butterfly if claim.startswith("butterfly-") else None)

@@ -2,8 +2,9 @@
 
 __all__ = [
     "FAMILIES", "LAWS", "SGD", "Charge", "Follower", "Law", "Motion", "OnSphere", "RMSProp", "apart", "asymmetric",
-    "discrete_law", "effective_steps", "fourth_power", "generator", "gradient_flow", "gram", "left_out", "of_chain",
-    "on_sphere", "order", "oscillator", "predicted", "squared_gradients", "value", "with_epsilon",
+    "discrete_law", "effective_steps", "fourth_power", "generator", "gradient_flow", "gram", "inhomogeneous",
+    "left_out", "of_chain", "on_sphere", "order", "oscillator", "predicted", "squared_gradients", "value",
+    "with_epsilon",
 ]  # fmt: skip
 
 from lmc_lib.charges.directions import apart, effective_steps, fourth_power, left_out, squared_gradients
@@ -16,6 +17,7 @@ from lmc_lib.charges.symmetries import (
     asymmetric,
     generator,
     gram,
+    inhomogeneous,
     of_chain,
     value,
     with_epsilon,

@@ -6,7 +6,7 @@ and the charge is :math:`\langle \xi(\theta), \theta \rangle` (Kunin et al. 2021
 """
 
 __all__ = [
-    "FAMILIES", "Charge", "asymmetric", "generator", "gram", "of_chain", "value", "with_epsilon",
+    "FAMILIES", "Charge", "asymmetric", "generator", "gram", "inhomogeneous", "of_chain", "value", "with_epsilon",
 ]  # fmt: skip
 
 import copy
@@ -121,3 +121,12 @@ def asymmetric(network: nn.Module) -> nn.Module:
     """
     layers = [nn.GELU() if isinstance(layer, nn.ReLU) else layer for layer in network.children()]
     return nn.Sequential(*(with_epsilon(layer, 0.1) for layer in layers), nn.ZeroPad1d((0, 1)))
+
+
+def inhomogeneous(network: nn.Module) -> nn.Module:
+    r"""A copy of a chain with softsign, :math:`x / (1 + |x|)`, in place of rectifiers, for controls.
+
+    It is monotone and leaves zero at zero, like a rectifier, and is far from proportional for large numbers, where GELU
+    is proportional to rounding and tanh has no slope left.
+    """
+    return nn.Sequential(*(nn.Softsign() if isinstance(layer, nn.ReLU) else layer for layer in network.children()))

@@ -6,11 +6,11 @@ asks for the evidence of its claim.
 
 __all__ = [
     "Found", "adaptation", "adaptive", "agreement", "architectures", "autoencoders", "butterfly", "chains",
-    "children", "compositions", "conservation", "contrasts", "critical_points", "data_pruning", "feature_maps",
-    "finetuning", "fingerprints", "geometry", "joint_paths", "label_errors", "lengths", "margins", "mask_transfer",
-    "measure", "metric_laws", "motions", "movement", "neurons", "pair", "paths", "paths_of_twins", "pictures",
-    "pruned", "pruned_pairs", "regimes", "reliability", "runs", "score_table", "scores", "searches", "simplices",
-    "students", "trajectories", "twins",
+    "children", "collapse", "compositions", "compressed", "conservation", "contrasts", "critical_points",
+    "data_pruning", "feature_maps", "finetuning", "fingerprints", "geometry", "joint_paths", "label_errors",
+    "lengths", "margins", "mask_transfer", "measure", "metric_laws", "motions", "movement", "neurons", "pair",
+    "paths", "paths_of_twins", "pictures", "pruned", "pruned_pairs", "regimes", "reliability", "runs", "saliency",
+    "score_table", "scores", "searches", "simplices", "students", "trajectories", "twins",
 ]  # fmt: skip
 
 from lmc_lib.experiments.connectivity import (
@@ -51,6 +51,8 @@ from lmc_lib.experiments.found import Found, measure
 from lmc_lib.experiments.networks import (
     architectures,
     children,
+    collapse,
+    compressed,
     feature_maps,
     geometry,
     joint_paths,
@@ -59,5 +61,6 @@ from lmc_lib.experiments.networks import (
     paths,
     pruned,
     runs,
+    saliency,
 )
 from lmc_lib.experiments.stability import butterfly, finetuning, paths_of_twins, twins

@@ -1,0 +1,102 @@
+"""How far networks can be pruned before training until a layer is empty, or all paths through them are gone."""
+
+__all__ = ["CollapseSpec", "evidence"]
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import log10
+from typing import ClassVar
+
+import numpy as np
+
+from lmc_lib import charges, pruning, rng
+from lmc_lib.claims import Estimate, estimate_of_mean
+from lmc_lib.experiments.found import Found
+from lmc_lib.experiments.networks.runs import RunSpec, architecture, drawn_start
+from lmc_lib.experiments.networks.saliency import scored
+from lmc_lib.pruning import EmptyLayer, Method
+from lmc_lib.store import Result, Store
+from lmc_lib.sweeps import Spec
+from lmc_lib.values import digits
+
+
+@dataclass(frozen=True)
+class CollapseSpec(Spec):
+    """All that defines how far methods can prune a network at its random start.
+
+    It measures, as logarithms to base 10, ``critical``, by method and ``"layers"`` or ``"paths"``: the highest
+    compression, of those tested, at which no layer is empty, or a path leads from an input to an output, 0 if there is
+    none; and ``highest``, that at which one weight a layer is left.
+
+    Attributes:
+        run: the network, of which the start counts, a chain without normalisation.
+        methods: the methods.
+        compressions: the compressions that are tested, rising, and besides them the highest one.
+        homogeneous: whether the network has rectifiers; otherwise softsign stands in their place.
+        examples: the number of training examples by which some methods score.
+    """
+
+    kind: ClassVar[str] = "CollapseSpec"
+    noun: ClassVar[str] = "collapses"
+
+    run: RunSpec
+    methods: tuple[Method, ...]
+    compressions: tuple[float, ...]
+    homogeneous: bool = True
+    examples: int = 100
+
+    @property
+    def needs(self) -> tuple[Spec, ...]:
+        """Nothing: the start is drawn here."""
+        return ()
+
+    def compute(self, store: Store) -> Result:
+        """Prunes the start by each method."""
+        masks = pruning.full_masks(drawn_start(self.run, architecture(self.run)))
+        highest = sum(mask.numel() for mask in masks.values()) / len(masks)
+        tested = [*(each for each in self.compressions if each < highest), highest]
+        critical = {method.label: self._critical(method, tested) for method in self.methods}
+        return Result({"critical": critical, "highest": digits(log10(highest))})
+
+    def _critical(self, method: Method, tested: Sequence[float]) -> dict[str, float]:
+        chain, batch, found = architecture(self.run), scored(self.run, self.examples), {"layers": 0.0, "paths": 0.0}
+        network, start = chain if self.homogeneous else charges.inhomogeneous(chain), drawn_start(self.run, chain)
+        for compression in reversed(tested):
+            stream, decades = rng.stream(self.run.init_seed, "pruning"), digits(log10(compression))
+            try:
+                masks = pruning.compressed(method, network, start, batch, compression, generator=stream)
+            except EmptyLayer:
+                continue
+            found["layers"] = max(found["layers"], decades)
+            if pruning.connected(network, masks, batch.inputs.shape[1:]):
+                return found | {"paths": decades}
+        return found
+
+
+def evidence(found: Found, softsign: Found, methods: Sequence[Method], ours: Method) -> dict[str, Estimate]:
+    """The estimates for how far networks can be compressed, means over networks.
+
+    Args:
+        found: what pruning makes of each start.
+        softsign: what iterated SynFlow makes of the same starts with softsign in place of rectifiers.
+        methods: the methods that were compared, among them SynFlow and SNIP in the same number of iterations.
+        ours: the one that is judged, iterated SynFlow but for a control.
+
+    Returns:
+        ``"reached"``: the logarithm of our critical compression, by paths, by that of the highest one. In decades by
+        how much our critical compression is higher: ``"ahead"``, by paths, than the best other method that scores once;
+        ``"ahead layers"``, by layers, than the best of them that does so over all layers at once; ``"iterated"``, by
+        paths, than that of iterated SNIP; ``"softsign"``, by paths, than that of iterated SynFlow with softsign.
+    """
+    paths = {each.label: found.of("critical", each.label, "paths") for each in methods}
+    layers = {each.label: found.of("critical", each.label, "layers") for each in methods}
+    once = [each for each in methods if each.iterations == 1 and each != ours]
+    flow, snip = (Method(score, max(each.iterations for each in methods)).label for score in ("synflow", "snip"))
+    values = {
+        "reached": paths[ours.label] / found.of("highest"),
+        "ahead": paths[ours.label] - np.max([paths[each.label] for each in once], axis=0),
+        "ahead layers": layers[ours.label] - np.max([layers[each.label] for each in once if not each.by_layer], axis=0),
+        "iterated": paths[ours.label] - paths[snip],
+        "softsign": paths[ours.label] - softsign.of("critical", flow, "paths"),
+    }
+    return {name: estimate_of_mean(each) for name, each in values.items()}
