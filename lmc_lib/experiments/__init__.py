@@ -6,10 +6,10 @@ asks for the evidence of its claim.
 
 __all__ = [
     "Found", "agreement", "architectures", "autoencoders", "butterfly", "chains", "children", "conservation",
-    "contrasts", "critical_points", "data_pruning", "feature_maps", "finetuning", "fingerprints", "geometry",
-    "joint_paths", "label_errors", "mask_transfer", "measure", "metric_laws", "motions", "movement", "pair",
-    "paths", "paths_of_twins", "pictures", "pruned", "pruned_pairs", "regimes", "reliability", "runs",
-    "score_table", "scores", "searches", "simplices", "trajectories", "twins",
+    "contrasts", "critical_points", "data_pruning", "decoders", "feature_maps", "finetuning", "fingerprints",
+    "geometry", "heads", "joint_paths", "label_errors", "mask_transfer", "measure", "metric_laws", "motions",
+    "movement", "pair", "paths", "paths_of_twins", "pictures", "pruned", "pruned_pairs", "regimes", "reliability",
+    "runs", "score_table", "scores", "searches", "simplices", "trajectories", "twins",
 ]  # fmt: skip
 
 from lmc_lib.experiments.connectivity import (
@@ -32,7 +32,7 @@ from lmc_lib.experiments.difficulty import (
     score_table,
     scores,
 )
-from lmc_lib.experiments.dynamics import autoencoders, conservation, critical_points, motions, regimes
+from lmc_lib.experiments.dynamics import autoencoders, conservation, critical_points, decoders, heads, motions, regimes
 from lmc_lib.experiments.found import Found, measure
 from lmc_lib.experiments.networks import (
     architectures,
