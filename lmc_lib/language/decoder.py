@@ -68,7 +68,7 @@ class Decoder:
     @property
     def label(self) -> str:
         """The architecture in short."""
-        return f"decoder, {self.layers} layers, width {self.width}"
+        return f"decoder, {self.layers} {'layer' if self.layers == 1 else 'layers'}, width {self.width}"
 
     def initialise(self, *, generator: Generator) -> State:
         """Draws the weights of one network: normal, with a variance of 1 by the number of inputs, of tokens 1."""
