@@ -19,7 +19,7 @@ from lmc_lib.experiments.dynamics.decoders import DecoderSpec
 from lmc_lib.experiments.found import Record
 from lmc_lib.state import State, under
 from lmc_lib.store import Result, Store
-from lmc_lib.values import digits
+from lmc_lib.values import DIGITS, digits
 
 # More digits are not counted: behind them is the rounding of float64, which differs from processor to processor.
 _MOST = 12
@@ -112,7 +112,8 @@ def evidence(plain: Rates, drawn: Rates, learnt: Rates) -> dict[str, Estimate]:
         values[f"ratio {pair}"] = (drift["drawn"] / drift["plain"])[:, -1]
         values[f"learnt {pair}"] = charges.order(list(learnt), along_rates(learnt, pair, "with biases"))
         values[f"alone {pair}"] = charges.order(list(learnt), along_rates(learnt, pair, "drift"))
-    return {name: estimate_of_mean(each) for name, each in values.items()}
+    # Rounded, since last bits of logarithms differ between processors, and where numbers cancel they are all that is left.
+    return {name: estimate_of_mean(each.round(DIGITS)) for name, each in values.items()}
 
 
 def _length(charges: Float[Tensor, "times networks layers heads d d"]) -> Float[Tensor, "times networks"]:
