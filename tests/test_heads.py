@@ -309,7 +309,7 @@ class TestEvidence:
             assert found[f"order {pair}"].value == pytest.approx(1.2)
             assert found[f"order {pair} beyond"].value == pytest.approx(1.2)
             assert found[f"drawn {pair}"].value == pytest.approx(0.2)
-            assert found[f"ratio {pair}"].value == pytest.approx(4.0 * 0.05**-1.0)
+            assert found[f"decades {pair}"].value == pytest.approx(np.log10(4.0 * 0.05**-1.0))
             assert found[f"learnt {pair}"].value == pytest.approx(0.9)
             assert found[f"alone {pair}"].value == pytest.approx(0.1)
             sizes = np.linspace(0.8, 1.3, 5) * factor * 1e-9 * 0.2**1.2

@@ -96,11 +96,12 @@ def evidence(plain: Rates, drawn: Rates, learnt: Rates) -> dict[str, Estimate]:
         learnt: with biases that are learnt.
 
     Returns:
-        By pair of matrices ``"digits PAIR"``, the decimal digits, of 12 at most, to which the discrete law holds at
-        each rate without biases; ``"order PAIR"``, the power of the rate as which the drift grows without them, again
-        as ``"order PAIR beyond"`` for a bound to its other side; ``"drawn PAIR"``, that with biases that are drawn;
-        ``"ratio PAIR"``, the drift with these by that without, at the smallest rate; ``"learnt PAIR"``, the power with
-        biases that are learnt, where they count, and ``"alone PAIR"``, where they do not.
+        By pair of matrices ``"digits PAIR"``, the decimal digits, of 12 at most, to which the discrete law holds at each
+        rate without biases; ``"order PAIR"``, the power of the rate as which the drift grows without them, again as
+        ``"order PAIR beyond"`` for a bound to its other side; ``"drawn PAIR"``, that with biases that are drawn;
+        ``"decades PAIR"``, by how many powers of ten the drift is larger with these, at the smallest rate;
+        ``"learnt PAIR"``, the power with biases that are learnt, where they count, and ``"alone PAIR"``, where they do
+        not.
     """
     values = {}
     for pair in heads.PAIRS:
@@ -109,10 +110,10 @@ def evidence(plain: Rates, drawn: Rates, learnt: Rates) -> dict[str, Estimate]:
         order = charges.order(list(plain), drift["plain"])
         values |= {f"order {pair}": order, f"order {pair} beyond": order}
         values[f"drawn {pair}"] = charges.order(list(drawn), drift["drawn"])
-        values[f"ratio {pair}"] = (drift["drawn"] / drift["plain"])[:, -1]
+        values[f"decades {pair}"] = np.log10(drift["drawn"] / drift["plain"])[:, -1]
         values[f"learnt {pair}"] = charges.order(list(learnt), along_rates(learnt, pair, "with biases"))
         values[f"alone {pair}"] = charges.order(list(learnt), along_rates(learnt, pair, "drift"))
-    # Rounded, since last bits of logarithms differ between processors, and where numbers cancel they are all that is left.
+    # Rounded, since last bits of logarithms differ between processors, and where numbers cancel nothing else is left.
     return {name: estimate_of_mean(each.round(DIGITS)) for name, each in values.items()}
 
 
