@@ -166,6 +166,24 @@ class TestStacks:
         assert not torch.isfinite(last.state["w"][1]).any()
         assert start["w"].tolist() == [[1.0, 2.0], [1.0, 2.0]]
 
+    def test_each_update_has_the_rate_of_its_step(self):
+        """A quadratic loss: an update multiplies a weight by 1 less twice the rate."""
+        config = TrainConfig(6, lr=0.2, momentum=0.0, warmup=2, schedule="linear", precision="portable", grid_bits=50)
+        start = {"w": torch.tensor([[1.0], [3.0]], dtype=torch.float64)}
+        *_, last = training.train_stack(lambda state, step: state["w"].square().sum(-1), start, config)
+        factor = np.prod([1.0 - 2.0 * rate for rate in (0.1, 0.2, 0.2, 0.15, 0.1, 0.05)])
+        assert last.state["w"].flatten().tolist() == pytest.approx([factor, 3.0 * factor], rel=1e-12)
+
+    def test_losses_are_told_the_step(self):
+        seen = []
+
+        def losses(state, step):
+            seen.append(step)
+            return state["w"].sum(-1)
+
+        [*training.train_stack(losses, {"w": torch.ones(2, 1)}, TrainConfig(3))]
+        assert seen == [0, 1, 2]
+
     def test_checkpoints_come_where_they_are_asked_for(self):
         spec = HeadsSpec(DECODER, SGD, None, 2)
         found = [*spec.path(spec.start(), save_at=(0, 3))]
