@@ -97,8 +97,8 @@ def evidence(plain: Rates, drawn: Rates, learnt: Rates) -> dict[str, Estimate]:
 
     Returns:
         By pair of matrices ``"digits PAIR"``, the decimal digits, of 12 at most, to which the discrete law holds at
-        each rate without biases; ``"order PAIR"``, the power of the rate as which the drift grows without them, again as
-        ``"order PAIR beyond"`` for a bound to its other side; ``"drawn PAIR"``, that with biases that are drawn;
+        each rate without biases; ``"order PAIR"``, the power of the rate as which the drift grows without them, again
+        as ``"order PAIR beyond"`` for a bound to its other side; ``"drawn PAIR"``, that with biases that are drawn;
         ``"decades PAIR"``, by how many powers of ten the drift is larger with these, at the smallest rate;
         ``"learnt PAIR"``, the power with biases that are learnt, where they count, and ``"alone PAIR"``, where they do
         not.
