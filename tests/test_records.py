@@ -734,6 +734,33 @@ def synflow(records, name):
     yield np.mean(found)
 
 
+def symmetry_breaking(records, name):
+    """Drifts at the smallest rate in millionths, excess losses of the judged seeds in thousandths, means over seeds."""
+    what, *rest = name.split(", ")
+    specs = [record["spec"] for record in records.values()]
+    judged = next(spec["seeds"] for spec in specs if spec["type"] == "HeadCharges")
+    smallest = min(spec["train"].get("lr", 0.1) for spec in specs if spec["type"] == "HeadCharges")
+    for record in records.values():
+        spec = record["spec"]
+        train, drawn = spec["train"], (spec["biases"] or {}).get("deviation", 0.0)
+        if spec["type"] == "HeadCharges":
+            version = "learnt" if spec.get("learnt") else "drawn" if drawn else "none"
+            if (train.get("lr", 0.1), f"biases {version}") == (smallest, rest[0]) and what in ("drift", "with biases"):
+                yield 1e6 * np.mean(record["values"][rest[1]][what])
+        elif what == "excess loss":
+            optimiser = (
+                "AdamW" if train.get("optimiser") == "adamw" else "plain" if train.get("momentum") == 0 else "momentum"
+            )
+            own = [
+                optimiser,
+                f"width {spec['decoder']['width']}",
+                f"rate {train.get('lr', 0.1):g}",
+                f"biases {drawn:g}",
+            ]
+            if own == rest:
+                yield 1e3 * np.mean(record["values"]["excess"][:judged])
+
+
 def recomputing(claim):
     """The function of this file that recomputes a claim's numbers; most pages on twins have the same."""
     found = globals().get(claim.replace("-", "_")) or (butterfly if claim.startswith("butterfly-") else None)

@@ -2,11 +2,12 @@
 
 __all__ = [
     "FAMILIES", "LAWS", "SGD", "Charge", "Follower", "Law", "Motion", "OnSphere", "RMSProp", "apart", "asymmetric",
-    "discrete_law", "effective_steps", "fourth_power", "generator", "gradient_flow", "gram", "inhomogeneous",
-    "left_out", "of_chain", "on_sphere", "order", "oscillator", "predicted", "squared_gradients", "value",
-    "with_epsilon",
+    "discrete_law", "effective_steps", "fourth_power", "generator", "gradient_flow", "gram", "heads",
+    "inhomogeneous", "left_out", "of_chain", "on_sphere", "order", "oscillator", "predicted", "squared_gradients",
+    "value", "with_epsilon",
 ]  # fmt: skip
 
+from lmc_lib.charges import heads
 from lmc_lib.charges.directions import apart, effective_steps, fourth_power, left_out, squared_gradients
 from lmc_lib.charges.laws import LAWS, SGD, Law, discrete_law, gradient_flow, order, oscillator, predicted
 from lmc_lib.charges.motion import Follower, Motion

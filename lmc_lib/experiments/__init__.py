@@ -7,10 +7,10 @@ asks for the evidence of its claim.
 __all__ = [
     "Found", "adaptation", "adaptive", "agreement", "architectures", "autoencoders", "butterfly", "chains",
     "children", "collapse", "compositions", "compressed", "conservation", "contrasts", "critical_points",
-    "data_pruning", "feature_maps", "finetuning", "fingerprints", "geometry", "joint_paths", "label_errors",
-    "lengths", "margins", "mask_transfer", "measure", "metric_laws", "motions", "movement", "neurons", "pair",
-    "paths", "paths_of_twins", "pictures", "pruned", "pruned_pairs", "regimes", "reliability", "runs", "saliency",
-    "score_table", "scores", "searches", "simplices", "students", "trajectories", "twins",
+    "data_pruning", "decoders", "feature_maps", "finetuning", "fingerprints", "geometry", "heads", "joint_paths",
+    "label_errors", "lengths", "margins", "mask_transfer", "measure", "metric_laws", "motions", "movement",
+    "neurons", "pair", "paths", "paths_of_twins", "pictures", "pruned", "pruned_pairs", "regimes", "reliability",
+    "runs", "saliency", "score_table", "scores", "searches", "simplices", "students", "trajectories", "twins",
 ]  # fmt: skip
 
 from lmc_lib.experiments.connectivity import (
@@ -40,6 +40,8 @@ from lmc_lib.experiments.dynamics import (
     compositions,
     conservation,
     critical_points,
+    decoders,
+    heads,
     lengths,
     margins,
     motions,

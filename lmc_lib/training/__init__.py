@@ -2,11 +2,11 @@
 
 __all__ = [
     "PRECISIONS", "Checkpoint", "Diverged", "TrainConfig", "Trajectory", "checkpoints", "device", "learning_rate",
-    "on_device", "step_seconds", "train",
+    "on_device", "step_seconds", "train", "train_stack",
 ]  # fmt: skip
 
 from lmc_lib.training.config import PRECISIONS, TrainConfig, learning_rate
-from lmc_lib.training.loop import checkpoints, train
+from lmc_lib.training.loop import checkpoints, train, train_stack
 from lmc_lib.training.pace import step_seconds
 from lmc_lib.training.placement import device, on_device
 from lmc_lib.training.trajectory import Checkpoint, Diverged, Trajectory
