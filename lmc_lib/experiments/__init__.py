@@ -9,8 +9,8 @@ __all__ = [
     "children", "compositions", "conservation", "contrasts", "critical_points", "data_pruning", "feature_maps",
     "finetuning", "fingerprints", "geometry", "joint_paths", "label_errors", "lengths", "margins", "mask_transfer",
     "measure", "metric_laws", "motions", "movement", "neurons", "pair", "paths", "paths_of_twins", "pictures",
-    "pruned", "pruned_pairs", "regimes", "reliability", "runs", "score_table", "scores", "searches", "simplices",
-    "students", "trajectories", "twins",
+    "pruned", "pruned_pairs", "regimes", "reliability", "runs", "schedules", "score_table", "scores", "searches",
+    "simplices", "students", "trajectories", "twins",
 ]  # fmt: skip
 
 from lmc_lib.experiments.connectivity import (
@@ -45,6 +45,7 @@ from lmc_lib.experiments.dynamics import (
     motions,
     neurons,
     regimes,
+    schedules,
     students,
 )
 from lmc_lib.experiments.found import Found, measure

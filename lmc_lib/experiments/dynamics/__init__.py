@@ -2,5 +2,5 @@
 
 __all__ = [
     "adaptation", "adaptive", "autoencoders", "compositions", "conservation", "critical_points", "lengths", "margins",
-    "motions", "neurons", "regimes", "students",
+    "motions", "neurons", "regimes", "schedules", "students",
 ]  # fmt: skip
