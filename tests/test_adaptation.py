@@ -7,12 +7,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from lmc_lib import charges, experiments, training
+from lmc_lib import charges, experiments, rng, training
 from lmc_lib.claims import estimate_of_mean
 from lmc_lib.data import DataSpec
 from lmc_lib.experiments import Found
 from lmc_lib.experiments.dynamics.adaptation import TWINS, AdaptationSpec
 from lmc_lib.experiments.dynamics.adaptive import law, share, steps
+from lmc_lib.experiments.dynamics.schedules import ScheduleSpec
 from lmc_lib.experiments.loaded import dataset
 from lmc_lib.experiments.networks.runs import RunSpec, architecture, drawn_start
 from lmc_lib.models import ModelSpec
@@ -149,6 +150,70 @@ class TestTwins:
         assert (spec.updates, spec.needs, spec.label, spec.twins) == (3 * UPDATES, (), RUN.label, TWINS[:2])
         with pytest.raises(ValueError, match="unknown twin 'lazy'"):
             AdaptationSpec(RUN, DECAY, twins=("lazy",))
+
+
+def on_a_schedule(told):
+    """By torch: weights of length 1 in steps of which the mean goes from the start to what it is told; losses too."""
+    model, split = charges.with_epsilon(architecture(RUN), 1e-30).double().train(), dataset(RUN.data).train
+    model.load_state_dict(drawn_start(RUN, model))
+    units, others = [model[1].weight, model[4].weight], [model[7].weight, model[7].bias]
+    others += [each for place in (2, 5) for each in (model[place].weight, model[place].bias)]
+    told, mean = told.split(6), [2 * DECAY / RATE * each.detach().square().sum(1).square() for each in units]
+    for each in units:
+        each.data /= each.data.norm(dim=1, keepdim=True)
+    steps, losses = [], []
+    optimiser = torch.optim.SGD(others, lr=RATE, weight_decay=DECAY)
+    for _, rows in training.loop._batches(96, TRAIN, 0, RUN.order_seed):
+        with torch.no_grad():
+            losses.append(float(F.cross_entropy(model(split.inputs.double()), split.labels)))
+        model.zero_grad()
+        F.cross_entropy(model(split.inputs.double()[rows]), split.labels[rows]).backward()
+        sizes = [(2 * RATE * DECAY / each).sqrt() for each in mean]
+        steps.append(torch.cat(sizes))
+        for each, size in zip(units, sizes, strict=True):
+            moved = each.data - size[:, None] * each.grad
+            each.data = moved / moved.norm(dim=1, keepdim=True)
+        mean = [each + 4 * RATE * DECAY * (to - each) for each, to in zip(mean, told, strict=True)]
+        optimiser.step()
+    with torch.no_grad():
+        losses.append(float(F.cross_entropy(model(split.inputs.double()), split.labels)))
+    return torch.stack(steps), np.array(losses)
+
+
+class TestSchedule:
+    @pytest.mark.parametrize("own", [DECAY, 0.0])
+    def test_is_as_far_from_the_steps_of_the_network_as_is_told(self, store, own):
+        """Sums of all gradients so far, weighted by how much of each is left, in place of a recursion."""
+        run, late = changed(weight_decay=own), slice(UPDATES // 2, None)
+        fourth, squares, _, _ = followed(run)
+        squares, steps = squares.numpy(), RATE / fourth[:-1].sqrt().numpy()
+        order = rng.numpy_stream(RUN.order_seed, "shuffled").permutation(UPDATES)
+        assert (np.diff(order) != 1).any()
+        told = {"in order": squares, "shuffled": squares[order], "mean": np.tile(squares.mean(0), (UPDATES, 1))}
+        found, f = obtain(store, ScheduleSpec(run, DECAY)).values["distances"], 4 * RATE * DECAY
+        for name, each in told.items():
+            weights = [f * (1 - f) ** (now - 1 - np.arange(now)) for now in range(UPDATES)]
+            means = np.array([weight @ each[: len(weight)] for weight in weights])[late]
+            wanted = rms(np.log((2 * RATE * DECAY / means) ** 0.5 / steps[late]))
+            assert found[name] == pytest.approx(wanted, rel=1e-6), name
+        spread = np.log(steps[late]).std(0)
+        assert found["constant"] == pytest.approx(rms(spread), rel=1e-6)
+        assert found.keys() == {*told, "constant"}
+        assert found["in order"] == obtain(store, AdaptationSpec(run, DECAY)).values["rmsprop"]
+
+    def test_is_followed_by_a_twin_that_sees_no_gradient(self, store):
+        found, own = obtain(store, ScheduleSpec(RUN, DECAY)).values["twin"], followed()
+        steps, losses = on_a_schedule(own[1].mean(0))
+        assert found["steps"] == pytest.approx(rms((steps / (RATE / own[0][:-1].sqrt())).log().numpy()), rel=1e-6)
+        looks = np.arange(UPDATES + 1)[obtain(store, AdaptationSpec(RUN, DECAY)).values["looks"]]
+        apart = np.subtract(stretches(losses, looks), stretches(own[2], looks))
+        assert found["loss"] == pytest.approx(rms(apart), rel=1e-5)
+
+    def test_is_counted_and_is_that_of_sgd_without_momentum(self):
+        spec = ScheduleSpec(RUN, DECAY)
+        assert (spec.updates, spec.needs, spec.label) == (2 * UPDATES, (), RUN.label)
+        with pytest.raises(ValueError, match="the law is that of SGD without momentum"):
+            ScheduleSpec(changed(momentum=0.9), DECAY)
 
 
 @pytest.mark.parametrize(

@@ -179,6 +179,16 @@ class TestRMSProp:
         found = RMSProp.constant(steps).along(torch.arange(21, dtype=torch.float64).view(7, 3))
         assert torch.equal(found, steps.expand(7, 3))
 
+    def test_on_a_schedule_sees_no_gradient_and_nears_the_step_that_it_is_told(self):
+        told, f = torch.tensor([0.5, 2.0, 3.0], dtype=torch.float64), 4 * RULE.rate * RULE.decay
+        first = RMSProp.of(RULE, torch.tensor([1.0, 0.2, 4.0], dtype=torch.float64))
+        draws = [torch.from_numpy(np.random.default_rng(seed).gamma(0.5, size=(30, 3))) for seed in (5, 6)]
+        one, other = (first.scheduled(told).along(each) for each in draws)
+        assert torch.equal(one, other)
+        kept = (1 - f) ** np.arange(30)[:, None]
+        means = kept * first.mean.numpy() + (1 - kept) * told.numpy()
+        assert one.numpy() == pytest.approx((2 * RULE.rate * RULE.decay / means) ** 0.5, rel=1e-12)
+
 
 class TestOnSphere:
     @pytest.mark.parametrize("name", NETWORKS)

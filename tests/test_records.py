@@ -548,6 +548,8 @@ def adaptive_by_normalisation(records, name):
     found = {}
     for record in records.values():
         spec, values = record["spec"], record["values"]
+        if spec["type"] != "AdaptationSpec" or spec["decay"] == 1e-6:
+            continue  # shown beside the verdict
         train, epsilon = spec["run"]["train"], spec.get("epsilon", 0.0)
         network = "control" if epsilon > 0.01 else "usual" if epsilon else "normalised"
         network = network if train.get("weight_decay", 0.0) else "without decay"

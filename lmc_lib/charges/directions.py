@@ -1,7 +1,8 @@
 r"""Weights before a normalisation as directions, of which SGD with weight decay is an adaptive optimiser.
 
 Only the direction of such weights :math:`w` counts. The gradient by it is :math:`\hat g = |w| g`, and an update by SGD
-turns the direction as a step of size :math:`\eta / |w|^2` along :math:`\hat g` does, the *effective step*. Lengths grow
+turns the direction, to leading order in the weight decay :math:`\lambda`, as a step of size :math:`\eta / |w|^2` along
+:math:`\hat g` does, the *effective step*; exactly it is larger by :math:`1 / (1 - \eta \lambda)`. Lengths grow
 by gradients and fall by weight decay, so that the effective step is that of RMSProp (Tanaka and Kunin 2021).
 """
 
@@ -51,7 +52,7 @@ def squared_gradients(motion: Motion) -> Float[ndarray, "updates units"]:
 
 
 def effective_steps(motion: Motion, sgd: SGD) -> Float[ndarray, "updates units"]:
-    r"""The size :math:`\eta / |w|^2` of each update as a step of a direction, from the motion of scale charges."""
+    r"""The effective step :math:`\eta / |w|^2` of each unit at each update, from the motion of scale charges."""
     return np.asarray(sgd.rate / motion.charges[:-1])
 
 

@@ -26,11 +26,13 @@ class RMSProp:
         base: what is divided, a number or one for each unit.
         forgetting: the share of the mean that each update replaces.
         mean: the running mean of :math:`|\hat g|^2` by unit, before the gradient of the update that it divides.
+        told: what the mean is made of in place of the squared gradients, if anything.
     """
 
     base: float | Float[Tensor, " units"]
     forgetting: float
     mean: Float[Tensor, " units"]
+    told: Float[Tensor, " units"] | None = None
 
     @classmethod
     def of(cls, sgd: SGD, lengths: Float[Tensor, " units"]) -> "RMSProp":
@@ -51,6 +53,10 @@ class RMSProp:
         """The one that learns nothing of the gradients and keeps these steps, for controls."""
         return cls(steps, 0.0, torch.ones_like(steps))
 
+    def scheduled(self, squares: Float[Tensor, " units"]) -> "RMSProp":
+        """The one that is told of these squares at every update and sees no gradient, for controls: a schedule."""
+        return replace(self, told=squares)
+
     @property
     def steps(self) -> Float[Tensor, " units"]:
         """The steps that it takes now."""
@@ -59,7 +65,8 @@ class RMSProp:
 
     def after(self, squares: Float[Tensor, " units"]) -> "RMSProp":
         """What it is after an update with these squared gradients."""
-        return replace(self, mean=(1.0 - self.forgetting) * self.mean + self.forgetting * squares)
+        newest = squares if self.told is None else self.told
+        return replace(self, mean=(1.0 - self.forgetting) * self.mean + self.forgetting * newest)
 
     def along(self, squares: Float[Tensor, "updates units"]) -> Float[Tensor, "updates units"]:
         """The steps that it takes along given gradients, which do not depend on them."""

@@ -10,7 +10,8 @@ __all__ = [
     "data_pruning", "decoders", "feature_maps", "finetuning", "fingerprints", "geometry", "heads", "joint_paths",
     "label_errors", "lengths", "margins", "mask_transfer", "measure", "metric_laws", "motions", "movement",
     "neurons", "pair", "paths", "paths_of_twins", "pictures", "pruned", "pruned_pairs", "regimes", "reliability",
-    "runs", "saliency", "score_table", "scores", "searches", "simplices", "students", "trajectories", "twins",
+    "runs", "saliency", "schedules", "score_table", "scores", "searches", "simplices", "students", "trajectories",
+    "twins",
 ]  # fmt: skip
 
 from lmc_lib.experiments.connectivity import (
@@ -47,6 +48,7 @@ from lmc_lib.experiments.dynamics import (
     motions,
     neurons,
     regimes,
+    schedules,
     students,
 )
 from lmc_lib.experiments.found import Found, measure

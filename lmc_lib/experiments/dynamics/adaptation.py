@@ -12,7 +12,7 @@ from numpy import ndarray
 from lmc_lib import charges
 from lmc_lib.charges import SGD, Motion, RMSProp
 from lmc_lib.experiments.divergence import measured
-from lmc_lib.experiments.dynamics.lengths import Lengths, Path
+from lmc_lib.experiments.dynamics.lengths import Lengths, Path, check, looks
 from lmc_lib.experiments.networks.runs import RunSpec
 from lmc_lib.store import Result, Store
 from lmc_lib.sweeps import Spec
@@ -20,9 +20,6 @@ from lmc_lib.values import digits, share
 
 TWINS = ("adaptive", "constant", "nudged", "other batches")
 
-# Into so many parts a training is cut by the looks at it, and into so many stretches for means of losses.
-_PARTS = 60
-_STRETCHES = 6
 # Added to the seed of the order of batches for other ones, and the factor on the weights that are nudged.
 _OTHER = 1000
 _NUDGE = 1.0001
@@ -59,10 +56,7 @@ class AdaptationSpec(Spec):
     twins: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        train = self.run.train
-        found = (train.precision, train.optimiser, train.schedule, train.warmup, train.momentum)
-        if found != ("portable", "sgd", "constant", 0, 0.0):
-            raise ValueError(f"the law is that of SGD without momentum in float64 at a constant rate, not of {train}")
+        check(self.run.train)
         if strange := sorted({*self.twins} - {*TWINS}):
             raise ValueError(f"unknown twin {strange[0]!r}; there are {', '.join(TWINS)}")
 
@@ -98,8 +92,7 @@ class AdaptationSpec(Spec):
 
     @property
     def _looks(self) -> list[int]:
-        looks = np.unique(np.linspace(0, self.run.updates, _PARTS + 1).round().astype(int))
-        return [int(each) for each in looks]
+        return looks(self.run.updates)
 
     def _values(self, found: tuple[Path, Motion, dict[str, Path]]) -> dict[str, Any]:
         own, motion, twins = found
@@ -119,11 +112,7 @@ class AdaptationSpec(Spec):
         return {**digits(sizes), **facts, **{name: self._apart(each, own) for name, each in twins.items()}}
 
     def _apart(self, twin: Path, own: Path) -> dict[str, Any]:
-        distances = {
-            "steps": charges.apart(twin.steps, own.steps),
-            "loss": charges.apart(_stretches(twin.losses), _stretches(own.losses)),
-        }
-        return {**digits(distances), "accuracy": share(twin.accuracy), "curves": self._curves(twin)}
+        return {**digits(twin.apart(own)), "accuracy": share(twin.accuracy), "curves": self._curves(twin)}
 
     def _curves(self, path: Path) -> dict[str, Any]:
         return {"loss": digits(path.losses), "steps": digits(_middle(path.steps[self._looks[:-1]]))}
@@ -136,8 +125,3 @@ def _size(errors: ndarray) -> float:
 def _middle(steps: ndarray) -> ndarray:
     """Geometric means over units."""
     return np.asarray(np.exp(np.log(steps).mean(1)))
-
-
-def _stretches(losses: ndarray) -> ndarray:
-    """Geometric means over stretches of a training, without its start; single losses have the noise of batches."""
-    return np.array([np.exp(np.log(each).mean()) for each in np.array_split(losses[1:], _STRETCHES)])

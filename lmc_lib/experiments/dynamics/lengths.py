@@ -1,6 +1,6 @@
 """Trainings of one network whose weights before batch normalisation have free lengths, or the length 1."""
 
-__all__ = ["Lengths", "Path"]
+__all__ = ["Lengths", "Path", "check", "looks"]
 
 import copy
 from collections.abc import Collection, Iterable
@@ -18,7 +18,27 @@ from lmc_lib.connectivity import Scores
 from lmc_lib.experiments.loaded import dataset
 from lmc_lib.experiments.networks.runs import RunSpec, architecture, drawn_start
 from lmc_lib.state import State, apply, clone, under
-from lmc_lib.training import Checkpoint
+from lmc_lib.training import Checkpoint, TrainConfig
+
+# Into so many parts a training is cut by the looks at it, and into so many stretches for means of losses.
+_PARTS = 60
+_STRETCHES = 6
+
+
+def check(train: TrainConfig) -> None:
+    """Refuses trainings of which the law of fourth powers does not tell.
+
+    Raises:
+        ValueError: if it is not SGD without momentum, in float64, at a constant rate.
+    """
+    found = (train.precision, train.optimiser, train.schedule, train.warmup, train.momentum)
+    if found != ("portable", "sgd", "constant", 0, 0.0):
+        raise ValueError(f"the law is that of SGD without momentum in float64 at a constant rate, not of {train}")
+
+
+def looks(updates: int) -> list[int]:
+    """After which updates a training of this length is scored, from the start to the end."""
+    return [int(each) for each in np.unique(np.linspace(0, updates, _PARTS + 1).round().astype(int))]
 
 
 @dataclass(frozen=True)
@@ -43,6 +63,11 @@ class Path:
     def accuracy(self) -> float:
         """The share of right answers at the end."""
         return 1.0 - self.scores[-1].error
+
+    def apart(self, other: "Path") -> dict[str, float]:
+        """How far it is from another: ``"steps"``, of all steps, and ``"loss"``, of geometric means over sixths."""
+        losses = charges.apart(_stretches(self.losses), _stretches(other.losses))
+        return {"steps": charges.apart(self.steps, other.steps), "loss": losses}
 
 
 class Lengths:
@@ -95,3 +120,8 @@ def _visited(follower: charges.Follower, found: Iterable[Checkpoint]) -> Iterabl
     for now in found:
         follower.visit(now.state, under("momentum_buffer/", now.memory))
         yield now
+
+
+def _stretches(losses: ndarray) -> ndarray:
+    """Geometric means over stretches of a training, without its start; single losses have the noise of batches."""
+    return np.array([np.exp(np.log(each).mean()) for each in np.array_split(losses[1:], _STRETCHES)])
