@@ -62,7 +62,7 @@ def tables(entries: Sequence[Entry], factors: Mapping[str, str]) -> tuple[str, l
     """
     scores = [row for entry in entries if "table" in entry.values for row in score_rows(entry.values["table"])]
     others = [entry for entry in entries if "table" not in entry.values]
-    curved = any("curves" in entry.values for entry in others)
+    curved = any("alphas" in entry.values for entry in others)  # of lines; others have curves in time
     rows = curves_table(others) if curved else values_table(others, factors)
     return f"{_CURVES if curved else _VALUES}; {len(rows) - 1:,} rows", rows, scores
 

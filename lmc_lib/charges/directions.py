@@ -56,6 +56,6 @@ def effective_steps(motion: Motion, sgd: SGD) -> Float[ndarray, "updates units"]
     return np.asarray(sgd.rate / motion.charges[:-1])
 
 
-def apart(ours: Float[ndarray, "*shape"], others: Float[ndarray, "*shape"]) -> float:
+def apart(ours: Float[ndarray, "..."], others: Float[ndarray, "..."]) -> float:
     """How far positive numbers are from others: the root mean square of the logarithm of their ratio."""
     return float(np.sqrt(np.square(np.log(ours / others)).mean()))
