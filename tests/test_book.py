@@ -157,14 +157,18 @@ def test_every_claim_page_offers_its_report_and_its_curves(book, page):
     html = book / "_build" / "html" / "book" / "claims" / f"{layout.page_of(claim, scale)}.html"
     links = re.findall(r'<a class="reference download[^>]+href="([^"]+)"', html.read_text())
     files = {Path(link).name: (html.parent / link).resolve() for link in links}
-    scores = {f"{claim}-{scale}-scores.csv.xz"} if claim == "difficulty-agreement" else set()
+    own = layout.page_of(claim, scale) == claim
+    scores = {f"{claim}-{scale}-scores.csv.xz"} if own and claim == "difficulty-agreement" else set()
+    tables = {f"{claim}-{scale}.csv.xz"} if own else set()
     figures = {name for name in files if name.endswith(".pdf")}
-    assert files.keys() - figures == {f"{claim}-{scale}.csv.xz", f"{claim}-{scale}.json.xz"} | scores
+    assert files.keys() - figures == {f"{claim}-{scale}.json.xz"} | tables | scores
     # Of the page of the claim most figures; those of thousands of marks are offered as pictures alone.
-    assert bool(figures) == (layout.page_of(claim, scale) == claim)
+    assert bool(figures) == own
     assert all(files[name].read_bytes().startswith(b"%PDF-") for name in figures)
     report = report_in(files[f"{claim}-{scale}.json.xz"])
     assert (report["claim"], report["scale"]) == (claim, scale)
+    if not own:
+        return
     with lzma.open(files[f"{claim}-{scale}.csv.xz"], "rt", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) > 20
@@ -514,6 +518,11 @@ def test_links_to_the_data_stand_before_the_references(canonical):
     assert page.cells[place + 1].source.startswith("## References")
     assert "{download}`toy-laptop.csv.xz`" in page.cells[place].source
     assert "6,160 rows" in page.cells[place].source
+    (section,) = [
+        cell.source for cell in notebook.with_downloads(canonical, "toy-quick", "").cells if "lzma" in cell.source
+    ]
+    assert "{download}`toy-quick.json.xz`" in section
+    assert ".csv" not in section
     nbformat.validate(page)
 
 

@@ -70,6 +70,30 @@ def test_contents_of_the_reference_are_those_of_its_part():
     assert slim.page(lost, reference=True) == lost
 
 
+def test_a_page_of_a_module_lists_its_package_without_the_modules_beside_it():
+    def item(level, name, more="", inner=""):
+        return f'<li class="toctree-l{level}{more}"><a href="{name}">{name}</a>{inner}</li>'
+
+    def contents(*modules):
+        packages = item(2, "a") + item(2, "b", " current", f'<ul class="current">{"".join(modules)}</ul>')
+        caption = '<p aria-level="2" class="caption">Use</p>'
+        return f'<nav class="bd-links">{caption}<ul class="current">{packages}</ul></nav>'
+
+    here, beside, deep = item(3, "b.x", " current active"), item(3, "b.y"), item(4, "b.y.z")
+    assert slim.page(contents(beside, here, deep), reference=True) == contents(here)
+    # The page of the package itself lists them all.
+    assert slim.page(contents(beside, deep), reference=True) == contents(beside, deep)
+
+
+def test_code_keeps_the_marks_that_have_a_colour_of_their_own():
+    marked = '<span class="n">x</span><span class="w"> </span><span class="o">=</span><span class="p">(</span>'
+    code = f'<div class="highlight"><pre><span></span>{marked}</pre></div>'
+    small = '<div class="highlight"><pre>x <span class="o">=</span>(</pre></div>'
+    assert slim.page(code) == small
+    assert slim.page(small) == small
+    assert slim.page(f"<p>{marked}</p>") == f"<p>{marked}</p>"
+
+
 def executed():
     cell = nbformat.v4.new_code_cell("draw()", metadata={"papermill": {"duration": 1.5}, "tags": ["hide-input"]})
     cell.outputs = [

@@ -15,8 +15,9 @@ _CURVES = (
     "and `source` being the seeds of the two networks, and `initial_scale` the factor on their initial weights"
 )
 _VALUES = (
-    "every number that was measured, `quantity` being its place in the measurement, `seeds` those of its networks, and "
-    "`factors` how twins were perturbed, or what was done to the training data"
+    "every number that was measured, but for lists of more than a hundred, which `records/` has, `quantity` being its "
+    "place in the measurement, `seeds` those of its networks, and `factors` how twins were perturbed, or what was done "
+    "to the training data"
 )
 SCORES = (
     "the table of scores, one row an example. `sample`: in-sample (trained on) "
@@ -27,8 +28,9 @@ SCORES = (
     "the licence of this book; the file holds no images (Fashion-MNIST is under the MIT licence)"
 )
 
-# A matrix of distances between hundreds of layers would be a row a number, megabytes for what one line of Python reads.
-_LONG = 20_000
+# Matrices of distances between hundreds of layers and courses of trainings would be a row a number, megabytes for what
+# one line of Python reads.
+_LONG = 100
 
 
 def as_csv(rows: Sequence[Sequence[Any]]) -> bytes:

@@ -165,12 +165,14 @@ def _claim_files(page: Page, executed: Path, fresh: bool) -> dict[str, bytes]:
     base = f"{page.claim}-{page.scale}"
     contents, numbers, scores = downloads.tables(entries, records.listed(executed))
     finished = _shown(page, ran, result, entries)
-    finished = notebook.with_downloads(finished, base, contents, scores=bool(scores))
+    # What the quick scale measures is made anew in a minute; its page offers the report alone.
+    offered = page.name == page.claim
+    finished = notebook.with_downloads(finished, base, contents if offered else "", scores=offered and bool(scores))
     return {
         f"{page.name}.ipynb": nbformat.writes(finished).encode(),
         f"{base}.json.xz": downloads.packed(executed.with_suffix(".json").read_bytes()),
-        f"{base}.csv.xz": downloads.packed(downloads.as_csv(numbers)),
-        **({f"{base}-scores.csv.xz": downloads.packed(downloads.as_csv(scores))} if scores else {}),
+        **({f"{base}.csv.xz": downloads.packed(downloads.as_csv(numbers))} if offered else {}),
+        **({f"{base}-scores.csv.xz": downloads.packed(downloads.as_csv(scores))} if offered and scores else {}),
         **vectors,
     }
 

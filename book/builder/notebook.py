@@ -81,16 +81,18 @@ def with_citation(notebook: nbformat.NotebookNode, claim: claims.Claim) -> nbfor
 def with_downloads(
     notebook: nbformat.NotebookNode, name: str, contents: str, *, scores: bool = False
 ) -> nbformat.NotebookNode:
-    """Adds a section with links to the files of a page, before its references."""
+    """Adds a section with links to the files of a page, before its references; a table if there are ``contents``."""
     text = f"""## Data
 
 Packed by xz: `pandas.read_csv` reads the tables as they are, and Python's `lzma.open` unpacks the report. Fractions
 in tables have seven digits; `records/` has all that were kept.
 
-- {{download}}`{name}.csv.xz`: {contents}. `measurement` is the fingerprint under which the store and `records/`
-  hold it.
 - {{download}}`{name}.json.xz`: the verdict, the estimates with their intervals, all medians, parameters and
   provenance."""
+    if contents:
+        text += f"""
+- {{download}}`{name}.csv.xz`: {contents}. `measurement` is the fingerprint under which the store and `records/`
+  hold it."""
     if scores:
         text += f"\n- {{download}}`{name}-scores.csv.xz`: {SCORES}."
     return _with_section(notebook, text, "downloads")

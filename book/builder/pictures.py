@@ -12,7 +12,7 @@ from PIL import Image
 _PNG, _PDF = "image/png", "application/pdf"
 
 # A figure of so many marks that its PDF is larger than this, in bytes, is offered as a picture alone.
-_LARGEST = 150_000
+_LARGEST = 60_000
 
 
 def with_small_pictures(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:

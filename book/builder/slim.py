@@ -24,6 +24,11 @@ _NAVIGATION = re.compile(r"<nav\b.*?</nav>", re.DOTALL)
 _CONTENTS = re.compile(r'<nav class="bd-links.*?</nav>', re.DOTALL)
 _PART = re.compile(r'(?=<p aria-level="2" class="caption")')
 _END = "</ul>"
+_MODULE = re.compile(r'<li class="toctree-l[34]">(?:(?!</li>).)*</li>\n?', re.DOTALL)
+_WITHIN = re.compile(r'<li class="toctree-l[34] current')
+# Names, punctuation and space between them have the colour of all text.
+_PLAIN = re.compile(r'<span class="[npw]">([^<]*)</span>|<span></span>')
+_HIGHLIGHTED = re.compile(r'<div class="highlight">.*?</pre>', re.DOTALL)
 _CODE = re.compile(r'<code class="[^"]*"><span class="pre">(.*?)</span></code>')
 _KEPT_AS_IT_IS = re.compile(r"(<(?P<name>pre|textarea|script|style)\b.*?</(?P=name)>)", re.DOTALL)
 
@@ -42,7 +47,8 @@ def page(html: str, *, reference: bool = False) -> str:
     """A page without scripts of a service that it does not use, indentation, and marks of code among its contents.
 
     In the contents code looks like other words (``lmc.css``), and a page of the reference has a hundred such marks. Its
-    contents at the side are those of its own part of the book: all claims on each of them took a megabyte.
+    contents at the side are those of its own part of the book, without the modules beside its own, which the page of
+    their package lists: all claims and modules on each of them took two megabytes.
 
     Args:
         html: the page.
@@ -50,6 +56,7 @@ def page(html: str, *, reference: bool = False) -> str:
     """
     if reference:
         html = _CONTENTS.sub(_own_part, _PRINTED.sub("", html))
+    html = _HIGHLIGHTED.sub(lambda found: _PLAIN.sub(r"\1", found[0]), html)
     html = _NAVIGATION.sub(lambda found: _CODE.sub(r"\1", found[0]), _SCRIPTS.sub("", html))
     between = _KEPT_AS_IT_IS.split(html)
     # Of each three parts the first is text between elements whose white space counts, the last the name of such a one.
@@ -62,6 +69,7 @@ def _own_part(contents: re.Match[str]) -> str:
     """The contents without the parts of the book that the page is not in."""
     before, *parts = _PART.split(contents[0])
     own = [part[: part.rindex(_END) + len(_END)] for part in parts if "current" in part]
+    own = [_MODULE.sub("", part) if _WITHIN.search(part) else part for part in own]
     _, _, after = contents[0].rpartition(_END)
     return "".join([before, *own, after]) if own else contents[0]
 
