@@ -94,6 +94,39 @@ def test_code_keeps_the_marks_that_have_a_colour_of_their_own():
     assert slim.page(f"<p>{marked}</p>") == f"<p>{marked}</p>"
 
 
+def test_a_signature_marks_each_word_once():
+    def signature(name):
+        return f'<dt class="sig py" id="f"><em class="sig-param"><span class="n">{name}</span></em></dt>'
+
+    text = '<dd><code><span class="pre">x</span></code></dd>'
+    marked = signature('<span class="pre">x</span>') + text
+    assert slim.page(marked, reference=True) == signature("x") + text
+    assert slim.page(marked) == marked
+
+
+def test_a_page_of_the_reference_loads_nothing_that_it_lacks():
+    own = '<link rel="stylesheet" href="s/lmc.css?v=1" /><script src="s/lmc.js"></script><a href="b" title="b">b</a>'
+    link = '<a class="reference internal" href="a.html#lmc_lib.a.f"{}>f</a>'
+    others = (
+        '<link rel="stylesheet" href="s/mystnb.0f.css" /><link rel="stylesheet" href="s/pages.css?v=2" />'
+        '<script>let toggleHintShow = 1;</script><script data-x="y" src="s/design-tabs.js?v=3"></script>'
+        '<script src="s/first_page.js"></script>'
+    )
+    page = others + own + link.format(' title="lmc_lib.a.f"')
+    assert slim.page(page) == page
+    assert slim.page(page, reference=True) == own + link.format("")
+
+
+def test_a_page_has_no_comments_no_place_for_advertisements_and_loads_nothing_twice():
+    needless = (
+        '<!-- a\nb --><link rel="preload" as="script" href="a.js" />'
+        '<div id="ethical-ad-placement"\nclass="flat">\n</div>'
+        '<link rel="stylesheet" href="_static/sphinx-thebe.css?v=4" />'
+    )
+    kept = '<link rel="stylesheet" href="a.css" /><div id="b">\n</div>'
+    assert slim.page(needless + kept) == kept
+
+
 def executed():
     cell = nbformat.v4.new_code_cell("draw()", metadata={"papermill": {"duration": 1.5}, "tags": ["hide-input"]})
     cell.outputs = [

@@ -7,7 +7,7 @@ shows: without them Sphinx takes half the time.
 
 import ast
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from astroid.manager import AstroidManager
@@ -43,7 +43,7 @@ class Renderer(MystRenderer):
 
     def render_package(self, item: ItemData) -> Iterator[str]:
         """Yields the page of a package or module, with what is defined in it."""
-        page = list(super().render_package(item))
+        page = list(_with_lists(super().render_package(item)))
         yield from page[:-2] if page[-2:] == ["### API", ""] else page
 
     def render_item(self, full_name: str) -> Iterator[str]:
@@ -73,6 +73,20 @@ class Renderer(MystRenderer):
             return full_name
         outer = short.partition(".")[0]
         return f"{package}.{short}" if offered.get(outer) == f"{module}.{outer}" else full_name
+
+
+def _with_lists(lines: Iterable[str]) -> Iterator[str]:
+    """Lists of links in place of trees: the contents of the book hold each module once already, by ``_toc.yml``."""
+    within = False
+    for line in lines:
+        if line == "```{toctree}":
+            within = True
+        elif not within:
+            yield line
+        elif line == "```":
+            within = False
+        elif line and not line.startswith(":"):
+            yield f"- {{py:mod}}`{line}`"
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

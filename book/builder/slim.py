@@ -14,10 +14,20 @@ from lmc_lib.cli import running
 # what a page would load, since the style sheet has them in a font; and translations, which are for the build.
 _NEEDLESS = ("*.map", "fa-*.ttf", "fontawesome.js", "locales/**/*.*")
 
-_SCRIPTS = re.compile(
+# Of each page: scripts and a place for services that it does not use, what is loaded before it is asked for, comments.
+_UNUSED = re.compile(
     r'<script src="[^"]*/fontawesome\.js[^"]*"></script>'
-    r'|<script type="text/x-thebe-config">.*?</script>\s*<script>kernelName[^<]*</script>',
+    r'|<script type="text/x-thebe-config">.*?</script>\s*<script>kernelName[^<]*</script>'
+    r'|<link rel="preload"[^>]*>|<link [^>]*thebe\.css[^>]*>|<div id="ethical-ad-placement"[^>]*>\s*</div>|<!--.*?-->',
     re.DOTALL,
+)
+# Of a page of the reference: folded boxes, tabs, cells and the table of claims, which it does not have; and the name of
+# an object beside a link that says it.
+_OF_OTHER_PAGES = re.compile(
+    r"<script>(?:let toggle|var togglebutton)[^<]*</script>"
+    r"|<script [^>]*/(?:togglebutton|design-tabs|first_page|pages)\.js[^>]*></script>"
+    r"|<link [^>]*/(?:togglebutton|mystnb\.\w+|first_page|pages)\.css[^>]*>"
+    r'|(?<=") title="lmc_lib\.[^"]*"'
 )
 _PRINTED = re.compile(r'<div id="jb-print-toc">.*?</nav>\s*</div>', re.DOTALL)
 _NAVIGATION = re.compile(r"<nav\b.*?</nav>", re.DOTALL)
@@ -29,6 +39,9 @@ _WITHIN = re.compile(r'<li class="toctree-l[34] current')
 # Names, punctuation and space between them have the colour of all text.
 _PLAIN = re.compile(r'<span class="[npw]">([^<]*)</span>|<span></span>')
 _HIGHLIGHTED = re.compile(r'<div class="highlight">.*?</pre>', re.DOTALL)
+# In the signature of an object each word is marked twice, by what it is and as code.
+_SIGNATURE = re.compile(r'<dt class="sig .*?</dt>', re.DOTALL)
+_AS_CODE = re.compile(r'<span class="pre">([^<]*)</span>')
 _CODE = re.compile(r'<code class="[^"]*"><span class="pre">(.*?)</span></code>')
 _KEPT_AS_IT_IS = re.compile(r"(<(?P<name>pre|textarea|script|style)\b.*?</(?P=name)>)", re.DOTALL)
 
@@ -40,11 +53,11 @@ def site(folder: Path) -> None:
     for path in folder.rglob("*.html"):
         place(path, page(path.read_text(encoding="utf-8"), reference="api" in path.parts).encode())
     for path in (folder / "_sources").rglob("*.ipynb"):
-        place(path, nbformat.writes(notebook(nbformat.read(path, as_version=4))).encode())
+        place(path, nbformat.writes(notebook(nbformat.read(path, as_version=4)), indent=None).encode())
 
 
 def page(html: str, *, reference: bool = False) -> str:
-    """A page without scripts of a service that it does not use, indentation, and marks of code among its contents.
+    """A page without what it does not use, without indentation, comments, and marks of code among its contents.
 
     In the contents code looks like other words (``lmc.css``), and a page of the reference has a hundred such marks. Its
     contents at the side are those of its own part of the book, without the modules beside its own, which the page of
@@ -55,9 +68,10 @@ def page(html: str, *, reference: bool = False) -> str:
         reference: whether it is a page of the reference, which has no second contents for print either.
     """
     if reference:
-        html = _CONTENTS.sub(_own_part, _PRINTED.sub("", html))
+        html = _CONTENTS.sub(_own_part, _PRINTED.sub("", _OF_OTHER_PAGES.sub("", html)))
+        html = _SIGNATURE.sub(lambda found: _AS_CODE.sub(r"\1", found[0]), html)
     html = _HIGHLIGHTED.sub(lambda found: _PLAIN.sub(r"\1", found[0]), html)
-    html = _NAVIGATION.sub(lambda found: _CODE.sub(r"\1", found[0]), _SCRIPTS.sub("", html))
+    html = _NAVIGATION.sub(lambda found: _CODE.sub(r"\1", found[0]), _UNUSED.sub("", html))
     between = _KEPT_AS_IT_IS.split(html)
     # Of each three parts the first is text between elements whose white space counts, the last the name of such a one.
     return "".join(

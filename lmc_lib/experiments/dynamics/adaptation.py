@@ -13,9 +13,8 @@ from lmc_lib import charges
 from lmc_lib.charges import SGD, Motion, RMSProp
 from lmc_lib.experiments.divergence import measured
 from lmc_lib.experiments.dynamics.lengths import Lengths, Path, check, looks
-from lmc_lib.experiments.networks.runs import RunSpec
+from lmc_lib.experiments.networks.runs import OfStart, RunSpec
 from lmc_lib.store import Result, Store
-from lmc_lib.sweeps import Spec
 from lmc_lib.values import digits, share
 
 TWINS = ("adaptive", "constant", "nudged", "other batches")
@@ -26,7 +25,7 @@ _NUDGE = 1.0001
 
 
 @dataclass(frozen=True)
-class AdaptationSpec(Spec):
+class AdaptationSpec(OfStart):
     """All that defines how lengths of weights before batch normalisation adapt the steps of a training by SGD.
 
     Of the second half it measures ``error``, the root mean square over units and updates of the relative error of the
@@ -50,7 +49,6 @@ class AdaptationSpec(Spec):
     kind: ClassVar[str] = "AdaptationSpec"
     noun: ClassVar[str] = "adaptive trainings"
 
-    run: RunSpec
     decay: float
     epsilon: float = 1e-30
     twins: tuple[str, ...] = ()
@@ -59,11 +57,6 @@ class AdaptationSpec(Spec):
         check(self.run.train)
         if strange := sorted({*self.twins} - {*TWINS}):
             raise ValueError(f"unknown twin {strange[0]!r}; there are {', '.join(TWINS)}")
-
-    @property
-    def needs(self) -> tuple[Spec, ...]:
-        """Nothing: the networks are trained here, since they are looked at after every update."""
-        return ()
 
     @property
     def updates(self) -> int:

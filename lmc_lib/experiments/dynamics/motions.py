@@ -12,15 +12,14 @@ from lmc_lib import charges, connectivity, training
 from lmc_lib.charges import SGD, Motion
 from lmc_lib.experiments.divergence import measured
 from lmc_lib.experiments.loaded import dataset
-from lmc_lib.experiments.networks.runs import RunSpec, architecture, drawn_start
+from lmc_lib.experiments.networks.runs import OfStart, RunSpec, architecture, drawn_start
 from lmc_lib.state import under
 from lmc_lib.store import Result, Store
-from lmc_lib.sweeps import Spec
 from lmc_lib.values import digits, share
 
 
 @dataclass(frozen=True)
-class ChargesSpec(Spec):
+class ChargesSpec(OfStart):
     """All that defines the charges of a network along its training by SGD in float64.
 
     It measures, by family of charges: ``drift`` and ``distances`` of :class:`~lmc_lib.charges.Motion`; the largest
@@ -36,7 +35,6 @@ class ChargesSpec(Spec):
     kind: ClassVar[str] = "ChargesSpec"
     noun: ClassVar[str] = "charges"
 
-    run: RunSpec
     epsilon: float = 1e-30
     symmetric: bool = True
 
@@ -44,11 +42,6 @@ class ChargesSpec(Spec):
         train = self.run.train
         if (train.precision, train.optimiser, train.schedule, train.warmup) != ("portable", "sgd", "constant", 0):
             raise ValueError(f"the laws are those of SGD in float64 at a constant rate, not of {train}")
-
-    @property
-    def needs(self) -> tuple[Spec, ...]:
-        """Nothing: the network is trained here, since it is looked at after every update."""
-        return ()
 
     @property
     def updates(self) -> int:

@@ -13,9 +13,8 @@ from lmc_lib import charges, rng
 from lmc_lib.charges import SGD, RMSProp
 from lmc_lib.experiments.divergence import measured
 from lmc_lib.experiments.dynamics.lengths import Lengths, Path, check, looks
-from lmc_lib.experiments.networks.runs import RunSpec
+from lmc_lib.experiments.networks.runs import OfStart, RunSpec
 from lmc_lib.store import Result, Store
-from lmc_lib.sweeps import Spec
 from lmc_lib.values import digits, share
 
 # Less than the last digit of any variance, so that lengths do not count.
@@ -23,7 +22,7 @@ _EPSILON = 1e-30
 
 
 @dataclass(frozen=True)
-class ScheduleSpec(Spec):
+class ScheduleSpec(OfStart):
     """How near a schedule comes to the steps that a training by SGD takes before batch normalisation.
 
     Of the second half ``distances`` of effective steps to those of RMSProp whose mean begins at zero and is made of the
@@ -41,16 +40,10 @@ class ScheduleSpec(Spec):
     kind: ClassVar[str] = "ScheduleSpec"
     noun: ClassVar[str] = "trainings on a schedule"
 
-    run: RunSpec
     decay: float
 
     def __post_init__(self) -> None:
         check(self.run.train)
-
-    @property
-    def needs(self) -> tuple[Spec, ...]:
-        """Nothing: the network is trained here, since it is looked at after every update."""
-        return ()
 
     @property
     def updates(self) -> int:

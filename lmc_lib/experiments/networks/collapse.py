@@ -12,16 +12,15 @@ import numpy as np
 from lmc_lib import charges, pruning, rng
 from lmc_lib.claims import Estimate, estimate_of_mean
 from lmc_lib.experiments.found import Found
-from lmc_lib.experiments.networks.runs import RunSpec, architecture, drawn_start
+from lmc_lib.experiments.networks.runs import OfStart, architecture, drawn_start
 from lmc_lib.experiments.networks.saliency import scored
 from lmc_lib.pruning import EmptyLayer, Method
 from lmc_lib.store import Result, Store
-from lmc_lib.sweeps import Spec
 from lmc_lib.values import digits
 
 
 @dataclass(frozen=True)
-class CollapseSpec(Spec):
+class CollapseSpec(OfStart):
     """All that defines how far methods can prune a network at its random start.
 
     It measures, as logarithms to base 10, ``critical``, by method and ``"layers"`` or ``"paths"``: the highest
@@ -39,16 +38,10 @@ class CollapseSpec(Spec):
     kind: ClassVar[str] = "CollapseSpec"
     noun: ClassVar[str] = "collapses"
 
-    run: RunSpec
     methods: tuple[Method, ...]
     compressions: tuple[float, ...]
     homogeneous: bool = True
     examples: int = 100
-
-    @property
-    def needs(self) -> tuple[Spec, ...]:
-        """Nothing: the start is drawn here."""
-        return ()
 
     def compute(self, store: Store) -> Result:
         """Prunes the start by each method."""

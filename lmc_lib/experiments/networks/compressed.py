@@ -15,12 +15,11 @@ from lmc_lib.experiments.divergence import measured
 from lmc_lib.experiments.found import Found
 from lmc_lib.experiments.loaded import dataset
 from lmc_lib.experiments.networks.pruned import trainer
-from lmc_lib.experiments.networks.runs import RunSpec, architecture, drawn_start
+from lmc_lib.experiments.networks.runs import OfStart, RunSpec, architecture, drawn_start
 from lmc_lib.experiments.networks.saliency import scored
 from lmc_lib.pruning import EmptyLayer, Masks, Method
 from lmc_lib.state import State, masked
 from lmc_lib.store import Result, Store
-from lmc_lib.sweeps import Spec
 from lmc_lib.values import share
 
 # What is added to the label of a method whose masks are shuffled.
@@ -28,7 +27,7 @@ SHUFFLED = ", shuffled"
 
 
 @dataclass(frozen=True)
-class CompressedSpec(Spec):
+class CompressedSpec(OfStart):
     """All that defines a network that is pruned before training and then trained.
 
     It measures the ``accuracy`` on the test set; where no path leads from an input to an output, nothing is trained,
@@ -46,7 +45,6 @@ class CompressedSpec(Spec):
     kind: ClassVar[str] = "CompressedSpec"
     noun: ClassVar[str] = "compressed networks"
 
-    run: RunSpec
     method: Method
     compression: float
     shuffled: bool = False
@@ -56,11 +54,6 @@ class CompressedSpec(Spec):
     def label(self) -> str:
         """The architecture and the method."""
         return f"{self.run.label}, {self.method.label}{SHUFFLED if self.shuffled else ''}"
-
-    @property
-    def needs(self) -> tuple[Spec, ...]:
-        """Nothing: the network is trained here, and only its accuracy is kept."""
-        return ()
 
     @property
     def updates(self) -> int:

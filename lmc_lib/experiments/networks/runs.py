@@ -1,8 +1,8 @@
 """Training runs as values: what defines a replica, and how to obtain its trajectory."""
 
 __all__ = [
-    "CheckpointSpec", "RunSpec", "architecture", "drawn_start", "obtain_run", "replicas", "train_run", "trained",
-    "trajectory_of",
+    "CheckpointSpec", "OfStart", "RunSpec", "architecture", "drawn_start", "obtain_run", "replicas", "train_run",
+    "trained", "trajectory_of",
 ]  # fmt: skip
 
 import math
@@ -122,6 +122,22 @@ class RunSpec(Spec):
         except Diverged as error:
             return diverged_training(error, **{"in": "pre-training"})
         return trained(lambda: Trajectory.of(found), remember=self.spawn_at)
+
+
+@dataclass(frozen=True)
+class OfStart(Spec):
+    """What a run gives from its start on, by its weights there or by a training that is followed and not kept.
+
+    Attributes:
+        run: the run.
+    """
+
+    run: RunSpec
+
+    @property
+    def needs(self) -> tuple[Spec, ...]:
+        """Nothing: the start is drawn, and the network trained, here."""
+        return ()
 
 
 def drawn_start(spec: RunSpec, model: nn.Module) -> State:

@@ -13,10 +13,9 @@ from lmc_lib.data import Split, batch_order
 from lmc_lib.experiments.dynamics.conservation import agreement
 from lmc_lib.experiments.found import Found
 from lmc_lib.experiments.loaded import dataset
-from lmc_lib.experiments.networks.runs import RunSpec, architecture, drawn_start
+from lmc_lib.experiments.networks.runs import OfStart, RunSpec, architecture, drawn_start
 from lmc_lib.state import State
 from lmc_lib.store import Result, Store
-from lmc_lib.sweeps import Spec
 from lmc_lib.values import decimals, digits
 
 # The deviation of the biases that are drawn: about that of the weights of a layer with two hundred inputs.
@@ -24,7 +23,7 @@ _BIAS = 0.1
 
 
 @dataclass(frozen=True)
-class SaliencySpec(Spec):
+class SaliencySpec(OfStart):
     """All that defines the saliencies of a network at its random start, with biases that are drawn too.
 
     It measures by objective, ``"flow"`` or ``"loss"``: the ``imbalances`` of hidden layers, and the ``totals`` of
@@ -39,14 +38,8 @@ class SaliencySpec(Spec):
     kind: ClassVar[str] = "SaliencySpec"
     noun: ClassVar[str] = "saliencies"
 
-    run: RunSpec
     homogeneous: bool = True
     examples: int = 100
-
-    @property
-    def needs(self) -> tuple[Spec, ...]:
-        """Nothing: the start is drawn here."""
-        return ()
 
     def compute(self, store: Store) -> Result:
         """Derives both objectives."""
