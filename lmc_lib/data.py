@@ -25,6 +25,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Generator, Tensor
 
 from lmc_lib import rng, text
+from lmc_lib.values import round_to_grid
 
 NAMES = (
     "digits", "fashion_mnist", "mnist", "cifar10", "cifar100", "svhn", "movie_snippets", "mnist1d", "group_composition"
@@ -303,7 +304,7 @@ def _mnist1d() -> tuple[Split, Split]:
 
 
 def _signals(values: np.ndarray, labels: np.ndarray) -> Split:
-    rounded = torch.from_numpy(values).mul(2.0**_SIGNAL_BITS).round_().mul_(2.0**-_SIGNAL_BITS)
+    rounded = round_to_grid(torch.tensor(values), _SIGNAL_BITS)
     return Split(rounded.float()[:, None, None, :], torch.from_numpy(labels).long())
 
 

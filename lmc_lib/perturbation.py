@@ -19,11 +19,13 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F  # noqa: N812 -- the usual name
 
 from lmc_lib.state import State
+from lmc_lib.values import round_to_grid
 
 DIRECTIONS = ("gaussian", "batch")
 CONVENTIONS = ("formula", "code")
 
-# Of what is added to float64 weights: hides the last bits in which norms differ between processors.
+# Of what is drawn, and of what is added to float64 weights: last bits of draws and norms differ between processors.
+_DRAWN_BITS = 30
 _GRID_BITS = 50
 
 # Growth is that of small differences as long as they are below this share of where they end.
@@ -109,7 +111,7 @@ def gaussian_direction(state: State, layers: str = "", *, generator: Generator) 
     direction = {}
     for name in _perturbable(state, layers):
         draw = torch.randn(state[name].shape, generator=generator, dtype=torch.float64)
-        draw = draw.mul_(_deviation(state[name])).mul_(2.0**30).round_().mul_(2.0**-30)
+        draw = round_to_grid(draw.mul_(_deviation(state[name])), _DRAWN_BITS)
         direction[name] = draw.to(state[name].device)
     return direction
 
@@ -166,7 +168,7 @@ def perturb(state: State, direction: State, perturbation: Perturbation, *, gener
             "the direction is zero on all weights that are to move, so it says not where to; move more of them"
         )
     scale = perturbation.size * expected / length
-    noise = {name: (value * scale * 2.0**_GRID_BITS).round() * 2.0**-_GRID_BITS for name, value in masked.items()}
+    noise = {name: round_to_grid(value * scale, _GRID_BITS) for name, value in masked.items()}
     moved = {name: (state[name].double() + value).to(state[name].dtype) for name, value in noise.items()}
     added = {name: value.double() - state[name].double() for name, value in moved.items()}
     changed = sum(int(value.count_nonzero()) for value in added.values())

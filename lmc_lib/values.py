@@ -1,6 +1,17 @@
 """Values as they are stored: what JSON knows, with as many digits as two CPUs agree on."""
 
-__all__ = ["DIGITS", "are_finite", "columns", "decimals", "digits", "loss_and_error", "or_none", "rounded", "share"]
+__all__ = [
+    "DIGITS",
+    "are_finite",
+    "columns",
+    "decimals",
+    "digits",
+    "loss_and_error",
+    "or_none",
+    "round_to_grid",
+    "rounded",
+    "share",
+]
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +27,14 @@ DIGITS = 9
 def rounded(value: float, figures: int = DIGITS) -> float:
     """A number with the significant digits that are stored."""
     return float(f"{value:.{figures}g}")
+
+
+def round_to_grid(value: Tensor, bits: int) -> Tensor:
+    """Rounds in place to multiples of ``2 ** -bits``, which hides last bits that differ between instruction sets.
+
+    Both scalings are exact.
+    """
+    return value.mul_(2.0**bits).round_().mul_(2.0**-bits)
 
 
 def share(value: float) -> float:

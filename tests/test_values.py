@@ -39,3 +39,12 @@ def test_loss_and_error_are_told_by_split():
         loss, error = torch.tensor([1 / 3, 2.0], dtype=torch.float64), 0.25
 
     assert values.loss_and_error({"test": Curve}) == {"test": {"loss": [0.333333333, 2.0], "error": 0.25}}
+
+
+def test_a_grid_hides_what_is_finer_than_half_a_step():
+    drawn = torch.tensor([1.0 + 2.0**-12, -3.0 - 2.0**-9, 2.0**-11, -5.0], dtype=torch.float64)
+    on_grid = values.round_to_grid(drawn, 10)
+    assert on_grid is drawn
+    # The third is half a step, which goes to the even side.
+    assert on_grid.tolist() == [1.0, -3.0 - 2.0**-9, 0.0, -5.0]
+    assert values.round_to_grid(torch.tensor([0.75 + 2.0**-20]), 1).tolist() == [1.0]

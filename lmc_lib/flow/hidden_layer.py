@@ -44,8 +44,8 @@ def outputs(
     read_out: Float[Tensor, "*batch units"],
 ) -> Float[Tensor, "*batch n"]:
     """What networks compute, of many at once."""
-    sums = inputs @ weights.mT
-    found: Tensor = ((sums * _slopes(sums, leak)) @ read_out[..., None])[..., 0]
+    _, active = _hidden(inputs, leak, weights)
+    found: Tensor = (active @ read_out[..., None])[..., 0]
     return found
 
 
@@ -57,9 +57,7 @@ def gradient(
     read_out: Float[Tensor, "*batch units"],
 ) -> tuple[Float[Tensor, "*batch units i"], Float[Tensor, "*batch units"]]:
     """The gradient of the mean squared error by weights and read-outs, of many networks at once."""
-    sums = inputs @ weights.mT
-    slopes = _slopes(sums, leak)
-    active = sums * slopes
+    slopes, active = _hidden(inputs, leak, weights)
     error = 2.0 / inputs.shape[-2] * ((active @ read_out[..., None])[..., 0] - wanted)
     by_weights = ((error[..., None] * slopes).mT @ inputs) * read_out[..., None]
     return by_weights, (active.mT @ error[..., None])[..., 0]
@@ -79,12 +77,13 @@ def kernel(
     read_out: Float[Tensor, "*batch units"],
 ) -> Float[Tensor, "*batch n n"]:
     """The neural tangent kernel at some inputs, of all weights and read-outs."""
-    sums = inputs @ weights.mT
-    slopes = _slopes(sums, leak)
-    active = sums * slopes
+    slopes, active = _hidden(inputs, leak, weights)
     of_weights = (slopes * read_out.square()[..., None, :]) @ slopes.mT
     return active @ active.mT + (inputs @ inputs.mT) * of_weights
 
 
-def _slopes(sums: Tensor, leak: float) -> Tensor:
-    return torch.full_like(sums, leak).masked_fill_(sums > 0.0, 1.0)
+def _hidden(inputs: Tensor, leak: float, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Slopes and activations of the hidden units."""
+    sums = inputs @ weights.mT
+    slopes = torch.full_like(sums, leak).masked_fill_(sums > 0.0, 1.0)
+    return slopes, sums * slopes

@@ -16,8 +16,9 @@ from torch import Generator, Tensor
 from torch.nn import functional as F  # noqa: N812 -- the usual name
 
 from lmc_lib.state import State
+from lmc_lib.values import round_to_grid
 
-_GRID = 2.0**30  # hides the last bits in which normal draws differ between instruction sets
+_DRAWN_BITS = 30  # normal draws differ between instruction sets beyond
 
 
 @dataclass(frozen=True)
@@ -121,4 +122,4 @@ def _attended(own: State, x: Float[Tensor, "networks batch tokens width"]) -> Te
 
 
 def _normal(shape: tuple[int, ...], generator: Generator) -> Tensor:
-    return torch.randn(shape, generator=generator, dtype=torch.float64).mul_(_GRID).round_().div_(_GRID)
+    return round_to_grid(torch.randn(shape, generator=generator, dtype=torch.float64), _DRAWN_BITS)

@@ -12,6 +12,7 @@ from lmc_lib.data import Split
 from lmc_lib.pruning.masks import Masks, full_masks, highest
 from lmc_lib.pruning.objectives import gradient_flow, mean_loss, saliency, synaptic_flow
 from lmc_lib.state import State, masked
+from lmc_lib.values import round_to_grid
 
 SCORES = ("random", "magnitude", "snip", "grasp", "absolute grasp", "synflow")
 
@@ -126,4 +127,4 @@ def _highest_by_layer(scores: State, masks: Masks, rate: float) -> Masks:
 
 def _rounded(scores: torch.Tensor) -> torch.Tensor:
     mantissa, exponent = torch.frexp(scores.double())
-    return torch.ldexp(mantissa.mul(2.0**_BITS).round().mul(2.0**-_BITS), exponent)
+    return torch.ldexp(round_to_grid(mantissa, _BITS), exponent)

@@ -7,7 +7,7 @@ boundary, and the update uses single operations ``mul``, ``add``, ``sub`` only, 
 ``addcmul``, ``lerp`` and ``add(alpha=...)`` are left out on purpose: they may be fused.
 """
 
-__all__ = ["PortableAdamW", "PortableSGD", "round_statistics", "round_to_grid"]
+__all__ = ["PortableAdamW", "PortableSGD", "round_statistics"]
 
 import math
 from collections.abc import Iterable
@@ -15,14 +15,11 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from lmc_lib.values import round_to_grid
+
 # Updates of AdamW pass through a square root and a division, whose last bit differs between maths libraries.
 _ADAM_BITS = 34
 _STATISTICS_BITS = 30
-
-
-def round_to_grid(value: Tensor, bits: int) -> Tensor:
-    """Rounds in place to multiples of ``2 ** -bits``; both scalings are exact."""
-    return value.mul_(2.0**bits).round_().mul_(2.0**-bits)
 
 
 def round_statistics(model: nn.Module) -> None:
