@@ -128,7 +128,9 @@ def test_a_page_has_no_comments_no_place_for_advertisements_and_loads_nothing_tw
 
 
 def executed():
-    cell = nbformat.v4.new_code_cell("draw()", metadata={"papermill": {"duration": 1.5}, "tags": ["hide-input"]})
+    cell = nbformat.v4.new_code_cell(
+        "draw()", metadata={"papermill": {"duration": 1.5}, "mystnb": {"image": {"alt": "A"}}, "tags": ["hide-input"]}
+    )
     cell.outputs = [
         nbformat.v4.new_output("display_data", {"image/png": "AAAA", "text/plain": "<Figure>"}),
         nbformat.v4.new_output(

@@ -89,10 +89,11 @@ def _own_part(contents: re.Match[str]) -> str:
 
 
 def notebook(executed: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """A notebook as it is offered: without figures, reports for programs, times, and a table's second form as text."""
+    """A notebook as it is offered: without figures and their captions, reports, times, and a table's form as text."""
     offered = running.without_figures(executed)
     for cell in offered.cells:
-        cell.metadata.pop("papermill", None)
+        for ours in ("papermill", "mystnb"):
+            cell.metadata.pop(ours, None)
         for output in (output for output in cell.get("outputs", []) if "data" in output):
             second = {"text/plain"} if "text/html" in output.data else set()
             output.data = {
