@@ -1,0 +1,80 @@
+"""What of unlearnt biases breaks the symmetry of heads, and which of them help: their mean, their noise, or both."""
+
+__all__ = ["gains", "of_heads", "rate"]
+
+from collections.abc import Mapping
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
+from lmc_lib import charges
+from lmc_lib.charges import heads
+from lmc_lib.claims import Estimate, estimate_of_mean
+from lmc_lib.experiments.dynamics.heads import Rates, along_rates
+from lmc_lib.values import DIGITS
+
+# By version of the biases, optimiser and rate the excess loss of each seed.
+Losses = Mapping[tuple[str, str, float], Float[ndarray, " seeds"]]
+
+
+def of_heads(none: Rates, drawn: Rates, centred: Rates, fixed: Rates) -> dict[str, Estimate]:
+    """The estimates for what breaks the symmetry of heads, means over seeds.
+
+    Args:
+        none: by learning rate, the smallest one last, what was measured without biases.
+        drawn: with biases that are drawn anew for each batch about a mean, across it too.
+        centred: with biases that are drawn anew about 0.
+        fixed: with biases that are drawn once and stay, across them too.
+
+    Returns:
+        By pair of matrices ``"fixed PAIR"`` and ``"centred PAIR"``, the power of the rate as which the drift grows;
+        ``"noise PAIR"``, by how many powers of ten it is larger with biases about 0 than with none, at the smallest
+        rate; ``"across PAIR"``, the power as which the drift across biases that stay grows; ``"redrawn PAIR"``, by how
+        many powers of ten the drift across is larger with biases that are drawn anew, at the smallest rate.
+    """
+    values = {}
+    for pair in heads.PAIRS:
+        for name, found in {"fixed": fixed, "centred": centred}.items():
+            values[f"{name} {pair}"] = charges.order(list(found), along_rates(found, pair, "drift"))
+        values[f"noise {pair}"] = _decades(centred, none, pair, "drift")
+        values[f"across {pair}"] = charges.order(list(fixed), along_rates(fixed, pair, "across"))
+        values[f"redrawn {pair}"] = _decades(drawn, fixed, pair, "across")
+    # Rounded, since last bits of logarithms differ between processors.
+    return {name: estimate_of_mean(each.round(DIGITS)) for name, each in values.items()}
+
+
+def rate(excess: Losses, optimiser: str, choosing: int) -> float:
+    """The rate of an optimiser at which the loss without biases is lowest, in the mean over the last seeds alone.
+
+    A rate at which a training diverged is not chosen.
+
+    Args:
+        excess: the excess losses; ``"none"`` is the version without biases.
+        optimiser: whose.
+        choosing: number of seeds to choose on.
+    """
+    means = {key[2]: each[-choosing:].mean() for key, each in excess.items() if key[:2] == ("none", optimiser)}
+    return min((rate for rate, mean in means.items() if np.isfinite(mean)), key=means.__getitem__)
+
+
+def gains(excess: Losses, choosing: int) -> dict[str, Estimate]:
+    """The estimates for what each version of the biases brings, means over the seeds on which nothing was chosen.
+
+    Returns:
+        By optimiser and version ``"gain OPTIMISER, VERSION"``, the loss without biases less that with them, both at the
+        rate that is best without.
+    """
+    found = {}
+    for version, optimiser in dict.fromkeys(key[:2] for key in excess if key[0] != "none"):
+        best = rate(excess, optimiser, choosing)
+        without, given = (excess[each, optimiser, best][:-choosing] for each in ("none", version))
+        found[f"gain {optimiser}, {version}"] = estimate_of_mean(without - given)
+    return found
+
+
+def _decades(larger: Rates, smaller: Rates, pair: str, name: str) -> Float[ndarray, " seeds"]:
+    found: Float[ndarray, " seeds"] = np.log10(along_rates(larger, pair, name) / along_rates(smaller, pair, name))[
+        :, -1
+    ]
+    return found
