@@ -1,6 +1,6 @@
 """What of unlearnt biases breaks the symmetry of heads, and which of them help: their mean, their noise, or both."""
 
-__all__ = ["gains", "of_heads", "rate"]
+__all__ = ["across", "alone", "gains", "rate"]
 
 from collections.abc import Mapping
 
@@ -18,30 +18,43 @@ from lmc_lib.values import DIGITS
 Losses = Mapping[tuple[str, str, float], Float[ndarray, " seeds"]]
 
 
-def of_heads(none: Rates, drawn: Rates, centred: Rates, fixed: Rates) -> dict[str, Estimate]:
-    """The estimates for what breaks the symmetry of heads, means over seeds.
+def alone(none: Rates, centred: Rates, fixed: Rates) -> dict[str, Estimate]:
+    """The estimates for whether the mean of biases and their noise each break the symmetry, means over seeds.
 
     Args:
         none: by learning rate, the smallest one last, what was measured without biases.
-        drawn: with biases that are drawn anew for each batch about a mean, across it too.
-        centred: with biases that are drawn anew about 0.
-        fixed: with biases that are drawn once and stay, across them too.
+        centred: with biases that are drawn anew for each batch about 0.
+        fixed: with biases that are drawn once and stay.
 
     Returns:
-        By pair of matrices ``"fixed PAIR"`` and ``"centred PAIR"``, the power of the rate as which the drift grows;
-        ``"noise PAIR"``, by how many powers of ten it is larger with biases about 0 than with none, at the smallest
-        rate; ``"across PAIR"``, the power as which the drift across biases that stay grows; ``"redrawn PAIR"``, by how
-        many powers of ten the drift across is larger with biases that are drawn anew, at the smallest rate.
+        By pair of matrices ``"fixed PAIR"`` and ``"centred PAIR"``, the power of the rate as which the drift grows; and
+        ``"noise PAIR"``, by how many powers of ten it is larger with biases about 0 than without, at the smallest rate.
     """
     values = {}
     for pair in heads.PAIRS:
         for name, found in {"fixed": fixed, "centred": centred}.items():
             values[f"{name} {pair}"] = charges.order(list(found), along_rates(found, pair, "drift"))
         values[f"noise {pair}"] = _decades(centred, none, pair, "drift")
+    return _estimates(values)
+
+
+def across(drawn: Rates, fixed: Rates) -> dict[str, Estimate]:
+    """The estimates for whether biases that stay break the symmetry along themselves alone, means over seeds.
+
+    Args:
+        drawn: by learning rate, the smallest one last, what was measured with biases that are drawn anew about a mean.
+        fixed: with biases that are drawn once and stay.
+
+    Returns:
+        By pair of matrices ``"across PAIR"``, the power of the rate as which the drift across biases that stay grows;
+        and ``"redrawn PAIR"``, by how many powers of ten it is larger, across their mean, with biases that are drawn
+        anew, at the smallest rate.
+    """
+    values = {}
+    for pair in heads.PAIRS:
         values[f"across {pair}"] = charges.order(list(fixed), along_rates(fixed, pair, "across"))
         values[f"redrawn {pair}"] = _decades(drawn, fixed, pair, "across")
-    # Rounded, since last bits of logarithms differ between processors.
-    return {name: estimate_of_mean(each.round(DIGITS)) for name, each in values.items()}
+    return _estimates(values)
 
 
 def rate(excess: Losses, optimiser: str, choosing: int) -> float:
@@ -74,7 +87,10 @@ def gains(excess: Losses, choosing: int) -> dict[str, Estimate]:
 
 
 def _decades(larger: Rates, smaller: Rates, pair: str, name: str) -> Float[ndarray, " seeds"]:
-    found: Float[ndarray, " seeds"] = np.log10(along_rates(larger, pair, name) / along_rates(smaller, pair, name))[
-        :, -1
-    ]
-    return found
+    ratio = along_rates(larger, pair, name) / along_rates(smaller, pair, name)
+    return np.asarray(np.log10(ratio[:, -1]))
+
+
+def _estimates(values: Mapping[str, Float[ndarray, " seeds"]]) -> dict[str, Estimate]:
+    # Rounded, since last bits of logarithms differ between processors.
+    return {name: estimate_of_mean(each.round(DIGITS)) for name, each in values.items()}
