@@ -27,14 +27,14 @@ def glide(losses, start, ecd, *, rate, steps, velocity=None, bits=None):
     weights = {"w": torch.nn.Parameter(torch.tensor(start, dtype=torch.float64))}
     rule = Conserving(ecd, lambda state, step: losses(state["w"]), bits)
     if velocity is not None:
-        rule.velocity = {"w": torch.tensor(velocity, dtype=torch.float64)}
+        rule.velocity = torch.tensor(velocity, dtype=torch.float64)
     path, speeds = [weights["w"].detach().clone()], []
     for step in range(steps):
         weights["w"].grad = None
         rule.losses(weights, step).sum().backward()
         rule(weights, rate)
         path.append(weights["w"].detach().clone())
-        speeds.append(rule.velocity["w"].clone())
+        speeds.append(rule.velocity)
     return torch.stack(path, 1), torch.stack(speeds, 1)
 
 

@@ -53,22 +53,23 @@ class Conserving:
 
     Called with parameters that have gradients and the rate :math:`\rho`, it changes the parameters in place. With
     :math:`\Delta = \rho / \sqrt\eta` the velocity is brought to length 1, then :math:`u \leftarrow u - \Delta
-    (1 - u u^\top) \nabla U`, then :math:`\theta \leftarrow \theta + \Delta u`. At the start it points down the gradient.
+    (1 - u u^\top) \nabla U`, then :math:`\theta \leftarrow \theta + \Delta u`. At the start it points down the
+    gradient.
 
     Args:
         ecd: what defines the descent.
         losses: of all networks on their next batch; the rule sees them since training asks for them by
             :meth:`losses`.
-        bits: gradients and losses are rounded to multiples of ``2 ** -bits``, and velocities too, so that updates are
-            the same on every processor; None leaves them as they are.
+        bits: gradients and losses are rounded to multiples of ``2 ** -bits``, and velocities to a grid of their own, so
+            that updates are the same on every processor; None leaves them as they are.
     """
 
     def __init__(self, ecd: ECD, losses: Losses, bits: int | None = None) -> None:
         self.ecd = ecd
         self.bits = bits
-        self.velocity: State = {}
+        self.velocity: Float[Tensor, "networks weights"] | None = None
         self._losses = losses
-        self._seen: Tensor | None = None
+        self._seen: Float[Tensor, " networks"] | None = None
 
     def losses(self, state: State, step: int) -> Float[Tensor, " networks"]:
         """The losses, which the next update sees."""
@@ -80,19 +81,17 @@ class Conserving:
     def __call__(self, parameters: Mapping[str, nn.Parameter], rate: float) -> None:
         """Makes one update."""
         assert self._seen is not None, "training asks for losses before it updates"
-        slopes = {name: self._rounded(_gradient(each), self.bits) for name, each in parameters.items()}
-        velocity = self.velocity or {name: -each for name, each in slopes.items()}
-        length = _inner(velocity, velocity).sqrt()
-        unit = {name: self._rounded(each / _along(length, each), _VELOCITY_BITS) for name, each in velocity.items()}
-        weights = sum(each[0].numel() for each in slopes.values())
-        step = rate / math.sqrt(self.ecd.concentration)
+        slope = self._rounded(torch.cat([_gradient(each).flatten(1) for each in parameters.values()], 1), self.bits)
         above = self._rounded(self._seen, self.bits) - self.ecd.floor
-        kick = (0.5 * step * self.ecd.concentration * weights / (weights - 1)) / above
-        forward = _inner(unit, slopes)
-        for name, each in parameters.items():
-            across = slopes[name] - unit[name] * _along(forward, each)
-            self.velocity[name] = self._rounded(unit[name] - across * _along(kick, each), _VELOCITY_BITS)
-            each.add_(self.velocity[name] * step)
+        velocity = -slope if self.velocity is None else self.velocity
+        unit = self._rounded(velocity / _inner(velocity, velocity).sqrt(), _VELOCITY_BITS)
+        weights, step = slope.shape[1], rate / math.sqrt(self.ecd.concentration)
+        kick = (0.5 * step * self.ecd.concentration * weights / (weights - 1)) / above.unsqueeze(1)
+        across = slope - unit * _inner(unit, slope)
+        self.velocity = self._rounded(unit - across * kick, _VELOCITY_BITS)
+        parts = (self.velocity * step).split([each[0].numel() for each in parameters.values()], 1)
+        for each, part in zip(parameters.values(), parts, strict=True):
+            each.add_(part.view_as(each))
 
     def _rounded(self, numbers: Tensor, bits: int | None) -> Tensor:
         return numbers if self.bits is None or bits is None else round_to_grid(numbers, bits)
@@ -103,13 +102,7 @@ def _gradient(parameter: nn.Parameter) -> Tensor:
     return parameter.grad
 
 
-def _inner(one: State, other: State) -> Float[Tensor, " networks"]:
-    """The inner product of two directions, network by network."""
-    products = [(each * other[name]).flatten(1).sum(1) for name, each in one.items()]
-    total: Tensor = torch.stack(products).sum(0)
-    return total
-
-
-def _along(numbers: Float[Tensor, " networks"], weights: Tensor) -> Tensor:
-    """A number a network in a shape in which it multiplies the weights of the network."""
-    return numbers.view(-1, *(1 for _ in weights.shape[1:]))
+def _inner(
+    one: Float[Tensor, "networks weights"], other: Float[Tensor, "networks weights"]
+) -> Float[Tensor, "networks 1"]:
+    return (one * other).sum(1, keepdim=True)
