@@ -761,7 +761,9 @@ def symmetry_breaking(records, name):
                 "ECD" if "ecd" in spec else optimiser,
                 f"width {spec['decoder']['width']}",
                 f"rate {train.get('lr', 0.1):g}",
-                f"biases {deviation:g}" if version == "none" or mean == deviation and version == "drawn" else f"biases {version}",
+                f"biases {deviation:g}"
+                if version == "none" or (version, mean) == ("drawn", deviation)
+                else f"biases {version}",
             ]
             if own == rest:
                 yield 1e3 * np.mean(record["values"]["excess"][:judged])

@@ -5,14 +5,15 @@ Its version of unit speed moves weights :math:`\theta` along the velocity :math:
 .. math:: \dot\theta = u, \qquad \dot u = -(1 - u u^\top) \nabla U,
     \qquad U = \frac{\eta}{2} \frac{d}{d - 1} \ln(F - F_0),
 
-with :math:`d` weights and the loss :math:`F`. That is a frictionless particle whose energy is :math:`|\Pi| e^U`, with the
-momentum :math:`\Pi` along :math:`u`, by another clock; and a ray of light where the index of refraction is :math:`e^{-U}`.
-Along symmetries of the loss, which turn weights, it conserves angular momenta, :math:`e^{-U} \langle u, \xi \rangle`.
+with :math:`d` weights and the loss :math:`F`. That is a frictionless particle whose energy is :math:`|\Pi| e^U`, with
+the momentum :math:`\Pi` along :math:`u`, by another clock; and a ray of light where the index of refraction is
+:math:`e^{-U}`. Along symmetries of the loss, which turn weights, it conserves angular momenta,
+:math:`e^{-U} \langle u, \xi \rangle`.
 
 Sources: De Luca and Silverstein, 2022 (arXiv 2201.11137); De Luca, Gatti and Silverstein, 2023 (arXiv 2306.00352). The
-steps are those of the code beside Silverstein, Kunin and Shyam, 2026 (arXiv 2601.22257), github.com/evasilverstein/
-symmetry-breaking-files, but for the product :math:`u^\top \nabla U`, which is that of all weights of a network, as in the
-equation, and there that of each array of weights.
+steps are those of the code beside Silverstein, Kunin and Shyam, 2026 (arXiv 2601.22257), in the repository
+evasilverstein/symmetry-breaking-files, but for the product :math:`u^\top \nabla U`, which is that of all weights of a
+network, as in the equation, and there that of each array of weights.
 """
 
 __all__ = ["ECD", "Conserving"]
