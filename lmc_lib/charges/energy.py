@@ -90,7 +90,7 @@ class Conserving:
         kick = (0.5 * step * self.ecd.concentration * weights / (weights - 1)) / above.unsqueeze(1)
         across = slope - unit * _inner(unit, slope)
         self.velocity = self._rounded(unit - across * kick, _VELOCITY_BITS)
-        parts = (self.velocity * step).split([each[0].numel() for each in parameters.values()], 1)
+        parts = torch.split(self.velocity * step, [each[0].numel() for each in parameters.values()], 1)
         for each, part in zip(parameters.values(), parts, strict=True):
             each.add_(part.view_as(each))
 

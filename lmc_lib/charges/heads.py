@@ -42,10 +42,11 @@ def across(charge: Float[Tensor, "*heads d d"], bias: Float[Tensor, "*heads d"])
     A bias :math:`b` that stays, and is not learnt, leaves it the symmetry of those :math:`M` with :math:`M b = 0`, so
     that gradient flow conserves it. At right angles to a bias of length 0 is all of it.
     """
-    length = torch.linalg.vector_norm(bias, dim=-1, keepdim=True)
-    along = (bias / length.where(length > 0, torch.ones_like(length))).unsqueeze(-1)
-    part = charge - along @ (along.mT @ charge)
-    return part - (part @ along) @ along.mT
+    length: Tensor = torch.linalg.vector_norm(bias, dim=-1, keepdim=True)
+    along: Tensor = (bias / length.where(length > 0, torch.ones_like(length))).unsqueeze(-1)
+    part: Tensor = charge - along @ (along.mT @ charge)
+    found: Tensor = part - (part @ along) @ along.mT
+    return found
 
 
 def overlap(state: State, gradient: State, pair: str) -> Float[Tensor, " *heads"]:
