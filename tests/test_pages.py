@@ -11,6 +11,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import nbformat
 import numpy as np
+import pikepdf
 import pytest
 from docutils import nodes
 from PIL import Image
@@ -604,16 +605,21 @@ def pixels_of(picture):
     return np.asarray(Image.open(io.BytesIO(picture)).convert("RGB")).astype(int)
 
 
-def drawn():
+def drawn(kind="png"):
     """A figure with text, lines that are blended with their ground, and a colour map."""
     figure, axes = plt.subplots(1, 2, figsize=(5, 2.2))
     axes[0].plot(np.linspace(0, 1, 40), np.linspace(0, 1, 40) ** 3, label="a curve")
     axes[0].legend()
     axes[1].imshow(np.arange(91.0).reshape(7, 13), cmap="viridis")
     written = io.BytesIO()
-    figure.savefig(written, format="png", dpi=96)
+    figure.savefig(written, format=kind, dpi=96)
     plt.close(figure)
     return written.getvalue()
+
+
+def letters(font):
+    """How each letter of a font of a PDF is drawn."""
+    return {name: letter.read_bytes() for name, letter in font.CharProcs.items()}
 
 
 class TestPictures:
@@ -643,20 +649,34 @@ class TestPictures:
         assert pictures.in_palette(before := png(image)) == before
 
     def test_the_caption_of_a_figure_leads_to_its_pdf(self):
-        def figure(name, size):
-            data = {"image/png": "AAAA", "application/pdf": base64.b64encode(bytes(range(7)) * size).decode()}
+        def figure(name, vector):
+            data = {"image/png": "AAAA", "application/pdf": base64.b64encode(vector).decode()}
             return code("draw()", outputs=[data], mystnb={"figure": {"name": name, "caption": "Lines."}})
 
+        few = drawn("pdf")
         page = notebook_of(
-            figure("few", 1), figure("many", 30_000), code("draw()", outputs=[{"application/pdf": "AA=="}])
+            figure("few", few),
+            figure("many", 30_000 * b"a page"),
+            code("draw()", outputs=[{"application/pdf": "AA=="}]),
         )
         before = nbformat.writes(page)
         made, files = pictures.with_vectors(page)
-        assert files == {"few.pdf": bytes(range(7))}
+        assert files == {"few.pdf": pictures.packed(few)}
         captions = [cell.metadata.mystnb.figure.caption for cell in made.cells[1:3]]
         assert captions == ["Lines. {download}`PDF <few.pdf>`", "Lines."]
         assert [list(cell.outputs[0].data) for cell in made.cells[1:]] == [["image/png"], ["image/png"], []]
         assert nbformat.writes(page) == before
+
+    def test_a_packed_pdf_draws_the_same(self):
+        before = drawn("pdf")
+        after = pictures.packed(before)
+        assert len(after) < 0.95 * len(before) and pictures.packed(before) == after
+        with pikepdf.open(io.BytesIO(before)) as own, pikepdf.open(io.BytesIO(after)) as other:
+            ((page,), (small,)) = own.pages, other.pages
+            assert small.mediabox.as_list() == page.mediabox.as_list()
+            assert small.Contents.read_bytes() == page.Contents.read_bytes()
+            glyphs = [{name: letters(font) for name, font in each.resources.Font.items()} for each in (page, small)]
+            assert glyphs[0] == glyphs[1] and any(glyphs[0].values())
 
     def test_pictures_of_a_notebook_are_made_small_and_nothing_else(self):
         cell = nbformat.v4.new_code_cell("draw()", id="drawn")
