@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from numpy import ndarray
-from torch import nn
 
 from lmc_lib import charges, connectivity, training
 from lmc_lib.charges import SGD, Charge, Motion, OnSphere, RMSProp
@@ -83,6 +82,7 @@ class Lengths:
         chain = architecture(run)
         self.run, self.looks, self.split = run, looks, dataset(run.data).train
         self.network, self.start = charges.with_epsilon(chain, epsilon), drawn_start(run, chain)
+        self.scored = copy.deepcopy(self.network).train()  # by its own means and variances, as in training
         self.scale: list[Charge] = [each for each in charges.of_chain(chain) if each.family == "scale"]
         self.sgd = SGD(run.train.lr, decay=run.train.weight_decay)
 
@@ -106,12 +106,12 @@ class Lengths:
         return Path(torch.stack(rule.steps).numpy(), scores)
 
     def _scores(self, found: Iterable[Checkpoint]) -> tuple[Scores, ...]:
-        return tuple(self._score(self.network, now.state) for now in found if now.step in self.looks)
+        return tuple(self._score(now.state) for now in found if now.step in self.looks)
 
-    def _score(self, network: nn.Module, state: State) -> Scores:
+    def _score(self, state: State) -> Scores:
         inputs = self.split.inputs.to(next(iter(state.values())).dtype)
         with torch.no_grad():
-            logits = apply(copy.deepcopy(network).train(), clone(state), inputs)
+            logits = apply(self.scored, clone(state), inputs)
         return connectivity.score(logits, self.split.labels)
 
 
