@@ -57,8 +57,8 @@ def across(drawn: Rates, fixed: Rates) -> dict[str, Estimate]:
     return _estimates(values)
 
 
-def rate(excess: Losses, optimiser: str, choosing: int) -> float:
-    """The rate of an optimiser at which the loss without biases is lowest, in the mean over the last seeds alone.
+def rate(excess: Losses, optimiser: str, choosing: int, version: str = "none") -> float:
+    """The rate of an optimiser at which the loss is lowest, in the mean over the last seeds alone.
 
     A rate at which a training diverged is not chosen.
 
@@ -66,23 +66,28 @@ def rate(excess: Losses, optimiser: str, choosing: int) -> float:
         excess: the excess losses; ``"none"`` is the version without biases.
         optimiser: whose.
         choosing: number of seeds to choose on.
+        version: of the biases.
     """
-    means = {key[2]: each[-choosing:].mean() for key, each in excess.items() if key[:2] == ("none", optimiser)}
+    means = {key[2]: each[-choosing:].mean() for key, each in excess.items() if key[:2] == (version, optimiser)}
     return min((rate for rate, mean in means.items() if np.isfinite(mean)), key=means.__getitem__)
 
 
-def gains(excess: Losses, choosing: int) -> dict[str, Estimate]:
+def gains(excess: Losses, choosing: int, *, own: bool = False) -> dict[str, Estimate]:
     """The estimates for what each version of the biases brings, means over the seeds on which nothing was chosen.
 
+    Args:
+        excess: the excess losses.
+        choosing: number of seeds to choose on, the last ones.
+        own: whether each version has its own best rate, in place of the one that is best without biases.
+
     Returns:
-        By optimiser and version ``"gain OPTIMISER, VERSION"``, the loss without biases less that with them, both at the
-        rate that is best without.
+        By optimiser and version ``"gain OPTIMISER, VERSION"``, the loss without biases less that with them.
     """
     found = {}
     for version, optimiser in dict.fromkeys(key[:2] for key in excess if key[0] != "none"):
-        best = rate(excess, optimiser, choosing)
-        without, given = (excess[each, optimiser, best][:-choosing] for each in ("none", version))
-        found[f"gain {optimiser}, {version}"] = estimate_of_mean(without - given)
+        without = excess["none", optimiser, rate(excess, optimiser, choosing)]
+        given = excess[version, optimiser, rate(excess, optimiser, choosing, version if own else "none")]
+        found[f"gain {optimiser}, {version}"] = estimate_of_mean((without - given)[:-choosing])
     return found
 
 
