@@ -1,6 +1,7 @@
 """Energy conserving descent: laws of the particle, of the ray of light, and another implementation of the rule."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
 
 from lmc_lib import rng, training
-from lmc_lib.charges import ECD, Conserving
+from lmc_lib.charges import ECD, Conserving, heads
 from lmc_lib.experiments.dynamics.decoders import LossSpec
 from lmc_lib.language import Biases, Decoder
 from lmc_lib.store import Store
@@ -220,3 +221,25 @@ class TestDecoders:
             *_, last = alone.path(alone.start())
             for weight, each in last.state.items():
                 assert torch.allclose(together.state[weight][place], each[0], atol=1e-6)
+
+    @pytest.mark.parametrize("pair", heads.PAIRS)
+    def test_keep_the_angular_momentum_of_a_head_that_may_be_turned(self, pair):
+        r"""It is 0 at a start down the gradient, and stays so to the grids of gradients and speeds; not with biases.
+
+        Of a turn :math:`\Omega` it is the sum over the pair of :math:`\langle dW, \Omega W \rangle`, so that the
+        antisymmetric part of :math:`\sum dW W^\top` says all of them.
+        """
+        decoder, train = Decoder(4, 8, 8, layers=1), TrainConfig(30, 8, 2.0, warmup=5, precision="portable")
+        largest = {}
+        for biases in (None, Biases(0.5, 0.1), Biases(0.0, 0.51)):
+            spec = LossSpec(decoder, train, biases, 3, 7, ecd=ECD())
+            states = [each.state for each in spec.path(spec.start(), save_at=range(31))]
+            momenta = [
+                sum((after[name] - before[name]) @ before[name].mT for name in heads.PAIRS[pair])
+                for before, after in itertools.pairwise(states)
+            ]
+            turning = torch.stack(momenta)
+            largest[biases] = float((turning - turning.mT).abs().max())
+        none, *broken = largest.values()
+        assert none < 1e-5
+        assert min(broken) > 1e-3

@@ -1,4 +1,4 @@
-r"""Energy conserving descent, a rule that slows down where the loss is low and never brakes.
+r"""Energy conserving descent, a motion of weights without friction that dwells where the loss is low.
 
 Its version of unit speed moves weights :math:`\theta` along the velocity :math:`u` of length 1 by
 
