@@ -744,20 +744,26 @@ def symmetry_breaking(records, name):
     smallest = min(spec["train"].get("lr", 0.1) for spec in specs if spec["type"] == "HeadCharges")
     for record in records.values():
         spec = record["spec"]
-        train, drawn = spec["train"], (spec["biases"] or {}).get("deviation", 0.0)
+        train, biases = spec["train"], spec["biases"] or {}
+        mean, deviation = biases.get("mean", 0.0), biases.get("deviation", 0.0)
+        version = "none" if not biases else "fixed" if "redrawn" in biases else "drawn" if mean else "centred"
         if spec["type"] == "HeadCharges":
-            version = "learnt" if spec.get("learnt") else "drawn" if drawn else "none"
-            if (train.get("lr", 0.1), f"biases {version}") == (smallest, rest[0]) and what in ("drift", "with biases"):
-                yield 1e6 * np.mean(record["values"][rest[1]][what])
+            version = "learnt" if spec.get("learnt") else version
+            if (train.get("lr", 0.1), f"biases {version}") == (smallest, rest[0]):
+                numbers = record["values"][rest[1]]
+                if what in numbers:
+                    yield 1e6 * np.mean(numbers[what])
         elif what == "excess loss":
             optimiser = (
                 "AdamW" if train.get("optimiser") == "adamw" else "plain" if train.get("momentum") == 0 else "momentum"
             )
             own = [
-                optimiser,
+                "ECD" if "ecd" in spec else optimiser,
                 f"width {spec['decoder']['width']}",
                 f"rate {train.get('lr', 0.1):g}",
-                f"biases {drawn:g}",
+                f"biases {deviation:g}"
+                if version == "none" or (version, mean) == ("drawn", deviation)
+                else f"biases {version}",
             ]
             if own == rest:
                 yield 1e3 * np.mean(record["values"]["excess"][:judged])

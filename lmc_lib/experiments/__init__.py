@@ -5,7 +5,7 @@ asks for the evidence of its claim.
 """
 
 __all__ = [
-    "Found", "adaptation", "adaptive", "agreement", "architectures", "autoencoders", "butterfly", "chains",
+    "Found", "adaptation", "adaptive", "agreement", "architectures", "autoencoders", "breaking", "butterfly", "chains",
     "children", "collapse", "compositions", "compressed", "conservation", "contrasts", "critical_points",
     "data_pruning", "decoders", "feature_maps", "finetuning", "fingerprints", "geometry", "heads", "joint_paths",
     "label_errors", "lengths", "margins", "mask_transfer", "measure", "metric_laws", "motions", "movement",
@@ -38,6 +38,7 @@ from lmc_lib.experiments.dynamics import (
     adaptation,
     adaptive,
     autoencoders,
+    breaking,
     compositions,
     conservation,
     critical_points,

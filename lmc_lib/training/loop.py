@@ -117,7 +117,12 @@ def checkpoints(  # noqa: PLR0913 -- what train takes, and the rule
 
 
 def train_stack(
-    losses: Callable[[State, int], Tensor], start: State, config: TrainConfig, *, save_at: Collection[int] = ()
+    losses: Callable[[State, int], Tensor],
+    start: State,
+    config: TrainConfig,
+    *,
+    save_at: Collection[int] = (),
+    rule: Callable[[Mapping[str, nn.Parameter], float], None] | None = None,
 ) -> Iterator[Checkpoint]:
     """Trains a stack of networks at once, which takes hardly longer than one where networks are small.
 
@@ -129,10 +134,11 @@ def train_stack(
         start: the weights of all networks, counted by the first axis; unchanged.
         config: the hyperparameters of all of them; the size of a batch and augmentation are the business of ``losses``.
         save_at: steps after which to yield a checkpoint; the last step is always one.
+        rule: takes the place of the optimiser of the configuration, as in :func:`checkpoints`.
     """
     weights = cast(clone(start), _dtype(config))
     network = nn.ParameterDict({name: nn.Parameter(each) for name, each in weights.items()})
-    optimiser = _Optimiser(network, config, {}, rule=None)
+    optimiser = _Optimiser(network, config, {}, rule)
     live = network.state_dict()
     for step in range(config.steps + 1):
         if step in save_at or step == config.steps:
