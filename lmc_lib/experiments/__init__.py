@@ -9,7 +9,7 @@ __all__ = [
     "children", "collapse", "compositions", "compressed", "conservation", "contrasts", "critical_points",
     "data_pruning", "decoders", "feature_maps", "finetuning", "fingerprints", "geometry", "heads", "joint_paths",
     "label_errors", "lengths", "margins", "mask_transfer", "measure", "metric_laws", "motions", "movement",
-    "neurons", "pair", "paths", "paths_of_twins", "pictures", "pruned", "pruned_pairs", "regimes", "reliability",
+    "neural_collapse", "neurons", "pair", "paths", "paths_of_twins", "pictures", "pruned", "pruned_pairs", "regimes", "reliability",
     "runs", "saliency", "schedules", "score_table", "scores", "searches", "simplices", "students", "trajectories",
     "twins",
 ]  # fmt: skip
@@ -46,6 +46,7 @@ from lmc_lib.experiments.dynamics import (
     lengths,
     margins,
     motions,
+    neural_collapse,
     neurons,
     regimes,
     schedules,

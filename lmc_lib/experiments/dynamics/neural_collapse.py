@@ -1,0 +1,178 @@
+"""Perceptrons with and without normalised last features, trained past separation: how far their features collapse."""
+
+__all__ = ["NeuralCollapseSpec", "apart", "fallen"]
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy import ndarray
+from torch import Tensor
+
+from lmc_lib import rng
+from lmc_lib.claims import Estimate, estimate_of_mean
+from lmc_lib.data import DataSpec, Split
+from lmc_lib.experiments.found import Record
+from lmc_lib.experiments.loaded import dataset
+from lmc_lib.flow import normalised
+from lmc_lib.similarity import collapse
+from lmc_lib.state import State, cast
+from lmc_lib.store import Result, Store
+from lmc_lib.sweeps import Spec
+from lmc_lib.values import or_none
+
+# The examples on which each measure is judged: of training examples hardly one is nearer to another class mean.
+_JUDGED = {name: "test" if name == "NC4" else "train" for name in collapse.MEASURES}
+
+
+@dataclass(frozen=True)
+class NeuralCollapseSpec(Spec):
+    """All that defines perceptrons of one kind that are trained on as many examples of each class.
+
+    It measures, one row a seed and one column for the start and for each loss, at the first update at which the loss is
+    so small, or None where it never is: ``log loss``, to base 10, ``updates``, ``reached``, the least margin by the
+    greatest, and ``error/train`` and ``error/test``. Besides them ``NORM/train/NC`` and ``NORM/test/NC``, with the
+    measures of :mod:`lmc_lib.similarity.collapse`, of features that are normalised as in the network; those of networks
+    without normalisation are also measured once they are normalised. NC4 has the class means of training examples.
+
+    Attributes:
+        norm: how last features are normalised, one of ``flow.normalised.NORMS``.
+        data: the data set.
+        each: number of training examples of each class, drawn anew for each seed.
+        widths: units of the hidden layers.
+        start: factor on the first weights of all layers.
+        losses: their logarithms to base 10, falling.
+        seeds: number of seeds.
+        first_seed: the first of them.
+        drop: by how much the logarithm of the loss is to fall in an update.
+        rate: the largest rate.
+        updates: the most of them.
+        precision: ``"float32"`` or ``"float64"``, of the training.
+    """
+
+    kind: ClassVar[str] = "NeuralCollapse"
+    noun: ClassVar[str] = "perceptrons past separation"
+
+    norm: str
+    data: DataSpec
+    each: int
+    widths: tuple[int, ...]
+    start: float
+    losses: tuple[float, ...]
+    seeds: int
+    first_seed: int = 0
+    drop: float = 0.05
+    rate: float = 0.1
+    updates: int = 6000
+    precision: str = "float64"
+
+    @property
+    def label(self) -> str:
+        """How features are normalised, and the size of the start."""
+        return f"{self.norm}, start {self.start:g}"
+
+    def compute(self, store: Store) -> Result:
+        """Trains all seeds at once, and looks at each where its loss is small enough."""
+        splits = [self._drawn(seed) for seed in self._seeds]
+        found: list[list[dict[str, float]]] = [[] for _ in splits]
+        inputs, labels = torch.stack([split.inputs for split in splits]), splits[0].labels
+
+        def losses(state: State) -> Tensor:
+            said = normalised.logits(state, normalised.features(state, inputs.to(self._dtype), self.norm))
+            return normalised.log_loss(said, labels)
+
+        path = normalised.descend(losses, self._start(), drop=self.drop, rate=self.rate)
+        for update, (state, now) in zip(range(self.updates + 1), path, strict=False):
+            for place, loss in enumerate((now.double() / np.log(10.0)).tolist()):
+                if len(row := found[place]) <= len(self.losses) and (not row or loss <= self.losses[len(row) - 1]):
+                    one = {name: each[place].double() for name, each in state.items()}
+                    row.append({"log loss": loss, "updates": float(update), **self._look(one, splits[place])})
+            if all(len(row) > len(self.losses) for row in found):
+                break
+        return Result(self._table(found))
+
+    def _look(self, state: State, learnt: Split) -> dict[str, float]:
+        test = dataset(self.data).test.to(torch.float64)
+        weights, values = state[str(len(state) - 1)], {}
+        for side, split in {"train": learnt, "test": Split(test.inputs.flatten(1), test.labels)}.items():
+            seen = normalised.features(state, split.inputs, self.norm, learnt.inputs)
+            said = normalised.logits(state, seen)
+            values[f"error/{side}"] = float((said.argmax(1) != split.labels).double().mean())
+            if side == "train":
+                values["reached"] = collapse.reached(weights, seen, split.labels)
+            for norm in normalised.NORMS if self.norm == "none" else (self.norm,):
+                seen = normalised.features(state, split.inputs, norm, learnt.inputs)
+                means = collapse.class_means(normalised.features(state, learnt.inputs, norm), learnt.labels)
+                measured = collapse.measures(seen, split.labels, said, weights, means)
+                values |= {f"{norm}/{side}/{name}": one for name, one in measured.items()}
+        return values
+
+    def _table(self, found: list[list[dict[str, float]]]) -> dict[str, object]:
+        missing = dict.fromkeys(found[0][0], float("nan"))
+        rows = [row + [missing] * (1 + len(self.losses) - len(row)) for row in found]
+        return {name: or_none(np.array([[one[name] for one in row] for row in rows])) for name in missing}
+
+    def _drawn(self, seed: int) -> Split:
+        """As many examples of each class, class by class."""
+        split, rows = dataset(self.data).train, []
+        for label in range(dataset(self.data).num_classes):
+            of_class = (split.labels == label).nonzero()[:, 0]
+            order = torch.randperm(len(of_class), generator=rng.stream(seed, "collapse", "examples", label))
+            rows.append(of_class[order[: self.each]])
+        kept = split[torch.cat(rows)]
+        return Split(kept.inputs.flatten(1).double(), kept.labels)
+
+    def _start(self) -> State:
+        loaded = dataset(self.data)
+        sizes = (int(np.prod(loaded.input_shape)), *self.widths, loaded.num_classes)
+        drawn = [normalised.initialise(sizes, generator=rng.stream(seed, "collapse", "start")) for seed in self._seeds]
+        return cast({name: self.start * torch.stack([one[name] for one in drawn]) for name in drawn[0]}, self._dtype)
+
+    @property
+    def _seeds(self) -> range:
+        return range(self.first_seed, self.first_seed + self.seeds)
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return {"float32": torch.float32, "float64": torch.float64}[self.precision]
+
+
+def fallen(found: Record, norm: str, first: int, last: int) -> dict[str, Estimate]:
+    """Means over seeds of what training changes between two columns: decades, but for NC4, a share of test examples.
+
+    Args:
+        found: what is judged.
+        norm: how features are normalised before they are measured.
+        first: the column of the larger loss.
+        last: the column of the smaller loss.
+    """
+    return {name: _mean(name, rows[:, last], rows[:, first]) for name, rows in _judged(found, norm).items()}
+
+
+def apart(ours: Record, others: Record, norm: str, place: int) -> dict[str, Estimate]:
+    """Means over seeds of by how much networks differ from others of the same seeds at the same loss.
+
+    Args:
+        ours: what is judged.
+        others: what it is compared with.
+        norm: how the features of both are normalised before they are measured.
+        place: the column.
+
+    Returns:
+        As :func:`fallen`, and ``"margin"``: by how much more of the greatest margin is reached.
+    """
+    rows = {name: (one, _judged(others, norm)[name]) for name, one in _judged(ours, norm).items()}
+    more = (ours.of("reached") - others.of("reached"))[:, place]
+    found = {name: _mean(name, one[:, place], other[:, place]) for name, (one, other) in rows.items()}
+    return found | {"margin": estimate_of_mean(more.round(3))}
+
+
+def _judged(found: Record, norm: str) -> dict[str, Float[ndarray, "seeds columns"]]:
+    return {name: found.of(f"{norm}/{side}/{name}") for name, side in _JUDGED.items()}
+
+
+def _mean(name: str, one: ndarray, other: ndarray) -> Estimate:
+    # Reports keep six digits, of which the last hang on the processor.
+    return estimate_of_mean((one - other if name == "NC4" else np.log10(one / other)).round(3))
