@@ -77,10 +77,10 @@ class NeuralCollapseSpec(Spec):
         """Trains all seeds at once, and looks at each where its loss is small enough."""
         splits = [self._drawn(seed) for seed in self._seeds]
         found: list[list[dict[str, float]]] = [[] for _ in splits]
-        inputs, labels = torch.stack([split.inputs for split in splits]), splits[0].labels
+        inputs, labels = torch.stack([split.inputs for split in splits]).to(self._dtype), splits[0].labels
 
         def losses(state: State) -> Tensor:
-            said = normalised.logits(state, normalised.features(state, inputs.to(self._dtype), self.norm))
+            said = normalised.logits(state, normalised.features(state, inputs, self.norm))
             return normalised.log_loss(said, labels)
 
         path = normalised.descend(losses, self._start(), drop=self.drop, rate=self.rate)
