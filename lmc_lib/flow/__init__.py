@@ -5,6 +5,16 @@ __all__ = [
     "hidden_layer", "margins", "neuron", "normalised", "two_layers",
 ]  # fmt: skip
 
-from lmc_lib.flow import autoencoder, composition, critical, groups, hidden_layer, margins, neuron, normalised, two_layers
+from lmc_lib.flow import (
+    autoencoder,
+    composition,
+    critical,
+    groups,
+    hidden_layer,
+    margins,
+    neuron,
+    normalised,
+    two_layers,
+)
 from lmc_lib.flow.autoencoder import REGULARISERS, Landscape
 from lmc_lib.flow.descent import Descent, descend

@@ -15,8 +15,10 @@ from jaxtyping import Float, Int
 from torch import Generator, Tensor
 from torch.nn import functional as F  # noqa: N812 -- the usual name
 
-from lmc_lib.state import State
 from lmc_lib.values import round_to_grid
+
+# Weights of a stack of networks, under the numbers of the layers.
+State = dict[str, Tensor]
 
 # By which mean and deviation a feature is normalised: none, those of its example, or those of its unit.
 NORMS = ("none", "layer", "batch")
@@ -44,13 +46,16 @@ def initialise(sizes: Sequence[int], *, generator: Generator) -> State:
 
 
 def features(
-    state: State, inputs: Float[Tensor, "n inputs"], norm: str, like: Float[Tensor, "m inputs"] | None = None
+    state: State,
+    inputs: Float[Tensor, "*some n inputs"],
+    norm: str,
+    like: Float[Tensor, "*some m inputs"] | None = None,
 ) -> Float[Tensor, "*stack n units"]:
     """What the classifiers of a stack of perceptrons see.
 
     Args:
         state: the weights, which may have axes more in front.
-        inputs: the examples.
+        inputs: the examples, the same for all networks or some for each.
         norm: one of ``NORMS``.
         like: with ``"batch"`` the examples whose means and deviations are taken, those of ``inputs`` if None.
 
@@ -91,8 +96,8 @@ def descend(
 ) -> Iterator[tuple[State, Float[Tensor, " stack"]]]:
     r"""Gradient descent of a stack of networks on logarithms of losses, each with a rate of its own, without end.
 
-    The rate of a network is :math:`\delta / \lVert g \rVert^2` with its gradient :math:`g`, so that the logarithm of its
-    loss falls by :math:`\delta` to first order: gradient flow in a time that the loss tells. It is no larger than a
+    The rate of a network is :math:`\delta / \lVert g \rVert^2` with its gradient :math:`g`, so that the logarithm of
+    its loss falls by :math:`\delta` to first order: gradient flow in a time that the loss tells. It is no larger than a
     bound, which holds where gradients are small.
 
     Args:
@@ -109,7 +114,8 @@ def descend(
         found = losses(dict(zip(names, weights, strict=True)))
         yield {name: each.detach() for name, each in zip(names, weights, strict=True)}, found.detach()
         slopes = [round_to_grid(each, _BITS) for each in torch.autograd.grad(found.sum(), weights)]
-        rates = (drop / sum(each.flatten(1).square().sum(1) for each in slopes)).clamp(max=rate)
+        squares = torch.stack([each.flatten(1).square().sum(1) for each in slopes]).sum(0)
+        rates = (drop / squares).clamp(max=rate)
         weights = [
             (each.detach() - rates[:, None, None] * slope).requires_grad_()
             for each, slope in zip(weights, slopes, strict=True)

@@ -78,7 +78,7 @@ def angles(means: Float[Tensor, "classes units"]) -> float:
 
 
 def duality(classifier: Float[Tensor, "classes units"], means: Float[Tensor, "classes units"]) -> float:
-    r"""NC3, :math:`\lVert W / \lVert W \rVert - M / \lVert M \rVert \rVert^2`, from 0 to 4; 2 where they are unrelated."""
+    r"""NC3, :math:`\lVert W / \lVert W \rVert - M / \lVert M \rVert \rVert^2`, from 0 to 4, and 2 if unrelated."""
     centred = _centred(means)
     return float((classifier / classifier.norm() - centred / centred.norm()).square().sum())
 

@@ -77,7 +77,7 @@ class NeuralCollapseSpec(Spec):
         """Trains all seeds at once, and looks at each where its loss is small enough."""
         splits = [self._drawn(seed) for seed in self._seeds]
         found: list[list[dict[str, float]]] = [[] for _ in splits]
-        inputs, labels = torch.stack([split.inputs for split in splits]).to(self._dtype), splits[0].labels
+        inputs, labels = torch.stack([split.inputs.flatten(1) for split in splits]).to(self._dtype), splits[0].labels
 
         def losses(state: State) -> Tensor:
             said = normalised.logits(state, normalised.features(state, inputs, self.norm))
@@ -95,16 +95,17 @@ class NeuralCollapseSpec(Spec):
 
     def _look(self, state: State, learnt: Split) -> dict[str, float]:
         test = dataset(self.data).test.to(torch.float64)
-        weights, values = state[str(len(state) - 1)], {}
-        for side, split in {"train": learnt, "test": Split(test.inputs.flatten(1), test.labels)}.items():
-            seen = normalised.features(state, split.inputs, self.norm, learnt.inputs)
+        base, weights, values = learnt.inputs.flatten(1), state[str(len(state) - 1)], {}
+        for side, split in {"train": learnt, "test": test}.items():
+            inputs = split.inputs.flatten(1)
+            seen = normalised.features(state, inputs, self.norm, base)
             said = normalised.logits(state, seen)
             values[f"error/{side}"] = float((said.argmax(1) != split.labels).double().mean())
             if side == "train":
                 values["reached"] = collapse.reached(weights, seen, split.labels)
             for norm in normalised.NORMS if self.norm == "none" else (self.norm,):
-                seen = normalised.features(state, split.inputs, norm, learnt.inputs)
-                means = collapse.class_means(normalised.features(state, learnt.inputs, norm), learnt.labels)
+                seen = normalised.features(state, inputs, norm, base)
+                means = collapse.class_means(normalised.features(state, base, norm), learnt.labels)
                 measured = collapse.measures(seen, split.labels, said, weights, means)
                 values |= {f"{norm}/{side}/{name}": one for name, one in measured.items()}
         return values
@@ -121,8 +122,7 @@ class NeuralCollapseSpec(Spec):
             of_class = (split.labels == label).nonzero()[:, 0]
             order = torch.randperm(len(of_class), generator=rng.stream(seed, "collapse", "examples", label))
             rows.append(of_class[order[: self.each]])
-        kept = split[torch.cat(rows)]
-        return Split(kept.inputs.flatten(1).double(), kept.labels)
+        return split[torch.cat(rows)].to(torch.float64)
 
     def _start(self) -> State:
         loaded = dataset(self.data)
