@@ -1,6 +1,6 @@
 """Perceptrons with and without normalised last features, trained past separation: how far their features collapse."""
 
-__all__ = ["NeuralCollapseSpec", "apart", "fallen"]
+__all__ = ["NeuralCollapseSpec", "apart", "fallen", "further"]
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -32,10 +32,11 @@ class NeuralCollapseSpec(Spec):
     """All that defines perceptrons of one kind that are trained on as many examples of each class.
 
     It measures, one row a seed and one column for the start and for each loss, at the first update at which the loss is
-    so small, or None where it never is: ``log loss``, to base 10, ``updates``, ``reached``, the least margin by the
-    greatest, and ``error/train`` and ``error/test``. Besides them ``NORM/train/NC`` and ``NORM/test/NC``, with the
-    measures of :mod:`lmc_lib.similarity.collapse`, of features that are normalised as in the network; those of networks
-    without normalisation are also measured once they are normalised. NC4 has the class means of training examples.
+    so small, or None where it never is: ``log loss``, to base 10, ``updates``, ``rises``, the share of these updates
+    that raised the loss, ``reached``, the least margin by the greatest, and ``error/train`` and ``error/test``. Besides
+    them ``NORM/train/NC`` and ``NORM/test/NC``, with the measures of :mod:`lmc_lib.similarity.collapse`, of features
+    that are normalised as in the network; those of networks without normalisation are also measured once they are
+    normalised. NC4 has the class means of training examples.
 
     Attributes:
         norm: how last features are normalised, one of ``flow.normalised.NORMS``.
@@ -44,9 +45,9 @@ class NeuralCollapseSpec(Spec):
         widths: units of the hidden layers.
         start: factor on the first weights of all layers.
         losses: their logarithms to base 10, falling.
+        drop: by how much the natural logarithm of the loss is to fall in an update, to first order.
         seeds: number of seeds.
         first_seed: the first of them.
-        drop: by how much the logarithm of the loss is to fall in an update.
         rate: the largest rate.
         updates: the most of them.
         precision: ``"float32"`` or ``"float64"``, of the training.
@@ -61,9 +62,9 @@ class NeuralCollapseSpec(Spec):
     widths: tuple[int, ...]
     start: float
     losses: tuple[float, ...]
+    drop: float
     seeds: int
     first_seed: int = 0
-    drop: float = 0.05
     rate: float = 0.1
     updates: int = 6000
     precision: str = "float64"
@@ -84,11 +85,15 @@ class NeuralCollapseSpec(Spec):
             return normalised.log_loss(said, labels)
 
         path = normalised.descend(losses, self._start(), drop=self.drop, rate=self.rate)
+        before, rises = torch.full((len(splits),), torch.inf), np.zeros(len(splits))
         for update, (state, now) in zip(range(self.updates + 1), path, strict=False):
+            rises += (now > before).numpy()
+            before = now
             for place, loss in enumerate((now.double() / np.log(10.0)).tolist()):
                 if len(row := found[place]) <= len(self.losses) and (not row or loss <= self.losses[len(row) - 1]):
                     one = {name: each[place].double() for name, each in state.items()}
-                    row.append({"log loss": loss, "updates": float(update), **self._look(one, splits[place])})
+                    way = {"updates": float(update), "rises": rises[place] / max(update, 1)}
+                    row.append({"log loss": loss, **way, **self._look(one, splits[place])})
             if all(len(row) > len(self.losses) for row in found):
                 break
         return Result(self._table(found))
@@ -140,39 +145,42 @@ class NeuralCollapseSpec(Spec):
 
 
 def fallen(found: Record, norm: str, first: int, last: int) -> dict[str, Estimate]:
-    """Means over seeds of what training changes between two columns: decades, but for NC4, a share of test examples.
+    """Means over seeds of what training changes between two columns.
 
     Args:
         found: what is judged.
         norm: how features are normalised before they are measured.
         first: the column of the larger loss.
         last: the column of the smaller loss.
+
+    Returns:
+        for each measure of collapse by how many decades it changes, but for NC4, a share of test examples, and for
+        ``"margin"``, the share of the greatest margin that is reached.
     """
-    return {name: _mean(name, rows[:, last], rows[:, first]) for name, rows in _judged(found, norm).items()}
+    return _means(_less(_levels(found, norm, last), _levels(found, norm, first)))
 
 
 def apart(ours: Record, others: Record, norm: str, place: int) -> dict[str, Estimate]:
-    """Means over seeds of by how much networks differ from others of the same seeds at the same loss.
-
-    Args:
-        ours: what is judged.
-        others: what it is compared with.
-        norm: how the features of both are normalised before they are measured.
-        place: the column.
-
-    Returns:
-        As :func:`fallen`, and ``"margin"``: by how much more of the greatest margin is reached.
-    """
-    rows = {name: (one, _judged(others, norm)[name]) for name, one in _judged(ours, norm).items()}
-    more = (ours.of("reached") - others.of("reached"))[:, place]
-    found = {name: _mean(name, one[:, place], other[:, place]) for name, (one, other) in rows.items()}
-    return found | {"margin": estimate_of_mean(more.round(3))}
+    """As :func:`fallen`, by how much networks differ from others of the same seeds at the same loss, ``place``."""
+    return _means(_less(_levels(ours, norm, place), _levels(others, norm, place)))
 
 
-def _judged(found: Record, norm: str) -> dict[str, Float[ndarray, "seeds columns"]]:
-    return {name: found.of(f"{norm}/{side}/{name}") for name, side in _JUDGED.items()}
+def further(ours: Record, others: Record, norm: str, first: int, last: int) -> dict[str, Estimate]:
+    """As :func:`fallen`, of networks less that of others of the same seeds, whose features are normalised alike."""
+    changed = [_less(_levels(each, norm, last), _levels(each, norm, first)) for each in (ours, others)]
+    return _means(_less(*changed))
 
 
-def _mean(name: str, one: ndarray, other: ndarray) -> Estimate:
+def _levels(found: Record, norm: str, place: int) -> dict[str, Float[ndarray, " seeds"]]:
+    rows = {name: found.of(f"{norm}/{side}/{name}")[:, place] for name, side in _JUDGED.items()}
+    decades = {name: each if name == "NC4" else np.log10(each) for name, each in rows.items()}
+    return decades | {"margin": found.of("reached")[:, place]}
+
+
+def _less(one: dict[str, ndarray], other: dict[str, ndarray]) -> dict[str, ndarray]:
+    return {name: each - other[name] for name, each in one.items()}
+
+
+def _means(rows: dict[str, ndarray]) -> dict[str, Estimate]:
     # Reports keep six digits, of which the last hang on the processor.
-    return estimate_of_mean((one - other if name == "NC4" else np.log10(one / other)).round(3))
+    return {name: estimate_of_mean(each.round(3)) for name, each in rows.items()}
