@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from torch import nn
 
 from lmc_lib import rng
 from lmc_lib.data import DataSpec
-from lmc_lib.experiments.dynamics.neural_collapse import NeuralCollapseSpec, apart, fallen
+from lmc_lib.experiments.dynamics.neural_collapse import NeuralCollapseSpec, apart, fallen, further
 from lmc_lib.experiments.found import Record
 from lmc_lib.flow import normalised
 from lmc_lib.similarity import collapse
@@ -220,7 +221,7 @@ class TestDescent:
 
 SMALL = {
     "data": DataSpec("digits", test_examples=100), "each": 4, "widths": (24, 24), "start": 1.0,
-    "losses": (-0.5, -1.0, -9.0), "seeds": 3, "first_seed": 5, "updates": 200,
+    "losses": (-0.5, -1.0, -9.0), "drop": 0.05, "seeds": 3, "first_seed": 5, "updates": 200,
 }  # fmt: skip
 
 
@@ -240,6 +241,25 @@ class TestSpec:
             assert np.isnan(losses[:, 3]).all()
             assert (np.diff(updates[:, :3]) > 0).all()
 
+    def test_counts_the_updates_that_raise_the_loss(self, tmp_path, monkeypatch):
+        """Losses of two networks as planted: after four updates the first has risen twice, the second once."""
+        planted = torch.tensor([[0.0, 0.0], [0.5, -0.5], [0.2, -1.0], [0.4, -0.8], [-3.0, -3.0], [-9.0, -9.0]])
+
+        def descend(losses, start, *, drop, rate):
+            return ((start, row) for row in planted.double() * math.log(10.0))
+
+        monkeypatch.setattr(normalised, "descend", descend)
+        spec = NeuralCollapseSpec("none", **SMALL | {"seeds": 2, "losses": (-0.5, -1.0, -2.0)})
+        values = spec.compute(Store(tmp_path)).values
+        assert values["updates"] == [[0.0, 4.0, 5.0, None], [0.0, 1.0, 2.0, 4.0]]
+        assert values["rises"] == [[0.0, 2 / 4, 2 / 5, None], [0.0, 0.0, 0.0, 1 / 4]]
+
+    def test_the_loss_never_rises_with_the_drop_of_the_quick_scale_and_does_with_a_large_one(self, found, tmp_path):
+        for norm in ("none", "layer"):
+            assert not np.array(found[norm]["rises"], dtype=float)[:, :3].any()
+        large = NeuralCollapseSpec("layer", **SMALL | {"drop": 4.0}).compute(Store(tmp_path)).values["rises"]
+        assert np.nanmax(np.array(large, dtype=float)) > 0.05
+
     def test_measures_networks_without_normalisation_in_all_ways(self, found):
         assert {name.split("/")[0] for name in found["layer"] if "NC" in name} == {"layer"}
         assert {name.split("/")[0] for name in found["none"] if "NC" in name} == set(normalised.NORMS)
@@ -253,38 +273,57 @@ class TestSpec:
             assert rows[0][:3] == pytest.approx(found["layer"][name][1][:3], rel=1e-3)
 
 
-def record(nc1, nc3, nc4, reached, norm="layer"):
-    values = {f"{norm}/train/{name}": nc1 for name in ("NC1", "NC2 lengths", "NC2 angles")}
-    return Record(values | {f"{norm}/train/NC3": nc3, f"{norm}/test/NC4": nc4, "reached": reached})
+def record(scale, reached, norm="layer"):
+    """Three seeds and columns: each measure changes between them by a factor of its own, NC4 by a share of its own."""
+    columns = np.arange(3.0)
+    factors = {"NC1": 2.0, "NC2 lengths": 3.0, "NC2 angles": 5.0, "NC3": 7.0}
+    rows = np.array([[scale * (seed + 1.0)] for seed in range(3)])
+    values = {f"{norm}/train/{name}": (rows * each ** -(columns**2 * scale)).tolist() for name, each in factors.items()}
+    return Record(values | {f"{norm}/test/NC4": (rows / 8.0 - columns / 64.0).tolist(), "reached": reached})
 
 
 class TestEvidence:
-    OURS = record(
-        [[5.0, 1.0, 0.1], [7.0, 2.0, 0.1], [9.0, 3.0, 0.3], [9.0, 4.0, 0.8]],
-        [[2.0, 1.0, 0.5], [2.0, 1.0, 0.25], [2.0, 1.0, 0.5], [2.0, 1.0, 0.125]],
-        [[0.9, 0.2, 0.1], [0.9, 0.3, 0.1], [0.9, 0.2, 0.2], [0.9, 0.6, 0.1]],
-        [[-1.0, 0.0, 0.5], [-1.0, 0.0, 0.7], [-1.0, 0.0, 0.4], [-1.0, 0.0, 0.9]],
-    )
-    OTHERS = record([[5.0, 1.0, 1.0]] * 4, [[2.0, 1.0, 1.0]] * 4, [[0.9, 0.2, 0.3]] * 4, [[0.0, 0.1, 0.2]] * 4)
+    OURS = record(2.0, [[-1.0, 0.0, 0.5], [-1.0, 0.1, 0.7], [-1.0, 0.4, 0.9]])
+    OTHERS = record(0.5, [[0.0, 0.1, 0.2], [0.0, 0.0, 0.3], [0.0, 0.2, 0.2]])
+    FACTORS: ClassVar = {"NC1": 2.0, "NC2 lengths": 3.0, "NC2 angles": 5.0, "NC3": 7.0}
 
     def test_of_collapse_is_in_decades_between_two_columns(self):
         told = fallen(self.OURS, "layer", 1, 2)
-        wanted = np.log10([0.1, 0.05, 0.1, 0.2]).mean()
-        assert told["NC1"].value == told["NC2 angles"].value == pytest.approx(wanted, abs=1e-3)
-        assert told["NC3"].value == pytest.approx(-(1 + 2 + 1 + 3) / 4 * math.log10(2.0), abs=1e-3)
-        assert told["NC4"].value == pytest.approx((-0.1 - 0.2 + 0.0 - 0.5) / 4)
+        # Columns 1 and 2 have the exponents 2 and 8.
+        assert {name: told[name].value for name in self.FACTORS} == pytest.approx(
+            {name: -6.0 * math.log10(each) for name, each in self.FACTORS.items()}, abs=1e-3
+        )
+        assert told["NC4"].value == pytest.approx(-1.0 / 64.0, abs=1e-3)
+        assert told["margin"].value == pytest.approx((0.5 + 0.6 + 0.5) / 3, abs=1e-3)
+        assert told["NC1"].pairs == 3
 
     def test_of_normalisation_is_seed_by_seed_at_one_column(self):
-        told = apart(self.OURS, self.OTHERS, "layer", -1)
-        assert told["NC1"].value == pytest.approx(np.log10([0.1, 0.1, 0.3, 0.8]).mean(), abs=1e-3)
-        assert told["NC4"].value == pytest.approx((0.1 + 0.1 + 0.2 + 0.1) / 4 - 0.3)
-        assert told["margin"].value == pytest.approx((0.5 + 0.7 + 0.4 + 0.9) / 4 - 0.2)
-        turned = apart(self.OTHERS, self.OURS, "layer", -1)
+        told = apart(self.OURS, self.OTHERS, "layer", 1)
+        # Seed by seed the numbers of ours are four times those of the others, and then the exponents are 2 and 0.5.
+        assert {name: told[name].value for name in self.FACTORS} == pytest.approx(
+            {name: math.log10(4.0) - 1.5 * math.log10(each) for name, each in self.FACTORS.items()}, abs=1e-3
+        )
+        assert told["NC4"].value == pytest.approx(1.5 * 2.0 / 8.0, abs=1e-3)
+        assert told["margin"].value == pytest.approx((-0.1 + 0.1 + 0.2) / 3, abs=1e-3)
+        # Differences of decades are the same in all seeds; unpaired they would scatter.
+        assert told["NC1"].low == pytest.approx(told["NC1"].high)
+        turned = apart(self.OTHERS, self.OURS, "layer", 1)
         assert all(turned[name].value == pytest.approx(-told[name].value) for name in told)
 
+    def test_of_the_change_since_is_that_of_ours_less_that_of_others(self):
+        told = further(self.OURS, self.OTHERS, "layer", 1, 2)
+        assert {name: told[name].value for name in self.FACTORS} == pytest.approx(
+            {name: (-6.0 + 1.5) * math.log10(each) for name, each in self.FACTORS.items()}, abs=1e-3
+        )
+        assert told["NC4"].value == pytest.approx(0.0, abs=1e-9)
+        assert told["margin"].value == pytest.approx((0.4 + 0.3 + 0.5) / 3, abs=1e-3)
+        ours, others = (fallen(each, "layer", 1, 2) for each in (self.OURS, self.OTHERS))
+        for name, one in told.items():
+            assert one.value == pytest.approx(ours[name].value - others[name].value, abs=1e-3)
+
     def test_leaves_out_seeds_that_did_not_get_there(self):
-        gone = record(*([[None, None, None], *rows[1:]] for rows in map(list, (
-            self.OTHERS.values["layer/train/NC1"], self.OTHERS.values["layer/train/NC3"],
-            self.OTHERS.values["layer/test/NC4"], self.OTHERS.values["reached"],
-        ))))  # fmt: skip
-        assert apart(self.OURS, gone, "layer", -1)["margin"].value == pytest.approx((0.7 + 0.4 + 0.9) / 3 - 0.2)
+        one = Record({name: [rows[0], *rows] for name, rows in self.OURS.values.items()})
+        gone = Record({name: [[None] * 3, *rows] for name, rows in self.OTHERS.values.items()})
+        told = apart(one, gone, "layer", -1)
+        assert told["margin"].pairs == 3
+        assert told["margin"].value == pytest.approx((0.3 + 0.4 + 0.7) / 3, abs=1e-3)

@@ -147,6 +147,19 @@ class TestVerdict:
         assert below.startswith(f"| {second.heading} | ")
         assert below.endswith(" | – | – |")
 
+    def test_a_part_whose_networks_are_too_many_for_a_table_begins_another(self):
+        first, second, third, *_ = ONSET.parts
+        named = [(first, "a"), (first, "b"), (second, "b"), (second, "c"), (third, "c"), *((third, n) for n in "def")]
+        settings = [
+            judged(part, estimates=[(20, 11, 31, 0.01, "met")] * 3, part=part.id, setting=name, title=name)
+            for part, name in named
+        ]
+        told = verdict.box(ONSET, report_of(*settings)).split("{dropdown}")[0].split("{div} settings\n")[1]
+        tables = [[line for line in table.splitlines() if line.startswith("|")] for table in told.split("\n\n")[:2]]
+        assert [table[0] for table in tables] == ["| part | a | b | c |", "| part | c | d | e | f |"]
+        assert [len(table) for table in tables] == [4, 3]
+        assert tables[1][2].startswith(f"| {third.heading} | ")
+
     def test_the_box_of_the_notebook_folds_the_conditions_of_each_setting(self):
         """The box is that of the library, so that its words stand in one place."""
         estimates = {"raw": claims.Estimate(0.8, 0.7, 0.9, 21, 7), "aligned": claims.Estimate(0.05, 0.03, 0.08, 21, 7)}

@@ -9,6 +9,9 @@ from typing import Any
 from builder.telling import FEW, FROM, NONE, SCOPES, Caveats, badge, interval, notes, published, table_row
 from lmc_lib import claims
 
+# Of networks: a page has no room for more side by side.
+_COLUMNS = 5
+
 
 def box(claim: claims.Claim, report: Mapping[str, Any], caveats: Caveats = NONE) -> str:
     """The verdict of a page as Markdown: each judged setting with the number that decided, and where more stands.
@@ -76,21 +79,37 @@ def _sentence(claim: claims.Claim, setting: Mapping[str, Any], known: Sequence[s
 
 def _table(claim: claims.Claim, settings: Sequence[Mapping[str, Any]], known: Sequence[Sequence[str]]) -> list[str]:
     """Parts as rows and networks as columns where both are several, else one row a verdict; each with its notes."""
-    parts = list(dict.fromkeys(each["part"] for each in settings))
-    networks = list(dict.fromkeys(each["setting"] for each in settings))
+    networks: dict[str, list[str]] = {}
+    for each in settings:
+        networks.setdefault(each["part"], []).append(each["setting"])
     said = [f"; *{', '.join(own)}*" if own else "" for own in known]
-    if len(parts) > 1 and len(networks) > 1:
+    tables = []
+    if len(networks) > 1 and len({name for names in networks.values() for name in names}) > 1:
         cells = {
             (each["part"], each["setting"]): _cell(claim, each, "<br>") + own
             for each, own in zip(settings, said, strict=True)
         }
-        head = ["part", *(name or "the page's own" for name in networks)]
-        rows = [[claim.part(part).heading, *(cells.get((part, name), "–") for name in networks)] for part in parts]
+        for columns, parts in _grouped(networks):
+            head = ["part", *(name or "the page's own" for name in columns)]
+            rows = [[claim.part(part).heading, *(cells.get((part, name), "–") for name in columns)] for part in parts]
+            tables.append([head, ["---"] * len(head), *rows])
     else:
-        head = ["what", "verdict, deciding number, bound"]
         rows = [[each["title"] + own, _cell(claim, each, " ")] for each, own in zip(settings, said, strict=True)]
-    lines = [table_row(*row) for row in [head, ["---"] * len(head), *rows]]
-    return ["::::{div} settings", *lines, "::::"]
+        tables.append([["what", "verdict, deciding number, bound"], ["---", "---"], *rows])
+    return ["::::{div} settings", "\n\n".join("\n".join(table_row(*row) for row in table) for table in tables), "::::"]
+
+
+def _grouped(networks: Mapping[str, Sequence[str]]) -> list[tuple[list[str], list[str]]]:
+    """The networks and the parts of each table: the part whose networks are too many for a table begins the next."""
+    groups: list[tuple[list[str], list[str]]] = []
+    for part, own in networks.items():
+        columns, parts = groups.pop() if groups else ([], [])
+        together = list(dict.fromkeys([*columns, *own]))
+        if parts and len(together) > _COLUMNS:
+            groups += [(columns, parts), (list(own), [part])]
+        else:
+            groups.append((together, [*parts, part]))
+    return groups
 
 
 def _cell(claim: claims.Claim, setting: Mapping[str, Any], between: str) -> str:
