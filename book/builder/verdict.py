@@ -9,8 +9,8 @@ from typing import Any
 from builder.telling import FEW, FROM, NONE, SCOPES, Caveats, badge, interval, notes, published, table_row
 from lmc_lib import claims
 
-# Of networks: a page has no room for more side by side.
-_COLUMNS = 5
+# Of networks: cells of more than these have four lines and more.
+_COLUMNS = 3
 
 
 def box(claim: claims.Claim, report: Mapping[str, Any], caveats: Caveats = NONE) -> str:
@@ -33,11 +33,10 @@ def box(claim: claims.Claim, report: Mapping[str, Any], caveats: Caveats = NONE)
         f"[All conditions and controls](#verdict-{claim.id}), [how to read a verdict](#how-to-read-a-verdict).",
     ]
     if len(settings) > FEW:
-        common = [note for note in known[0] if all(note in each for each in known)]
-        differing = [[note for note in own if note not in common] for own in known]
+        once, differing = _told_once(settings, known)
         folded_away = ["", "::::{dropdown} What these numbers are, and the paper's", *sentences, "", theirs, "::::"]
         shown = [*_table(claim, settings, differing), *folded_away]
-        foot = [*([f"All of them: {', '.join(common)}."] if common else []), *foot]
+        foot = [*once, *foot]
     else:
         foot = [theirs, *foot]
     return "\n".join(
@@ -77,6 +76,23 @@ def _sentence(claim: claims.Claim, setting: Mapping[str, Any], known: Sequence[s
     )
 
 
+def _told_once(
+    settings: Sequence[Mapping[str, Any]], known: Sequence[Sequence[str]]
+) -> tuple[list[str], list[list[str]]]:
+    """What is said below a table, notes of all verdicts and numbers of units by part, and the notes that are left."""
+    common = [note for note in known[0] if all(note in each for each in known)]
+    left = [[note for note in own if note not in common] for own in known]
+    told = [f"All of them: {', '.join(common)}."] if common else []
+    parts: dict[str, list[str]] = {}
+    for each, own in zip(settings, known, strict=True):
+        if each["part"] not in parts.setdefault(own[0], []):
+            parts[own[0]].append(each["part"])
+    if 1 < len(parts) < sum(map(len, parts.values())) == len({each["part"] for each in settings}):
+        told.append("; ".join(f"{', '.join(names)}: {count}" for count, names in parts.items()) + ".")
+        left = [own[1:] for own in left]
+    return told, left
+
+
 def _table(claim: claims.Claim, settings: Sequence[Mapping[str, Any]], known: Sequence[Sequence[str]]) -> list[str]:
     """Parts as rows and networks as columns where both are several, else one row a verdict; each with its notes."""
     networks: dict[str, list[str]] = {}
@@ -100,12 +116,12 @@ def _table(claim: claims.Claim, settings: Sequence[Mapping[str, Any]], known: Se
 
 
 def _grouped(networks: Mapping[str, Sequence[str]]) -> list[tuple[list[str], list[str]]]:
-    """The networks and the parts of each table: the part whose networks are too many for a table begins the next."""
+    """The networks and the parts of each table: a part in none of its networks begins the next, if they are many."""
     groups: list[tuple[list[str], list[str]]] = []
     for part, own in networks.items():
         columns, parts = groups.pop() if groups else ([], [])
         together = list(dict.fromkeys([*columns, *own]))
-        if parts and len(together) > _COLUMNS:
+        if parts and len(together) == len(columns) + len(own) > _COLUMNS:
             groups += [(columns, parts), (list(own), [part])]
         else:
             groups.append((together, [*parts, part]))
