@@ -147,6 +147,39 @@ class TestVerdict:
         assert below.startswith(f"| {second.heading} | ")
         assert below.endswith(" | – | – |")
 
+    def test_a_part_in_none_of_many_networks_begins_another_table(self):
+        first, second, third, *_ = ONSET.parts
+        named = [(first, "a"), (first, "b"), (second, "b"), (second, "c"), (third, "d"), (third, "e")]
+        settings = [
+            judged(part, estimates=[(20, 11, 31, 0.01, "met")] * 3, part=part.id, setting=name, title=name)
+            for part, name in named
+        ]
+        told = verdict.box(ONSET, report_of(*settings)).split("{dropdown}")[0].split("{div} settings\n")[1]
+        tables = [[line for line in table.splitlines() if line.startswith("|")] for table in told.split("\n\n")[:2]]
+        assert [table[0] for table in tables] == ["| part | a | b | c |", "| part | d | e |"]
+        assert [len(table) for table in tables] == [4, 3]
+        assert tables[1][2].startswith(f"| {third.heading} | ")
+
+    def test_numbers_of_units_that_differ_by_part_alone_stand_below_the_table(self):
+        first, second, third, *_ = ONSET.parts
+
+        def box(counts):
+            named = [(first, "a"), (first, "b"), (second, "a"), (third, "a")]
+            settings = [
+                judged(part, estimates=[(20, 11, 31, 0.01, "met")] * 3, part=part.id, setting=name, title=name)
+                for part, name in named
+            ]
+            for each, count in zip(settings, counts, strict=True):
+                for condition in each["conditions"]:
+                    condition["estimate"]["count"] = f"{count} seeds"
+            return verdict.box(ONSET, report_of(*settings)).split("{dropdown}")
+
+        table, below = box([40, 40, 40, 9])
+        assert "seeds" not in table
+        assert f"\n{first.id}, {second.id}: n = 40 seeds; {third.id}: n = 9 seeds.\n" in below
+        # A part that has two of them keeps them where they belong.
+        assert "; *n = 8 seeds* |" in box([40, 8, 40, 9])[0]
+
     def test_the_box_of_the_notebook_folds_the_conditions_of_each_setting(self):
         """The box is that of the library, so that its words stand in one place."""
         estimates = {"raw": claims.Estimate(0.8, 0.7, 0.9, 21, 7), "aligned": claims.Estimate(0.05, 0.03, 0.08, 21, 7)}

@@ -616,12 +616,22 @@ def unbalanced_starts(records, name):
 
 
 def asymmetric_margin(records, name):
-    """Means over seeds of what the maps at the largest norm are like, by kind of data and by degrees."""
+    """Means over seeds of what maps at the largest norm and features at the smallest loss are like."""
     what, kind, degrees = name.split(", ")
+    if degrees.startswith("start "):
+        start = float(degrees.removeprefix("start "))
+        (values,) = [
+            each["values"]
+            for each in records.values()
+            if each["spec"].get("norm") == kind and each["spec"].get("start") == start
+        ]
+        side = "test" if what == "NC4" else "train"
+        yield np.mean([row[-1] for row in values["reached" if what == "margin reached" else f"{kind}/{side}/{what}"]])
+        return
     (record,) = [
         each
         for each in records.values()
-        if each["spec"]["degrees"] == [int(degree) for degree in degrees.split()]
+        if each["spec"].get("degrees") == [int(degree) for degree in degrees.split()]
         and each["spec"]["spare"] == (kind == "spare")
         and each["spec"]["sizes"] != [1, 1]
     ]

@@ -9,9 +9,9 @@ __all__ = [
     "children", "collapse", "compositions", "compressed", "conservation", "contrasts", "critical_points",
     "data_pruning", "decoders", "feature_maps", "finetuning", "fingerprints", "geometry", "heads", "joint_paths",
     "label_errors", "lengths", "margins", "mask_transfer", "measure", "metric_laws", "motions", "movement",
-    "neurons", "pair", "paths", "paths_of_twins", "pictures", "pruned", "pruned_pairs", "regimes", "reliability",
-    "runs", "saliency", "schedules", "score_table", "scores", "searches", "simplices", "students", "trajectories",
-    "twins",
+    "neural_collapse", "neurons", "pair", "paths", "paths_of_twins", "pictures", "pruned", "pruned_pairs",
+    "regimes", "reliability", "runs", "saliency", "schedules", "score_table", "scores", "searches", "simplices",
+    "students", "trajectories", "twins",
 ]  # fmt: skip
 
 from lmc_lib.experiments.connectivity import (
@@ -47,6 +47,7 @@ from lmc_lib.experiments.dynamics import (
     lengths,
     margins,
     motions,
+    neural_collapse,
     neurons,
     regimes,
     schedules,

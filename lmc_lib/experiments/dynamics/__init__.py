@@ -2,5 +2,5 @@
 
 __all__ = [
     "adaptation", "adaptive", "autoencoders", "compositions", "conservation", "critical_points", "decoders",
-    "heads", "lengths", "margins", "motions", "neurons", "regimes", "schedules", "students",
+    "heads", "lengths", "margins", "motions", "neural_collapse", "neurons", "regimes", "schedules", "students",
 ]  # fmt: skip
