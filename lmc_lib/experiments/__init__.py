@@ -11,7 +11,7 @@ __all__ = [
     "label_errors", "lengths", "margins", "mask_transfer", "measure", "metric_laws", "motions", "movement",
     "neurons", "pair", "paths", "paths_of_twins", "pictures", "pruned", "pruned_pairs", "regimes", "reliability",
     "runs", "saliency", "schedules", "score_table", "scores", "searches", "simplices", "students", "trajectories",
-    "twins",
+    "twins", "widths",
 ]  # fmt: skip
 
 from lmc_lib.experiments.connectivity import (
@@ -50,6 +50,7 @@ from lmc_lib.experiments.dynamics import (
     regimes,
     schedules,
     students,
+    widths,
 )
 from lmc_lib.experiments.found import Found, measure
 from lmc_lib.experiments.networks import (

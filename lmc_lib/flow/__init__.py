@@ -2,9 +2,22 @@
 
 __all__ = [
     "REGULARISERS", "Descent", "Landscape", "autoencoder", "composition", "critical", "descend", "groups",
-    "hidden_layer", "margins", "neuron", "two_layers",
+    "hidden_layer", "margins", "neuron", "planted", "sequences", "stairs",
+    "two_layers",
 ]  # fmt: skip
 
-from lmc_lib.flow import autoencoder, composition, critical, groups, hidden_layer, margins, neuron, two_layers
+from lmc_lib.flow import (
+    autoencoder,
+    composition,
+    critical,
+    groups,
+    hidden_layer,
+    margins,
+    neuron,
+    planted,
+    sequences,
+    stairs,
+    two_layers,
+)
 from lmc_lib.flow.autoencoder import REGULARISERS, Landscape
 from lmc_lib.flow.descent import Descent, descend

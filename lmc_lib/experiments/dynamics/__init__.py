@@ -3,4 +3,5 @@
 __all__ = [
     "adaptation", "adaptive", "autoencoders", "compositions", "conservation", "critical_points", "decoders",
     "heads", "lengths", "margins", "motions", "neurons", "regimes", "schedules", "students",
+    "widths",
 ]  # fmt: skip
