@@ -88,7 +88,9 @@ class TestArchitectures:
         weights = weights_of(TwoLayers(3, 4, 2))
         wanted = TwoLayers(3, 4, 2).outputs(weights, codes)
         names = {"first 0": "first", "first 1": "next", "read": "read"}
-        assert torch.equal(Recurrent(3, 4, 2).outputs({names[key]: each for key, each in weights.items()}, codes), wanted)
+        assert torch.equal(
+            Recurrent(3, 4, 2).outputs({names[key]: each for key, each in weights.items()}, codes), wanted
+        )
         names = {"first 0": "left 0 2", "first 1": "right 0 2", "read": "read"}
         assert torch.equal(Tree(3, 4, 2).outputs({names[key]: each for key, each in weights.items()}, codes), wanted)
 

@@ -1,9 +1,9 @@
 r"""Weights with which networks compose sequences of elements exactly, and a width below which no two layers do.
 
-The code of an element gives its matrices linearly, :math:`\rho(g) = \hat x_g(\rho)\, \hat x(\rho)^{-1}`, if no coefficient
-of the template but the trivial one is singular, and matrices give codes. So a network composes if it makes the entries of
-:math:`\rho(g_1) \cdots \rho(g_k)`: sums of products of :math:`k` numbers, one of each element. Such a product is a sum of
-:math:`2^{k - 1}` powers of sums with signs. The widths are derived here.
+The code of an element gives its matrices linearly, :math:`\rho(g) = \hat x_g(\rho)\, \hat x(\rho)^{-1}`, if no
+coefficient of the template but the trivial one is singular, and matrices give codes. So a network composes if it makes
+the entries of :math:`\rho(g_1) \cdots \rho(g_k)`: sums of products of :math:`k` numbers, one of each element. Such a
+product is a sum of :math:`2^{k - 1}` powers of sums with signs. The widths are derived here.
 """
 
 __all__ = ["least_width", "recurrent", "tree", "two_layers"]
@@ -25,8 +25,8 @@ _Term = tuple[list[Tensor], Tensor]
 def two_layers(group: Group, template: Float[Tensor, " g"], length: int) -> dict[str, Tensor]:
     r"""Weights of two layers that compose sequences exactly.
 
-    There are :math:`2^{k - 1}` neurons for each product, and :math:`k + 1` products for a representation of kind 2, which
-    is of rotations, :math:`d^{k + 1}` for another one of dimension :math:`d`.
+    There are :math:`2^{k - 1}` neurons for each product, and :math:`k + 1` products for a representation of kind 2,
+    which is of rotations, :math:`d^{k + 1}` for another one of dimension :math:`d`.
 
     Args:
         group: the group.
@@ -66,10 +66,10 @@ def tree(pair: dict[str, Tensor], length: int) -> dict[str, Tensor]:
 def least_width(codes: Float[Tensor, "g g"], table: Tensor, length: int) -> int:
     """A width below which no two layers compose sequences exactly, whose codes have mean 0.
 
-    What a neuron makes is a product of functions of one element each, plus what depends on fewer elements. Of the codes of
-    products nothing depends on fewer, so that they are sums of as many products as there are neurons. Set out as a
-    matrix, the elements in odd places against those in even places and the output, a product has rank 1: the rank of the
-    codes is the bound.
+    What a neuron makes is a product of functions of one element each, plus what depends on fewer elements. Of the
+    codes of products nothing depends on fewer, so that they are sums of as many products as there are neurons. Set out
+    as a matrix, every other element against the remaining ones, the output as the last, a product has rank 1. So the
+    rank of the codes is the bound.
     """
     order = len(codes)
     target = codes[products(table, length)].reshape([order] * (length + 1))

@@ -1,16 +1,16 @@
 r"""Networks that learn the product of a sequence of elements of a group, in two layers, step by step, or as a tree.
 
-Two layers raise the sum of what they read of all :math:`k` elements to the power :math:`k`. The two others square sums of
-two, and use that products are associative: a recurrent network takes one element more in each step, with the same weights,
-and a tree composes neighbours, with weights of their own at each node (Marchetti, Kunin, Myers, Acosta, Miolane 2026). For
-two elements all three are the same network. Networks are evaluated many at once, on all sequences.
+Two layers raise the sum of what they read of all :math:`k` elements to the power :math:`k`. The two others square sums
+of two, and use that products are associative: a recurrent network takes one element more in each step, with the same
+weights, and a tree composes neighbours, with weights of their own at each node (Marchetti, Kunin, Myers, Acosta,
+Miolane 2026). For two elements all three are the same network. Networks are evaluated many at once, on all sequences.
 """
 
 __all__ = ["ARCHITECTURES", "Composer", "Recurrent", "Tree", "TwoLayers", "products"]
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -125,7 +125,7 @@ class Tree(Composer):
 
     @property
     def nodes(self) -> list[tuple[int, int, int]]:
-        """The parts of the sequence that are composed, each with its first, middle and last place, the whole one first."""
+        """The parts that are composed, the whole sequence first: where each begins, is split and ends."""
         found, waiting = [], [(0, self.length)]
         while waiting:
             low, high = waiting.pop(0)
@@ -155,7 +155,12 @@ class Tree(Composer):
         return made[0, self.length]
 
 
-ARCHITECTURES = {"two layers": TwoLayers, "recurrent": Recurrent, "tree": Tree}
+# Each takes the order of the group, a width and a length.
+ARCHITECTURES: Mapping[str, Callable[[int, int, int], Composer]] = {
+    "two layers": TwoLayers,
+    "recurrent": Recurrent,
+    "tree": Tree,
+}
 
 
 def _sums_of_all(first: Tensor, second: Tensor) -> Float[Tensor, "*batch n sequences"]:

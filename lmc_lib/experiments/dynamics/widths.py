@@ -97,7 +97,7 @@ class WidthSpec(Spec):
 
         (end,) = training.train_stack(losses, start, self.train)
         with torch.no_grad():
-            return losses(end.state, self.train.steps).nan_to_num(nan=_DIVERGED, posinf=_DIVERGED)
+            return torch.nan_to_num(losses(end.state, self.train.steps), nan=_DIVERGED, posinf=_DIVERGED)
 
 
 def needed(found: Record, level: float) -> Float[ndarray, " seeds"]:
