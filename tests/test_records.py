@@ -642,6 +642,9 @@ def asymmetric_margin(records, name):
 def group_composition(records, name):
     """Means over seeds of errors of heights, of rank correlations and of turns, from losses, levels and half times."""
     what, *which = name.split(", ")
+    if what == "doublings":
+        yield np.mean(list(doublings_of(records, *which)))
+        return
     stairs = [each for each in records.values() if each["spec"]["type"] == "StairsSpec"]
     if what in {"turn", "predicted turn"}:
         (record,) = (
@@ -666,6 +669,24 @@ def group_composition(records, name):
             and label in labels_of(each["spec"], stairs)
         )
         yield np.mean([worst_height(record, seed) for seed in range(record["spec"]["seeds"])])
+
+
+def doublings_of(records, group, kind):
+    """For each seed the slope of the logarithm of the width that is needed; for two elements all kinds are two layers."""
+    needed = {}
+    for record in records.values():
+        spec, values = record["spec"], record["values"]
+        if spec["type"] == "WidthSpec" and spec["group"] == group:
+            if spec["architecture"] == ("two layers" if spec["length"] == 2 else kind):
+                table = list(zip(values["neurons"], values["losses"], strict=True))
+                needed[spec["length"]] = [
+                    next((neurons for neurons, losses in table if losses[seed] < spec["level"]), 2 * table[-1][0])
+                    for seed in range(spec["seeds"])
+                ]
+    mean = np.mean(list(needed))
+    spread = sum((length - mean) ** 2 for length in needed)
+    for seed in range(len(next(iter(needed.values())))):
+        yield sum((length - mean) * math.log2(each[seed]) for length, each in needed.items()) / spread
 
 
 def labels_of(spec, stairs):

@@ -126,8 +126,12 @@ class TestPlanted:
     @EACH
     def test_their_widths_are_those_of_the_formula(self, name, length):
         group, template = template_of(name)
-        terms = sum(length + 1 if each.kind == 2 else each.size ** (length + 1) for each in group.irreps[1:])
-        assert len(planted.two_layers(group, template, length)["read"]) == 2 ** (length - 1) * terms
+        assert len(planted.two_layers(group, template, length)["read"]) == planted.width(group, length)
+
+    def test_widths_of_planted_networks(self):
+        """By hand: a sign has one product, rotations of a plane k + 1, the plane of a triangle 2 to the k + 1."""
+        assert [planted.width(groups.named("C_3"), length) for length in (2, 3, 4)] == [2 * 3, 4 * 4, 8 * 5]
+        assert [planted.width(groups.named("D_3"), length) for length in (2, 3)] == [2 * (1 + 8), 4 * (1 + 16)]
 
     def test_a_recurrent_network_of_one_width_composes_sequences_of_any_length(self):
         group, template = template_of("D_3")

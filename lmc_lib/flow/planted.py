@@ -6,7 +6,7 @@ the entries of :math:`\rho(g_1) \cdots \rho(g_k)`: sums of products of :math:`k`
 product is a sum of :math:`2^{k - 1}` powers of sums with signs. The widths are derived here.
 """
 
-__all__ = ["least_width", "recurrent", "tree", "two_layers"]
+__all__ = ["least_width", "recurrent", "tree", "two_layers", "width"]
 
 import math
 from itertools import pairwise, product
@@ -45,6 +45,12 @@ def two_layers(group: Group, template: Float[Tensor, " g"], length: int) -> dict
                 neurons.append([*signed, math.prod(signs) * end])
     *first, last = (torch.stack(each) for each in zip(*neurons, strict=True))
     return {f"first {place}": each for place, each in enumerate(first)} | {"read": last}
+
+
+def width(group: Group, length: int) -> int:
+    """The number of neurons of :func:`two_layers`."""
+    products_of = (length + 1 if each.kind == 2 else each.size ** (length + 1) for each in group.irreps[1:])
+    return 2 ** (length - 1) * sum(products_of)
 
 
 def recurrent(pair: dict[str, Tensor]) -> dict[str, Tensor]:
