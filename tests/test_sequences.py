@@ -257,5 +257,5 @@ class TestWidths:
 
     def test_slopes_are_doublings_for_each_element_more(self):
         grown = {2: np.array([4.0, 8.0]), 3: np.array([8.0, 8.0]), 5: np.array([32.0, 8.0])}
-        assert widths.slopes(grown).tolist() == pytest.approx([1.0, 0.0])
-        assert widths.slopes({2: np.array([10.0]), 4: np.array([5.0])}).tolist() == pytest.approx([-0.5])
+        assert widths.doublings(grown).tolist() == pytest.approx([1.0, 0.0])
+        assert widths.doublings({2: np.array([10.0]), 4: np.array([5.0])}).tolist() == pytest.approx([-0.5])

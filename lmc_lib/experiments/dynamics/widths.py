@@ -1,6 +1,6 @@
 """The width at which networks of an architecture first learn to compose all sequences of elements of a group."""
 
-__all__ = ["WidthSpec", "needed", "slopes"]
+__all__ = ["WidthSpec", "doublings", "needed"]
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -114,7 +114,7 @@ def needed(found: Record, level: float) -> Float[ndarray, " seeds"]:
     return first
 
 
-def slopes(widths: Mapping[int, Float[ndarray, " seeds"]]) -> Float[ndarray, " seeds"]:
+def doublings(widths: Mapping[int, Float[ndarray, " seeds"]]) -> Float[ndarray, " seeds"]:
     """By how many doublings the width grows with each element more, by least squares, of each seed.
 
     Args:
