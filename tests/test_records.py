@@ -672,17 +672,18 @@ def group_composition(records, name):
 
 
 def doublings_of(records, group, kind):
-    """For each seed the slope of the logarithm of the width that is needed; for two elements all kinds are two layers."""
+    """For each seed the slope of the logarithm of the width that is needed; pairs are composed by two layers."""
     needed = {}
     for record in records.values():
         spec, values = record["spec"], record["values"]
-        if spec["type"] == "WidthSpec" and spec["group"] == group:
-            if spec["architecture"] == ("two layers" if spec["length"] == 2 else kind):
-                table = list(zip(values["neurons"], values["losses"], strict=True))
-                needed[spec["length"]] = [
-                    next((neurons for neurons, losses in table if losses[seed] < spec["level"]), 2 * table[-1][0])
-                    for seed in range(spec["seeds"])
-                ]
+        if spec["type"] != "WidthSpec" or spec["group"] != group:
+            continue
+        if spec["architecture"] == ("two layers" if spec["length"] == 2 else kind):
+            table = list(zip(values["neurons"], values["losses"], strict=True))
+            needed[spec["length"]] = [
+                next((neurons for neurons, losses in table if losses[seed] < spec.get("level", 0.01)), 2 * table[-1][0])
+                for seed in range(spec["seeds"])
+            ]
     mean = np.mean(list(needed))
     spread = sum((length - mean) ** 2 for length in needed)
     for seed in range(len(next(iter(needed.values())))):

@@ -49,8 +49,8 @@ def two_layers(group: Group, template: Float[Tensor, " g"], length: int) -> dict
 
 def width(group: Group, length: int) -> int:
     """The number of neurons of :func:`two_layers`."""
-    products_of = (length + 1 if each.kind == 2 else each.size ** (length + 1) for each in group.irreps[1:])
-    return 2 ** (length - 1) * sum(products_of)
+    terms = sum(length + 1 if each.kind == 2 else int(each.size ** (length + 1)) for each in group.irreps[1:])
+    return terms << (length - 1)
 
 
 def recurrent(pair: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -1,6 +1,6 @@
 """The width at which networks of an architecture first learn to compose all sequences of elements of a group."""
 
-__all__ = ["WidthSpec", "doublings", "needed"]
+__all__ = ["WidthSpec", "doublings", "grid_to", "needed"]
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -37,10 +37,10 @@ class WidthSpec(Spec):
         length: number of elements that are composed.
         architecture: one of :data:`lmc_lib.flow.sequences.ARCHITECTURES`.
         widths: the grid, rising.
-        level: the loss below which a network has learnt.
         train: the hyperparameters; each batch is all sequences.
         seeds: number of seeds, each with a template and starts of its own.
         first_seed: the first of them.
+        level: the loss below which a network has learnt.
     """
 
     kind: ClassVar[str] = "WidthSpec"
@@ -50,10 +50,10 @@ class WidthSpec(Spec):
     length: int
     architecture: str
     widths: tuple[int, ...]
-    level: float
     train: TrainConfig
     seeds: int
     first_seed: int = 0
+    level: float = 0.01
 
     @property
     def label(self) -> str:
@@ -93,11 +93,23 @@ class WidthSpec(Spec):
 
         def losses(weights: Mapping[str, Tensor], step: int) -> Float[Tensor, " seeds"]:
             del step
-            return (composer.outputs(weights, codes) - targets).square().mean((1, 2))
+            each: Tensor = (composer.outputs(weights, codes) - targets).square().mean((1, 2))
+            return each
 
         (end,) = training.train_stack(losses, start, self.train)
         with torch.no_grad():
             return torch.nan_to_num(losses(end.state, self.train.steps), nan=_DIVERGED, posinf=_DIVERGED)
+
+
+def grid_to(widest: int) -> tuple[int, ...]:
+    """Widths from 4 on, in steps of a half and a third, to the widest.
+
+    Example:
+        >>> grid_to(16)
+        (4, 6, 8, 12, 16)
+    """
+    both = (base * 2**power for power in range(widest.bit_length()) for base in (4, 6))
+    return tuple(each for each in both if each <= widest)
 
 
 def needed(found: Record, level: float) -> Float[ndarray, " seeds"]:
