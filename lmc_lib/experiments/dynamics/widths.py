@@ -2,6 +2,7 @@
 
 __all__ = ["WidthSpec", "doublings", "grid_to", "needed"]
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -112,18 +113,20 @@ def grid_to(widest: int) -> tuple[int, ...]:
     return tuple(each for each in both if each <= widest)
 
 
-def needed(found: Record, level: float) -> Float[ndarray, " seeds"]:
+def needed(found: Record, level: float, enough: float = math.inf) -> Float[ndarray, " seeds"]:
     """The neurons of the widest layer at the first width at which each seed has learnt.
 
-    Where a seed has learnt at none of the grid, twice the widest count, so that it counts as more than was tried.
+    Where a seed has learnt at none of the grid, twice the widest count, so that it counts as more than was tried. No
+    seed counts with more than is enough.
 
     Args:
         found: what ``WidthSpec`` measured.
         level: the loss below which a network has learnt.
+        enough: neurons with which exact weights are known.
     """
     learnt, neurons = found.of("losses") < level, found.of("neurons")
     first: ndarray = np.where(learnt.any(0), neurons[learnt.argmax(0)], 2.0 * neurons[-1])
-    return first
+    return np.minimum(first, enough)
 
 
 def doublings(widths: Mapping[int, Float[ndarray, " seeds"]]) -> Float[ndarray, " seeds"]:
