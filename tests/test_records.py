@@ -672,16 +672,24 @@ def group_composition(records, name):
 
 
 def doublings_of(records, group, kind):
-    """For each seed the slope of the logarithm of the width that is needed; pairs are composed by two layers."""
+    """For each seed the slope of the logarithm of the width that is needed; pairs are composed by two layers.
+
+    Two layers count with no more neurons than exact weights have: for each product of entries two to the number of
+    signs, and products of rotations one more than elements, of a mirror one, of a plane of mirrors all its entries.
+    """
+    family, order = group.split("_")
+    planes = (int(order) - 1) // 2
     needed = {}
     for record in records.values():
         spec, values = record["spec"], record["values"]
         if spec["type"] != "WidthSpec" or spec["group"] != group:
             continue
         if spec["architecture"] == ("two layers" if spec["length"] == 2 else kind):
-            table = list(zip(values["neurons"], values["losses"], strict=True))
-            needed[spec["length"]] = [
-                next((neurons for neurons, losses in table if losses[seed] < spec.get("level", 0.01)), 2 * table[-1][0])
+            length, table = spec["length"], list(zip(values["neurons"], values["losses"], strict=True))
+            products = planes * (length + 1) if family == "C" else 1 + planes * 2 ** (length + 1)
+            most = 2 ** (length - 1) * products if spec["architecture"] == "two layers" else math.inf
+            needed[length] = [
+                min(most, next((n for n, losses in table if losses[seed] < spec.get("level", 0.01)), 2 * table[-1][0]))
                 for seed in range(spec["seeds"])
             ]
     mean = np.mean(list(needed))

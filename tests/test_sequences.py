@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -219,18 +220,39 @@ class TestWidths:
         learnt = (losses < 0.01).any(0)
         assert learnt.all() or tried[-1] == 12.0
         assert not (losses[:-1] < 0.01).any(0).all()
-        # Narrower than the rank of the codes nothing can be learnt.
-        assert losses[0].min() > 0.3
 
-    def test_losses_are_by_the_mean_square_of_the_codes(self, store):
-        """A network that is not trained, with hardly any output, misses all of it."""
-        untrained = {"train": TrainConfig(steps=0, optimiser="adamw", precision="portable"), "widths": (400,)}
-        spec = WidthSpec(**(SPEC | untrained))
-        group = groups.named("C_3")
-        assert [float(each.norm()) for each in spec._codes(group, 9001)] == pytest.approx([1.0] * 3)
-        silent = measured(store, **untrained).of("losses")
-        assert silent.shape == (1, 3)
-        assert silent.min() > 0.5
+    def test_losses_are_by_the_mean_square_of_the_codes(self, tmp_path, monkeypatch):
+        """A network whose weights are zero makes nothing, and misses all of it."""
+        spec = WidthSpec(**(SPEC | {"train": replace(SPEC["train"], steps=0), "widths": (4,)}))
+        assert [float(each.norm()) for each in spec._codes(groups.named("C_3"), 9001)] == pytest.approx([1.0] * 3)
+
+        def silent(composer, *, generator):
+            return {name: torch.zeros(composer.width, size).double() for name, (size, _) in composer.variances.items()}
+
+        monkeypatch.setattr(TwoLayers, "start", silent)
+        assert Record.read(Store(tmp_path), spec).of("losses").tolist() == [[1.0] * 3]
+
+    @pytest.mark.parametrize(
+        ("name", "length", "width"), [("C_3", 3, 1), ("C_5", 2, 3), ("D_3", 2, 4), ("D_3", 3, 16), ("C_3", 4, 1)]
+    )
+    def test_no_training_goes_below_what_the_rank_leaves(self, store, name, length, width):
+        """The loss of n neurons is at least the part of the squared singular values behind the n-th, of any cut."""
+        found = measured(store, group=name, length=length, widths=(width,)).of("losses")[0]
+        group = groups.named(name)
+        for seed, loss in enumerate(found, start=SPEC["first_seed"]):
+            codes = WidthSpec(**(SPEC | {"group": name}))._codes(group, seed).numpy()
+            cut = np.zeros([group.order] * (length + 1))
+            for sequence in itertools.product(range(group.order), repeat=length):
+                made = sequence[0]
+                for each in sequence[1:]:
+                    made = int(group.table[made, each])
+                cut[sequence] = codes[made]
+            places = [*range(0, length + 1, 2), *range(1, length + 1, 2)]
+            values = np.linalg.svd(
+                cut.transpose(places).reshape(group.order ** (1 + length // 2), -1), compute_uv=False
+            )
+            left = (values[width:] ** 2).sum() / (values**2).sum()
+            assert 0.01 < left <= loss * (1.0 + 1e-5)
 
     def test_a_seed_does_not_depend_on_the_others(self, store):
         many, one = measured(store, widths=(5,)), measured(store, widths=(5,), seeds=1, first_seed=9002)
@@ -249,6 +271,11 @@ class TestWidths:
         })  # fmt: skip
         assert widths.needed(record, 0.01).tolist() == [6.0, 4.0, 20.0]
         assert widths.needed(record, 0.05).tolist() == [6.0, 4.0, 10.0]
+
+    def test_no_seed_counts_with_more_than_is_enough(self):
+        record = Record({"losses": [[0.5, 0.004, 0.3], [0.009, 0.2, 0.2]], "neurons": [4, 6]})
+        assert widths.needed(record, 0.01, 5.0).tolist() == [5.0, 4.0, 5.0]
+        assert widths.needed(record, 0.01, 9.0).tolist() == [6.0, 4.0, 9.0]
 
     def test_a_training_that_diverges_has_not_learnt(self, store):
         wild = {"train": TrainConfig(steps=60, lr=1e6, optimiser="sgd", precision="portable"), "widths": (6,)}
