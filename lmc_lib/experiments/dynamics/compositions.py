@@ -153,9 +153,8 @@ class TurnSpec(Composition):
             for seed in range(self.first_seed, self.first_seed + self.seeds)
         ])  # fmt: skip
         # Two ratios at a time stay in the cache of a processor.
-        errors = torch.cat(
-            [self.follow(some, some[:, :, group.table.flatten()])[..., chosen] for some in codes.split(2, dim=1)], dim=2
-        )
+        parts = torch.split(codes, 2, dim=1)
+        errors = torch.cat([self.follow(each, each[:, :, group.table.flatten()])[..., chosen] for each in parts], dim=2)
         first, second = (group.irreps[place].unit_gain for place in chosen)
         times = composition.half_times(errors / errors[0], self.every)
         return Result({"half times": digits(times, 6), "predicted": digits((first / second) ** (2.0 / 3.0))})

@@ -125,8 +125,9 @@ def needed(found: Record, level: float, enough: float = math.inf) -> Float[ndarr
         enough: neurons with which exact weights are known.
     """
     learnt, neurons = found.of("losses") < level, found.of("neurons")
-    first: ndarray = np.where(learnt.any(0), neurons[learnt.argmax(0)], 2.0 * neurons[-1])
-    return np.minimum(first, enough)
+    first = np.where(learnt.any(0), neurons[learnt.argmax(0)], 2.0 * neurons[-1])
+    counted: ndarray = np.minimum(first, enough)
+    return counted
 
 
 def doublings(widths: Mapping[int, Float[ndarray, " seeds"]]) -> Float[ndarray, " seeds"]:
