@@ -652,6 +652,9 @@ def asymmetric_margin(records, name):
 def group_composition(records, name):
     """Means over seeds of errors of heights, of rank correlations and of turns, from losses, levels and half times."""
     what, *which = name.split(", ")
+    if what == "doublings":
+        yield np.mean(list(doublings_of(records, *which)))
+        return
     stairs = [each for each in records.values() if each["spec"]["type"] == "StairsSpec"]
     if what in {"turn", "predicted turn"}:
         (record,) = (
@@ -676,6 +679,33 @@ def group_composition(records, name):
             and label in labels_of(each["spec"], stairs)
         )
         yield np.mean([worst_height(record, seed) for seed in range(record["spec"]["seeds"])])
+
+
+def doublings_of(records, group, kind):
+    """For each seed the slope of the logarithm of the width that is needed; pairs are composed by two layers.
+
+    Two layers count with no more neurons than exact weights have: for each product of entries two to the number of
+    signs, and products of rotations one more than elements, of a mirror one, of a plane of mirrors all its entries.
+    """
+    family, order = group.split("_")
+    planes = (int(order) - 1) // 2
+    needed = {}
+    for record in records.values():
+        spec, values = record["spec"], record["values"]
+        if spec["type"] != "WidthSpec" or spec["group"] != group:
+            continue
+        if spec["architecture"] == ("two layers" if spec["length"] == 2 else kind):
+            length, table = spec["length"], list(zip(values["neurons"], values["losses"], strict=True))
+            products = planes * (length + 1) if family == "C" else 1 + planes * 2 ** (length + 1)
+            most = 2 ** (length - 1) * products if spec["architecture"] == "two layers" else math.inf
+            needed[length] = [
+                min(most, next((n for n, losses in table if losses[seed] < spec.get("level", 0.01)), 2 * table[-1][0]))
+                for seed in range(spec["seeds"])
+            ]
+    mean = np.mean(list(needed))
+    spread = sum((length - mean) ** 2 for length in needed)
+    for seed in range(len(next(iter(needed.values())))):
+        yield sum((length - mean) * math.log2(each[seed]) for length, each in needed.items()) / spread
 
 
 def labels_of(spec, stairs):

@@ -9,9 +9,15 @@ __all__ = [
     "children", "collapse", "compositions", "compressed", "conservation", "contrasts", "critical_points",
     "data_pruning", "decoders", "feature_maps", "finetuning", "fingerprints", "geometry", "heads", "joint_paths",
     "label_errors", "lengths", "margins", "mask_transfer", "measure", "metric_laws", "motions", "movement",
+<<<<<<< HEAD
     "neural_collapse", "neurons", "pair", "paths", "paths_of_twins", "pictures", "pruned", "pruned_pairs",
     "regimes", "reliability", "runs", "saliency", "schedules", "score_table", "scores", "searches", "simplices",
     "students", "trajectories", "twins",
+=======
+    "neurons", "pair", "paths", "paths_of_twins", "pictures", "pruned", "pruned_pairs", "regimes", "reliability",
+    "runs", "saliency", "schedules", "score_table", "scores", "searches", "simplices", "students", "trajectories",
+    "twins", "widths",
+>>>>>>> hK
 ]  # fmt: skip
 
 from lmc_lib.experiments.connectivity import (
@@ -52,6 +58,7 @@ from lmc_lib.experiments.dynamics import (
     regimes,
     schedules,
     students,
+    widths,
 )
 from lmc_lib.experiments.found import Found, measure
 from lmc_lib.experiments.networks import (

@@ -2,5 +2,10 @@
 
 __all__ = [
     "adaptation", "adaptive", "autoencoders", "compositions", "conservation", "critical_points", "decoders",
+<<<<<<< HEAD
     "heads", "lengths", "margins", "motions", "neural_collapse", "neurons", "regimes", "schedules", "students",
+=======
+    "heads", "lengths", "margins", "motions", "neurons", "regimes", "schedules", "students",
+    "widths",
+>>>>>>> hK
 ]  # fmt: skip
