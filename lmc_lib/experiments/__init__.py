@@ -9,15 +9,9 @@ __all__ = [
     "children", "collapse", "compositions", "compressed", "conservation", "contrasts", "critical_points",
     "data_pruning", "decoders", "feature_maps", "finetuning", "fingerprints", "geometry", "heads", "joint_paths",
     "label_errors", "lengths", "margins", "mask_transfer", "measure", "metric_laws", "motions", "movement",
-<<<<<<< HEAD
-    "neural_collapse", "neurons", "pair", "paths", "paths_of_twins", "pictures", "pruned", "pruned_pairs",
-    "regimes", "reliability", "runs", "saliency", "schedules", "score_table", "scores", "searches", "simplices",
-    "students", "trajectories", "twins",
-=======
-    "neurons", "pair", "paths", "paths_of_twins", "pictures", "pruned", "pruned_pairs", "regimes", "reliability",
-    "runs", "saliency", "schedules", "score_table", "scores", "searches", "simplices", "students", "trajectories",
-    "twins", "widths",
->>>>>>> hK
+    "neural_collapse", "neurons", "pair", "paths", "paths_of_twins", "pictures", "pruned", "pruned_pairs", "regimes",
+    "reliability", "runs", "saliency", "schedules", "score_table", "scores", "searches", "simplices", "students",
+    "trajectories", "twins", "widths",
 ]  # fmt: skip
 
 from lmc_lib.experiments.connectivity import (

@@ -2,12 +2,7 @@
 
 __all__ = [
     "REGULARISERS", "Descent", "Landscape", "autoencoder", "composition", "critical", "descend", "groups",
-<<<<<<< HEAD
-    "hidden_layer", "margins", "neuron", "normalised", "two_layers",
-=======
-    "hidden_layer", "margins", "neuron", "planted", "sequences", "stairs",
-    "two_layers",
->>>>>>> hK
+    "hidden_layer", "margins", "neuron", "normalised", "planted", "sequences", "stairs", "two_layers",
 ]  # fmt: skip
 
 from lmc_lib.flow import (
@@ -18,13 +13,10 @@ from lmc_lib.flow import (
     hidden_layer,
     margins,
     neuron,
-<<<<<<< HEAD
     normalised,
-=======
     planted,
     sequences,
     stairs,
->>>>>>> hK
     two_layers,
 )
 from lmc_lib.flow.autoencoder import REGULARISERS, Landscape

@@ -1,11 +1,6 @@
 """How single networks move in training: what is conserved, how lengths adapt steps, and what is solved exactly."""
 
 __all__ = [
-    "adaptation", "adaptive", "autoencoders", "compositions", "conservation", "critical_points", "decoders",
-<<<<<<< HEAD
-    "heads", "lengths", "margins", "motions", "neural_collapse", "neurons", "regimes", "schedules", "students",
-=======
-    "heads", "lengths", "margins", "motions", "neurons", "regimes", "schedules", "students",
-    "widths",
->>>>>>> hK
+    "adaptation", "adaptive", "autoencoders", "compositions", "conservation", "critical_points", "decoders", "heads",
+    "lengths", "margins", "motions", "neural_collapse", "neurons", "regimes", "schedules", "students", "widths",
 ]  # fmt: skip
