@@ -112,7 +112,7 @@ class _Factor(nn.Module):
 
 
 def _of_units(network: nn.Module) -> list[Charge]:
-    """The rescale symmetries of hidden units; where normalisation follows a layer, of its weights and not of a factor."""
+    """The rescale symmetries of hidden units, of the weights of a layer and not of the factor of its normalisation."""
     found = charges.of_chain(network)
     units = [found[0]] if found[0].family == "rescale" else []
     for before, charge in pairwise(found):

@@ -104,7 +104,7 @@ def connected(network: nn.Module, masks: Masks, shape: Sequence[int]) -> bool:
     """Whether a path of weights that are left leads from an input to an output.
 
     Args:
-        network: the architecture, without normalisation or with that over batches, which in evaluation mode is a factor.
+        network: the architecture, without normalisation or with that over batches, in evaluation mode a factor.
         masks: the weights that are left.
         shape: that of one input.
     """
@@ -112,10 +112,11 @@ def connected(network: nn.Module, masks: Masks, shape: Sequence[int]) -> bool:
 
 
 def shortest_path(network: nn.Module, shape: Sequence[int]) -> int:
-    """The number of weights on the shortest path from an input to an output, of a network as :func:`connected` takes it.
+    """The number of weights on the shortest path from an input to an output.
 
     In a chain that is the number of layers; in a residual network shortcuts without weights are not counted. It is the
-    lowest power in the synaptic flow of a factor that all weights have in common, read off where that is small.
+    lowest power in the synaptic flow of a factor that all weights have in common, read off where that is small. The
+    network is one as :func:`connected` takes it.
 
     Example:
         >>> shortest_path(nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)), [3])

@@ -26,7 +26,8 @@ class CollapseSpec(OfStart):
 
     It measures, as logarithms to base 10, ``critical``, by method and ``"layers"`` or ``"paths"``: the highest
     compression, of those tested, at which no layer is empty, or a path leads from an input to an output, 0 if there is
-    none; and ``highest``, that at which one weight a layer is left, or those of the shortest path if layers may be empty.
+    none; and ``highest``, that at which one weight a layer is left, or if layers may be empty those of the shortest
+    path.
 
     Attributes:
         run: the network, of which the start counts, without normalisation or with that over batches.
