@@ -2,6 +2,7 @@
 
 __all__ = ["SHUFFLED", "CompressedSpec", "evidence"]
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -88,7 +89,7 @@ class CompressedSpec(OfStart):
         if masks and pruning.connected(network, masks, data.input_shape):
             final = trainer(self.run, 0)(start, masks)
             accuracy = 1.0 - connectivity.evaluate(network, final, data.test).error
-            loss = connectivity.evaluate(network, final, data.train).loss if self.losses else None
+            loss = connectivity.evaluate(network, final, data.train).loss if self.losses else math.nan
         else:
             frequencies = torch.bincount(data.train.labels).double() / len(data.train)
             accuracy = float((data.test.labels == frequencies.argmax()).double().mean())
