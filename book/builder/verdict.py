@@ -6,22 +6,22 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from builder.telling import FEW, FROM, SCOPES, badge, caveats, interval, notes, published, table_row
+from builder.telling import FEW, FROM, NONE, SCOPES, Caveats, badge, interval, notes, published, table_row
 from lmc_lib import claims
 
 
-def box(claim: claims.Claim, report: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
+def box(claim: claims.Claim, report: Mapping[str, Any], caveats: Caveats = NONE) -> str:
     """The verdict of a page as Markdown: each judged setting with the number that decided, and where more stands.
 
     Args:
         claim: the claim.
         report: the report of the page.
-        rows: how often its rules err, as ``lmc audit`` found.
+        caveats: what a reader must know of its verdicts.
     """
     settings = report["settings"]
-    told = caveats(rows)
     known = [
-        [f"n = {claims.deciding(claim, each)[2]['estimate']['count']}", *notes(report, each, told)] for each in settings
+        [f"n = {claims.deciding(claim, each)[2]['estimate']['count']}", *notes(report, each, caveats)]
+        for each in settings
     ]
     sentences = [_sentence(claim, each, own) for each, own in zip(settings, known, strict=True)]
     shown, theirs = sentences, f"The paper: {published(claim.beside)}."
