@@ -1,6 +1,6 @@
 """Pruning before training: which weights of a network at its start stay, for a given compression."""
 
-__all__ = ["SCORES", "Method", "compressed", "connected", "shortest_path"]
+__all__ = ["SCORES", "Method", "compressed", "connected", "on_paths", "shortest_path"]
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -108,7 +108,24 @@ def connected(network: nn.Module, masks: Masks, shape: Sequence[int]) -> bool:
         masks: the weights that are left.
         shape: that of one input.
     """
-    return bool(_flow_of_masks(network, masks, shape, 1.0) > 0)
+    return bool(synaptic_flow(network, shape)(_sized(network, masks, 1.0)) > 0)
+
+
+def on_paths(network: nn.Module, masks: Masks, shape: Sequence[int]) -> float:
+    """Of the weights that are left the share that lies on a path from an input to an output; 0 if no weight is left.
+
+    Without such weights nothing would change: what they give never comes to an output, or nothing comes to them. The
+    arguments are those of :func:`connected`.
+
+    Example:
+        >>> network = nn.Sequential(nn.Linear(1, 2, bias=False), nn.ReLU(), nn.Linear(2, 1, bias=False))
+        >>> masks = {"0.weight": torch.tensor([[True], [True]]), "2.weight": torch.tensor([[True, False]])}
+        >>> round(on_paths(network, masks, [1]), 2)
+        0.67
+    """
+    used = saliency(synaptic_flow(network, shape), _sized(network, masks, 1.0))
+    left = sum(int(mask.sum()) for mask in masks.values())
+    return sum(int((used[name] > 0).sum()) for name in masks) / max(left, 1)
 
 
 def shortest_path(network: nn.Module, shape: Sequence[int]) -> int:
@@ -123,18 +140,19 @@ def shortest_path(network: nn.Module, shape: Sequence[int]) -> int:
         2
     """
     masks = full_masks(network.state_dict())
-    small, smaller = (_flow_of_masks(network, masks, shape, each) for each in (1e-8, 1e-9))
+    flow = synaptic_flow(network, shape)
+    small, smaller = (flow(_sized(network, masks, each)) for each in (1e-8, 1e-9))
     return round(float((small / smaller).log10()))
 
 
-def _flow_of_masks(network: nn.Module, masks: Masks, shape: Sequence[int], size: float) -> torch.Tensor:
-    """The synaptic flow where all weights that are left have the same size, there are no biases, and factors are 1."""
+def _sized(network: nn.Module, masks: Masks, size: float) -> State:
+    """A state in which all weights that are left have the same size, there are no biases, and factors are 1."""
     names = network.state_dict()
     plain = {
         name: torch.full_like(value, not name.endswith(("bias", "running_mean")), dtype=torch.float64)
         for name, value in names.items()
     }
-    return synaptic_flow(network, shape)(plain | {name: size * mask.double() for name, mask in masks.items()})
+    return plain | {name: size * mask.double() for name, mask in masks.items()}
 
 
 def _score(name: str, network: nn.Module, batch: Split, generator: Generator) -> Callable[[State], State]:

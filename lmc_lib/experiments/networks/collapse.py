@@ -35,8 +35,8 @@ class CollapseSpec(OfStart):
         compressions: the compressions that are tested, rising, and besides them the highest one.
         homogeneous: whether the network has rectifiers; otherwise softsign stands in their place.
         examples: the number of training examples by which some methods score.
-        empty: whether layers may be empty, as in a residual network, in which a path may be left all the same. Methods
-            by layer, which leave a weight in each, are tested up to one weight a layer.
+        empty: whether layers may be empty, as in a residual network, in which a path may be left all the same. Then one
+            weight a layer is tested too, up to which methods by layer go, that leave a weight in each.
     """
 
     kind: ClassVar[str] = "CollapseSpec"
@@ -56,7 +56,7 @@ class CollapseSpec(OfStart):
         fewest = pruning.shortest_path(network, shape) if self.empty else len(masks)
         total = sum(mask.numel() for mask in masks.values())
         highest, by_layer = total / fewest, total / len(masks)
-        tested = [*(each for each in self.compressions if each < highest), highest]
+        tested = sorted({*(each for each in self.compressions if each < highest), by_layer, highest})
         critical = {
             method.label: self._critical(method, [each for each in tested if each <= by_layer or not method.by_layer])
             for method in self.methods
@@ -68,10 +68,10 @@ class CollapseSpec(OfStart):
         network, start = plain if self.homogeneous else charges.inhomogeneous(plain), drawn_start(self.run, plain)
         for compression in reversed(tested):
             stream, decades = rng.stream(self.run.init_seed, "pruning"), digits(log10(compression))
+            # Where a path is found already only layers are asked for, and the first empty one answers.
+            empty = self.empty and not found["paths"]
             try:
-                masks = pruning.compressed(
-                    method, network, start, batch, compression, generator=stream, empty=self.empty
-                )
+                masks = pruning.compressed(method, network, start, batch, compression, generator=stream, empty=empty)
             except EmptyLayer:
                 continue
             whole = {

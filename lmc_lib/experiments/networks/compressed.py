@@ -2,7 +2,6 @@
 
 __all__ = ["SHUFFLED", "CompressedSpec", "evidence"]
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -33,8 +32,9 @@ class CompressedSpec(OfStart):
 
     It measures the ``accuracy`` on the test set; where no path leads from an input to an output, nothing is trained,
     and the answer is the most frequent class of the training set. ``left``: by layer, from the first to the last, the
-    share of weights that stay, empty if a layer would keep none and must not. With ``losses`` also the ``loss``, the
-    mean cross-entropy on the training set in nats; without a path it is that of the best constant answer.
+    share of weights that stay, empty if a layer would keep none and must not. If ``detailed`` also the ``loss``, the
+    mean cross-entropy on the test set in nats, without a path that of the frequencies of the training set as an answer;
+    and ``on paths``, of the weights that stay the share that lies on a path.
 
     Attributes:
         run: the training, without its pruning.
@@ -43,7 +43,7 @@ class CompressedSpec(OfStart):
         shuffled: whether as many weights of each layer stay at random places instead.
         examples: the number of training examples by which some methods score.
         empty: whether layers may be empty, as in a residual network, in which a path may be left all the same.
-        losses: whether the loss on the training set is measured.
+        detailed: whether the loss and the share on paths are measured.
     """
 
     kind: ClassVar[str] = "CompressedSpec"
@@ -54,7 +54,7 @@ class CompressedSpec(OfStart):
     shuffled: bool = False
     examples: int = 100
     empty: bool = False
-    losses: bool = False
+    detailed: bool = False
 
     @property
     def label(self) -> str:
@@ -87,14 +87,17 @@ class CompressedSpec(OfStart):
         (start, masks), network, data = found, architecture(self.run), dataset(self.run.data)
         left = [share(float(masks[name].double().mean())) for name in start if name in masks]
         if masks and pruning.connected(network, masks, data.input_shape):
-            final = trainer(self.run, 0)(start, masks)
-            accuracy = 1.0 - connectivity.evaluate(network, final, data.test).error
-            loss = connectivity.evaluate(network, final, data.train).loss if self.losses else math.nan
+            evaluated = connectivity.evaluate(network, trainer(self.run, 0)(start, masks), data.test)
+            accuracy, loss = 1.0 - evaluated.error, evaluated.loss
         else:
             frequencies = torch.bincount(data.train.labels).double() / len(data.train)
             accuracy = float((data.test.labels == frequencies.argmax()).double().mean())
-            loss = float(torch.special.entr(frequencies).sum())
-        return {"accuracy": share(accuracy), "left": left} | ({"loss": digits(loss)} if self.losses else {})
+            loss = float(-frequencies[data.test.labels].log().mean())
+        values = {"accuracy": share(accuracy), "left": left}
+        if not self.detailed:
+            return values
+        used = pruning.on_paths(network, masks, data.input_shape) if masks else 0.0
+        return values | {"loss": digits(loss), "on paths": share(used)}
 
 
 def evidence(found: Mapping[str, Found], iterations: int) -> dict[str, Estimate]:
