@@ -718,11 +718,11 @@ def synflow(records, name):
         times = f" × {method['iterations']}" if "iterations" in method else ""
         return kind.get(method["score"], method["score"]) + times + (", by layer" if method.get("by_layer") else "")
 
-    family, name = name.split(": ") if ": " in name else ("mlp", name)
+    family, name = name.split(": ") if ": " in name else (None, name)
     found = []
     for record in records.values():
         spec, values = record["spec"], record["values"]
-        if spec["run"]["model"]["family"] != family:
+        if family != (spec["run"]["model"]["family"] if "norm" in spec["run"]["model"] else None):
             continue
         if spec["type"] == "CollapseSpec" and name.startswith("decades by "):
             what, label = name.removeprefix("decades by ").split(", ", 1)
@@ -732,7 +732,7 @@ def synflow(records, name):
             label = words(spec["method"]) + (", shuffled" if spec.get("shuffled") else "")
             here = f"at {spec['compression']:g}, {label}" if spec["compression"] > 1 else "without pruning"
             found += [values["accuracy"]] if f"accuracy {here}" == name else []
-            found += [values["loss"]] if f"training loss {here}" == name else []
+            found += [values[what] for what in ("loss", "on paths") if f"{what} {here}" == name]
     yield np.mean(found)
 
 

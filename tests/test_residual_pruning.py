@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from lmc_lib import charges, experiments, models, pruning, rng
+from lmc_lib import charges, claims, experiments, models, pruning, rng
 from lmc_lib.claims import estimate_of_mean
 from lmc_lib.data import DataSpec, Split
 from lmc_lib.experiments import collapse, compressed, cuts
@@ -219,6 +219,23 @@ class TestPaths:
         assert any(not bool(mask.any()) for mask in masks.values())
 
 
+    def test_a_weight_is_on_a_path_if_paths_are_lost_with_it(self):
+        """The number of paths, by plain loops, with each of the weights that are left taken away."""
+        model = network("resnet-8-batch")
+        state = start(model)
+        masks = pruning.compressed(Method("random"), model, state, SEEN, 12.0, generator=rng.stream(4, "m"), empty=True)
+        ones = {name: torch.ones_like(value) * (not name.endswith("bias")) for name, value in state.items()}
+        left = ones | {layer: mask.double() for layer, mask in masks.items()}
+        lost = []
+        for layer, mask in masks.items():
+            for place in mask.nonzero().tolist():
+                without = left[layer].clone()
+                without[tuple(place)] = 0.0
+                lost.append(flow_of_resnet(left | {layer: without}) < flow_of_resnet(left) * (1.0 - 1e-9))
+        assert 0.05 < np.mean(lost) < 0.95
+        assert pruning.on_paths(model, masks, SHAPE) == pytest.approx(np.mean(lost), abs=1e-12)
+
+
 STORE = Store(Path("not written"))
 RUN = experiments.runs.RunSpec(
     models.parse("resnet-8-batch", 2),
@@ -239,8 +256,8 @@ class TestMeasured:
         assert 10 ** values["highest"] == pytest.approx(total / 4, rel=1e-8)
         for method in methods:
             whole, walked = [1.0], [1.0]
-            for compression in (*tested, total / 4):
-                if method.by_layer and compression > total / layers:
+            for compression in (*tested, total / layers, total / 4):
+                if method.by_layer and compression > total / layers:  # more weights would stay than one in so many
                     continue
                 stream = rng.stream(3, "pruning")
                 examples = experiments.saliency.scored(RUN, 100)
@@ -249,16 +266,30 @@ class TestMeasured:
                 walked += [compression] * pruning.connected(model, masks, (1, 8, 8))
             assert 10 ** values["critical"][method.label]["layers"] == pytest.approx(max(whole), rel=1e-8)
             assert 10 ** values["critical"][method.label]["paths"] == pytest.approx(max(walked), rel=1e-8)
+        assert 10 ** values["critical"]["random, by layer"]["layers"] == pytest.approx(total / layers, rel=1e-8)
 
-    def test_losses_are_those_of_the_training_set(self):
-        spec = compressed.CompressedSpec(RUN, Method("magnitude"), 2.0, empty=True, losses=True)
+    @pytest.mark.parametrize(("decades", "outcome"), [(2.5, "not supported"), (3.0, "supported")])
+    def test_what_one_scoring_reaches_is_not_down_to_one_path(self, decades, outcome):
+        """The highest compression of the laptop scale is 3.094 decades, with four weights; five are left at 3."""
+        ours, once = Method("synflow", 9), Method("snip")
+        critical = {ours.label: decades, once.label: 2.0, "SNIP × 9": 3.0}
+        of_each = {label: {"layers": 1.5, "paths": each} for label, each in critical.items()}
+        found = Found(4, {(i,): {"critical": of_each, "highest": 3.094} for i in range(4)})
+        estimates = collapse.evidence(found, found, [once, Method("snip", 9), ours], ours)
+        assert claims.judge(claims.load("synflow").part("shortcuts"), "", estimates).verdict == outcome
+        assert claims.judge(claims.load("synflow").part("layers"), "", estimates).verdict == "not supported"
+
+    def test_details_are_of_the_test_set_and_of_the_masks(self):
+        spec = compressed.CompressedSpec(RUN, Method("magnitude"), 2.0, empty=True, detailed=True)
         values = spec.compute(STORE).values
-        assert "loss" not in replace(spec, losses=False).compute(STORE).values
+        assert "loss" not in replace(spec, detailed=False).compute(STORE).values
         longer = replace(spec, run=replace(RUN, train=replace(RUN.train, steps=40))).compute(STORE).values
         assert longer["loss"] < values["loss"]
         broken = replace(spec, method=Method("synflow"), compression=100.0).compute(STORE).values
         labels = np.bincount(dataset(RUN.data).train.labels.numpy()) / 100
-        assert broken["loss"] == pytest.approx(-sum(each * math.log(each) for each in labels if each), rel=1e-8)
+        answers = [-math.log(labels[label]) for label in dataset(RUN.data).test.labels.tolist()]
+        assert broken["loss"] == pytest.approx(np.mean(answers), rel=1e-8)
+        assert (values["on paths"], broken["on paths"]) == (1.0, 0.0)
 
     def test_cuts_are_measured_and_softsign_breaks_them(self):
         ours, other = (cuts.CutsSpec(RUN, homogeneous).compute(STORE).values for homogeneous in (True, False))
