@@ -218,7 +218,6 @@ class TestPaths:
         assert sum(int(mask.sum()) for mask in masks.values()) == round(total / 20.0)
         assert any(not bool(mask.any()) for mask in masks.values())
 
-
     def test_a_weight_is_on_a_path_if_paths_are_lost_with_it(self):
         """The number of paths, by plain loops, with each of the weights that are left taken away."""
         model = network("resnet-8-batch")
