@@ -758,21 +758,21 @@ def synflow(records, name):
         times = f" × {method['iterations']}" if "iterations" in method else ""
         return kind.get(method["score"], method["score"]) + times + (", by layer" if method.get("by_layer") else "")
 
+    family, name = name.split(": ") if ": " in name else (None, name)
     found = []
     for record in records.values():
         spec, values = record["spec"], record["values"]
+        if family != (spec["run"]["model"]["family"] if "norm" in spec["run"]["model"] else None):
+            continue
         if spec["type"] == "CollapseSpec" and name.startswith("decades by "):
             what, label = name.removeprefix("decades by ").split(", ", 1)
             if label.endswith(", softsign") == (spec.get("homogeneous") is False):
                 found.append(values["critical"][label.removesuffix(", softsign")][what])
         elif spec["type"] == "CompressedSpec":
             label = words(spec["method"]) + (", shuffled" if spec.get("shuffled") else "")
-            here = (
-                f"accuracy at {spec['compression']:g}, {label}"
-                if spec["compression"] > 1
-                else "accuracy without pruning"
-            )
-            found += [values["accuracy"]] if here == name else []
+            here = f"at {spec['compression']:g}, {label}" if spec["compression"] > 1 else "without pruning"
+            found += [values["accuracy"]] if f"accuracy {here}" == name else []
+            found += [values[what] for what in ("loss", "on paths") if f"{what} {here}" == name]
     yield np.mean(found)
 
 

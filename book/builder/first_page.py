@@ -110,7 +110,8 @@ def _in_short(result: Result, setting: Mapping[str, Any], facts: Sequence[str]) 
     """A verdict and the number on which it hangs, without words for what is measured."""
     _, condition, found = claims.deciding(result.claim, setting)
     told = f"<strong>{interval(found['estimate'])}</strong>, {_needed(condition)}"
-    return f"{escape(_title(result, setting))}: {badge(setting['verdict'])} {'; '.join([told, *[', '.join(facts)] * bool(facts)])}"
+    own = f"; {', '.join(facts)}" if facts else ""
+    return f"{escape(_title(result, setting))}: {badge(setting['verdict'])} {told}{own}"
 
 
 def _title(result: Result, setting: Mapping[str, Any]) -> str:

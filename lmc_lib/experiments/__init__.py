@@ -6,7 +6,7 @@ asks for the evidence of its claim.
 
 __all__ = [
     "Found", "adaptation", "adaptive", "agreement", "architectures", "autoencoders", "breaking", "butterfly", "chains",
-    "children", "collapse", "compositions", "compressed", "conservation", "contrasts", "critical_points",
+    "children", "collapse", "compositions", "compressed", "conservation", "contrasts", "critical_points", "cuts",
     "data_pruning", "decoders", "feature_maps", "finetuning", "fingerprints", "geometry", "heads", "joint_paths",
     "label_errors", "lengths", "margins", "mask_transfer", "measure", "metric_laws", "motions", "movement",
     "neural_collapse", "neurons", "pair", "paths", "paths_of_twins", "pictures", "pruned", "pruned_pairs", "regimes",
@@ -60,6 +60,7 @@ from lmc_lib.experiments.networks import (
     children,
     collapse,
     compressed,
+    cuts,
     feature_maps,
     geometry,
     joint_paths,
