@@ -122,11 +122,13 @@ class TestVerdict:
             condition["estimate"]["count"] = "7 networks (21 pairs)"
         told = verdict.box(ONSET, report_of(*settings)).split("{dropdown}")
         rows = [line for line in told[0].splitlines() if line.startswith("| B")]
-        notes = ["preregistered", "preregistered", "exploratory, a control could not say no", *["preregistered"] * 2]
+        notes = ["", "", "; *a control could not say no*", "", ""]
         assert [row.split(" | ")[0] for row in rows] == [
-            f"| {part.heading}; *{note}*" for part, note in zip(ONSET.parts, notes, strict=True)
+            f"| {part.heading}{note}" for part, note in zip(ONSET.parts, notes, strict=True)
         ]
         assert "All of them: n = 7 networks (21 pairs)." in told[1]
+        first, second, third, *others = (part.id for part in ONSET.parts)
+        assert f"\n{', '.join([first, second, *others])}: preregistered; {third}: exploratory.\n" in told[1]
         assert f"{telling.badge('supported')} 20.000 [11.000,\u00a031.000], above 0.05" in rows[0]
         assert told[1].count("\n- **B") == len(ONSET.parts)
         assert told[0].count("\n- **B") == 0
@@ -159,6 +161,23 @@ class TestVerdict:
         assert [table[0] for table in tables] == ["| part | a | b | c |", "| part | d | e |"]
         assert [len(table) for table in tables] == [4, 3]
         assert tables[1][2].startswith(f"| {third.heading} | ")
+
+    def test_of_many_parts_those_of_one_network_stand_above_the_others(self):
+        weak = claims.load("symmetry-breaking")
+        settings = [
+            judged(part, estimates=[(1, 0.9, 1.1, 0.01, "met")] * 9, part=part.id, setting=name, title=part.heading)
+            for part in weak.parts
+            for name in (("wide", "deep") if part in weak.parts[-2:] else ("wide",))
+        ]
+        report = report_of(*settings)
+        told = verdict.box(weak, report).split("{dropdown}")[0].split("{div} settings\n")[1]
+        tables = [[line for line in table.splitlines() if line.startswith("|")] for table in told.split("\n\n")[:2]]
+        assert [table[0] for table in tables] == [
+            "| what | verdict, deciding number, bound |",
+            "| part | wide | deep |",
+        ]
+        assert [len(table) - 2 for table in tables] == [len(weak.parts) - 2, 2]
+        assert tables[0][2].startswith(f"| {weak.parts[0].heading} | ")
 
     def test_numbers_of_units_that_differ_by_part_alone_stand_below_the_table(self):
         first, second, third, *_ = ONSET.parts
