@@ -4,6 +4,7 @@ __all__ = ["box", "folded", "kind_of"]
 
 import re
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Any
 
 from builder.telling import FEW, FROM, NONE, SCOPES, Caveats, badge, interval, notes, published, table_row
@@ -12,7 +13,7 @@ from lmc_lib import claims
 # Of networks: cells of more than these have four lines and more.
 _COLUMNS = 3
 # Of parts: more of them would be higher than a screen, if each of one network had a row of that table too.
-_ROWS = 6
+_ROWS = 5
 
 
 def box(claim: claims.Claim, report: Mapping[str, Any], caveats: Caveats = NONE) -> str:
@@ -83,19 +84,22 @@ def _told_once(
 ) -> tuple[list[str], list[list[str]]]:
     """What is said below a table, and the notes that are left.
 
-    Said once are notes of all verdicts, and by part numbers of units and statuses, where each part has one.
+    Said once are notes of all verdicts, and numbers of units and statuses by part or by network, where each has one.
     """
     common = [note for note in known[0] if all(note in each for each in known)]
     left = [[note for note in own if note not in common] for own in known]
     told = [f"All of them: {', '.join(common)}."] if common else []
-    for place in (0, 1):  # each begins with the number of units and the status
-        parts: dict[str, list[str]] = {}
+    for place, whose in product((0, 1), ("part", "setting")):  # each begins with the number of units and the status
+        names: dict[str, list[str]] = {}
         for each, own in zip(settings, known, strict=True):
-            if each["part"] not in parts.setdefault(own[place], []):
-                parts[own[place]].append(each["part"])
-        if 1 < len(parts) < sum(map(len, parts.values())) == len({each["part"] for each in settings}):
-            told.append("; ".join(f"{', '.join(names)}: {note}" for note, names in parts.items()) + ".")
-            left = [[note for note in own if note not in parts] for own in left]
+            if each[whose] not in names.setdefault(own[place], []):
+                names[own[place]].append(each[whose])
+        noted = {note for own in left for note in own}
+        if 1 < len(names) < sum(map(len, names.values())) == len({each[whose] for each in settings}) and noted & {
+            *names
+        }:
+            told.append("; ".join(f"{', '.join(own)}: {note}" for note, own in names.items()) + ".")
+            left = [[note for note in own if note not in names] for own in left]
     return told, left
 
 
@@ -111,18 +115,14 @@ def _table(claim: claims.Claim, settings: Sequence[Mapping[str, Any]], known: Se
     several = len(networks) > 1 and len({name for names in networks.values() for name in names}) > 1
     matrix = {part: own for part, own in networks.items() if several and (len(own) > 1 or len(networks) <= _ROWS)}
     rows = [
-        [each["title"] + own, _cell(claim, each, " ")]
+        [each["title"], f"{_cell(claim, each, ' ')}, {_asked(claim, each)}{own}"]
         for each, own in zip(settings, said, strict=True)
         if each["part"] not in matrix
     ]
     tables = [[["what", "verdict, deciding number, bound"], ["---", "---"], *rows]] if rows else []
-    cells = {
-        (each["part"], each["setting"]): _cell(claim, each, "<br>") + own
-        for each, own in zip(settings, said, strict=True)
-    }
     for columns, parts in _grouped(matrix):
-        head = ["part", *(name or "the page's own" for name in columns)]
-        rows = [[claim.part(part).heading, *(cells.get((part, name), "–") for name in columns)] for part in parts]
+        head = ["part, bound", *(name or "the page's own" for name in columns)]
+        rows = [_row(claim, part, columns, settings, said) for part in parts]
         tables.append([head, ["---"] * len(head), *rows])
     return ["::::{div} settings", "\n\n".join("\n".join(table_row(*row) for row in table) for table in tables), "::::"]
 
@@ -140,9 +140,30 @@ def _grouped(networks: Mapping[str, Sequence[str]]) -> list[tuple[list[str], lis
     return groups
 
 
+def _row(
+    claim: claims.Claim,
+    part: str,
+    columns: Sequence[str],
+    settings: Sequence[Mapping[str, Any]],
+    said: Sequence[str],
+) -> list[str]:
+    """A part in several networks; a bound that is the same in all of them stands beside its name."""
+    own = {each["setting"]: (each, notes) for each, notes in zip(settings, said, strict=True) if each["part"] == part}
+    asked = {_asked(claim, each) for each, _ in own.values()}
+    title, beside = claim.part(part).heading, len(asked) == 1
+    cells = {
+        name: _cell(claim, each, "<br>") + ("" if beside else f", {_asked(claim, each)}") + notes
+        for name, (each, notes) in own.items()
+    }
+    return [f"{title}, {asked.pop()}" if beside else title, *(cells.get(each, "–") for each in columns)]
+
+
 def _cell(claim: claims.Claim, setting: Mapping[str, Any], between: str) -> str:
-    _, condition, found = claims.deciding(claim, setting)
-    return f"{badge(setting['verdict'])}{between}{interval(found['estimate'])}, {_needed(condition)}"
+    return f"{badge(setting['verdict'])}{between}{interval(claims.deciding(claim, setting)[2]['estimate'])}"
+
+
+def _asked(claim: claims.Claim, setting: Mapping[str, Any]) -> str:
+    return _needed(claims.deciding(claim, setting)[1])
 
 
 def _needed(condition: claims.Condition) -> str:
