@@ -53,6 +53,8 @@ class NeuralCollapseSpec(Spec):
         precision: ``"float32"`` or ``"float64"``, of the training.
     """
 
+    VERSION: ClassVar[int] = 1  # units that are silent on what is learnt have features of 0
+
     kind: ClassVar[str] = "NeuralCollapse"
     noun: ClassVar[str] = "perceptrons past separation"
 
