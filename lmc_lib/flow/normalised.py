@@ -88,7 +88,7 @@ def log_loss(said: Float[Tensor, "*stack n classes"], labels: Int[Tensor, " n"])
     right = F.one_hot(labels, said.shape[-1]).bool()
     apart = said - said[..., torch.arange(len(labels)), labels][..., None]
     below = apart.masked_fill(right, -torch.inf).logsumexp(-1)
-    near = F.softplus(below.clamp(min=_EXPONENTIAL)).log()
+    near = torch.logaddexp(below.clamp(min=_EXPONENTIAL), torch.zeros_like(below)).log()  # softplus cuts at 20
     each = torch.where(below < _EXPONENTIAL, below, near)
     return each.logsumexp(-1) - math.log(len(labels))
 
