@@ -91,7 +91,8 @@ def test_the_first_page_and_that_of_verdicts_equal_the_results_behind_them(book)
             line = next(each for each in evidence.splitlines() if page in each and f"| {setting['title']} |" in each)
             assert setting["verdict"] in line
             for estimate in (each["estimate"] for each in setting["conditions"]):
-                number = telling.interval(estimate)
+                ends = (f"{estimate[name]:.3f}" for name in ("value", "low", "high"))
+                number = "{} [{},\u00a0{}]".format(*(re.sub(r"^-(0\.000)$", r"\1", end) for end in ends))
                 assert number in line
                 assert number in verdicts
 

@@ -35,8 +35,8 @@ class CutsSpec(OfSaliency):
 
     def values(self, network: nn.Module, objective: Objective, state: State) -> dict[str, Any]:
         """What is measured of an objective."""
-        totals, alone = totals_of(network, objective, state)
         scores = pruning.saliency(objective, state)
+        totals, alone = totals_of(network, scores)
         first = [scores[cut[0]].sum() / total for cut, total in zip(pruning.cuts(network), alone, strict=True)]
         return {
             "deviations": digits((totals[:-1] / totals[-1] - 1.0).abs()),

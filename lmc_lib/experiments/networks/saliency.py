@@ -72,7 +72,7 @@ class SaliencySpec(OfSaliency):
 
     def values(self, network: nn.Module, objective: Objective, state: State) -> dict[str, Any]:
         """What is measured of an objective."""
-        totals, alone = totals_of(network, objective, state)
+        totals, alone = totals_of(network, pruning.saliency(objective, state))
         return {
             "imbalances": digits(pruning.imbalances(network, objective, state)),
             "totals": decimals(totals / totals[-1]),
@@ -80,9 +80,9 @@ class SaliencySpec(OfSaliency):
         }
 
 
-def totals_of(network: nn.Module, objective: Objective, state: State) -> tuple[Tensor, Tensor]:
+def totals_of(network: nn.Module, scores: State) -> tuple[Tensor, Tensor]:
     """The saliencies of the cuts of a network, with biases and without."""
-    with_them, without = (pruning.cut_totals(network, objective, state, biases=biases) for biases in (True, False))
+    with_them, without = (pruning.cut_totals(network, scores, biases=biases) for biases in (True, False))
     return with_them, without
 
 
