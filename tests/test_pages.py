@@ -716,6 +716,23 @@ class TestPictures:
             image.putpixel((5, 6), (10, 20, 30, 254))
         assert pictures.in_palette(before := png(image)) == before
 
+    @pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "L", "LA"])
+    def test_no_pixel_differs_as_webp(self, mode):
+        image = Image.effect_noise((41, 30), 80).convert("RGB")
+        image.paste((9, 200, 101), (3, 2, 11, 27))
+        image = image.quantize(17) if mode == "P" else image.convert(mode)
+        if mode in ("RGBA", "LA"):
+            image.putalpha(Image.linear_gradient("L").resize(image.size))
+        after = pictures.as_webp(before := png(image))
+        kept = "RGBA" if mode in ("RGBA", "LA") else "RGB"
+        assert Image.open(io.BytesIO(after)).format == "WEBP"
+        first, second = (np.asarray(Image.open(io.BytesIO(each)).convert(kept)) for each in (before, after))
+        assert (first == second).all()
+
+    def test_a_figure_is_smaller_as_webp(self):
+        before = pictures.in_palette(drawn())
+        assert len(pictures.as_webp(before)) < len(before)
+
     def test_the_caption_of_a_figure_leads_to_its_pdf(self):
         def figure(name, vector):
             data = {"image/png": "AAAA", "application/pdf": base64.b64encode(vector).decode()}

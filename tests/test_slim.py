@@ -2,6 +2,7 @@
 
 import nbformat
 import pytest
+from PIL import Image
 
 from builder import navigation, slim
 
@@ -102,14 +103,25 @@ def test_code_keeps_the_marks_that_have_a_colour_of_their_own():
     assert slim.page(f"<p>{marked}</p>") == f"<p>{marked}</p>"
 
 
-def test_a_signature_marks_each_word_once():
-    def signature(name):
-        return f'<dt class="sig py" id="f"><em class="sig-param"><span class="n">{name}</span></em></dt>'
+def test_a_signature_keeps_the_marks_that_the_theme_shows():
+    def pre(word):
+        return f'<span class="pre">{word}</span>'
 
-    text = '<dd><code><span class="pre">x</span></code></dd>'
-    marked = signature('<span class="pre">x</span>') + text
-    assert slim.page(marked, reference=True) == signature("x") + text
-    assert slim.page(marked) == marked
+    marked = (
+        f'<dt class="sig py" id="f"><em class="sig-param"><span class="n">{pre("x")}</span><span class="p">{pre(":")}'
+        f'</span><span class="w"> </span><span class="n">{pre("list")}<span class="p">{pre("[")}</span>{pre("int")}'
+        f'<span class="p">{pre("]")}</span></span><span class="o">{pre("=")}</span>'
+        f'<span class="default_value">{pre("7")}</span></em></dt>'
+    )
+    shown = '<em class="sig-param">x: list[int]<span class="o">=</span><span class="default_value">7</span></em>'
+    text = f'<dd><code><span class="n">{pre("x")}</span></code></dd>'
+    assert slim.page(marked + text, reference=True) == f'<dt class="sig py" id="f">{shown}</dt>' + text
+    assert slim.page(marked + text) == marked + text
+
+
+def test_pictures_of_a_page_are_webp():
+    page = '<img alt="a.png" src="../_images/{0}" /><img src="../_static/{1}" /><a href="../_images/{1}">b.png</a>'
+    assert slim.page(page.format("7f.png", "b.png")) == page.format("7f.webp", "b.png")
 
 
 def test_a_page_of_the_reference_loads_nothing_that_it_lacks():
@@ -173,7 +185,10 @@ def site(tmp_path):
         "_static/fonts/fa-solid-900.woff2": "2",
         "_static/fonts/fa-brands-400.woff2": "2",
         "_static/locales/de/LC_MESSAGES/booktheme.po": "x",
+        "_static/logo.png": "a picture",
     }
+    (tmp_path / "_images").mkdir()
+    Image.effect_noise((9, 4), 80).save(tmp_path / "_images" / "7f.png")
     for name, content in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(content)
@@ -184,7 +199,8 @@ def test_a_site_loses_what_no_page_uses_and_is_then_left_as_it_is(site):
     slim.site(site)
     left = {path.relative_to(site).as_posix(): path for path in site.rglob("*.*") if path.is_file()}
     assert set(left) == {
-        "book/a.html", "_sources/book/a.ipynb", "_static/scripts/bootstrap.js", "_static/fonts/fa-solid-900.woff2"
+        "book/a.html", "_sources/book/a.ipynb", "_static/scripts/bootstrap.js", "_static/fonts/fa-solid-900.woff2",
+        "_static/logo.png", "_images/7f.webp",
     }  # fmt: skip
     assert left["book/a.html"].read_text() == slim.page(PAGE)
     assert "papermill" not in left["_sources/book/a.ipynb"].read_text()

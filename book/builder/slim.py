@@ -8,6 +8,7 @@ from pathlib import Path
 
 import nbformat
 
+from builder import pictures
 from builder.layout import place
 
 # Maps for those who mend scripts; fonts for browsers older than WOFF2; all icons of Font Awesome as drawings, half of
@@ -41,17 +42,19 @@ _WITHIN = re.compile(r'<li class="toctree-l[34] current')
 # Names, punctuation and space between them have the colour of all text.
 _PLAIN = re.compile(r'<span class="[npw]">([^<]*)</span>|<span></span>')
 _HIGHLIGHTED = re.compile(r'<div class="highlight">.*?</pre>', re.DOTALL)
-# In the signature of an object each word is marked twice, by what it is and as code.
+# In the signature of an object each word is marked by what it is, and as code; the theme shows neither of names,
+# punctuation and space. The marks inside come first.
 _SIGNATURE = re.compile(r'<dt class="sig .*?</dt>', re.DOTALL)
-_AS_CODE = re.compile(r'<span class="pre">([^<]*)</span>')
+_NOT_SHOWN = [re.compile(rf'<span class="{kind}">([^<]*)</span>') for kind in ("pre", "[pw]", "n")]
 _CODE = re.compile(r'<code class="[^"]*"><span class="pre">(.*?)</span></code>')
 # The paragraph that is all of a cell of a table.
 _IN_CELL = re.compile(r"(<t[dh]\b[^>]*>)<p>((?:(?!</?(?:p|t[dh])\b).)*)</p>(?=</t[dh]>)", re.DOTALL)
+_PICTURE = re.compile(r'(<img [^>]*src="[^"]*_images/[^"/]*)\.png"')
 _KEPT_AS_IT_IS = re.compile(r"(<(?P<name>pre|textarea|script|style)\b.*?</(?P=name)>)", re.DOTALL)
 
 
 def site(folder: Path) -> None:
-    """Makes a built site smaller by a quarter; a second time changes nothing."""
+    """Makes a built site smaller by a quarter, its pictures WebP; a second time changes nothing."""
     for path in (path for kind in _NEEDLESS for path in folder.rglob(kind) if path.is_file()):
         path.unlink()
     pages = {path: path.read_text(encoding="utf-8") for path in folder.rglob("*.html")}
@@ -59,6 +62,9 @@ def site(folder: Path) -> None:
         path.unlink()
     for path, html in pages.items():
         place(path, page(html, reference="api" in path.parts).encode())
+    for path in (folder / "_images").glob("*.png"):
+        place(path.with_suffix(".webp"), pictures.as_webp(path.read_bytes()))
+        path.unlink()
     for path in (folder / "_sources").rglob("*.ipynb"):
         place(path, nbformat.writes(notebook(nbformat.read(path, as_version=4)), indent=None).encode())
 
@@ -76,15 +82,22 @@ def page(html: str, *, reference: bool = False) -> str:
     """
     if reference:
         html = _CONTENTS.sub(_own_part, _PRINTED.sub("", _OF_OTHER_PAGES.sub("", html)))
-        html = _SIGNATURE.sub(lambda found: _AS_CODE.sub(r"\1", found[0]), html)
+        html = _SIGNATURE.sub(lambda found: _plain(found[0]), html)
     html = _HIGHLIGHTED.sub(lambda found: _PLAIN.sub(r"\1", found[0]), html)
     html = _NAVIGATION.sub(lambda found: _CODE.sub(r"\1", found[0]), _UNUSED.sub("", html))
-    html = _IN_CELL.sub(r"\1\2", html)
+    html = _PICTURE.sub(r'\1.webp"', _IN_CELL.sub(r"\1\2", html))
     between = _KEPT_AS_IT_IS.split(html)
     # Of each three parts the first is text between elements whose white space counts, the last the name of such a one.
     return "".join(
         re.sub(r"\s*\n\s*", "\n", each) if n % 3 == 0 else each * (n % 3 == 1) for n, each in enumerate(between)
     )
+
+
+def _plain(signature: str) -> str:
+    """The signature of an object without the marks that no one sees."""
+    for mark in _NOT_SHOWN:
+        signature = mark.sub(r"\1", signature)
+    return signature
 
 
 def _own_part(contents: re.Match[str]) -> str:
