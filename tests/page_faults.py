@@ -400,3 +400,10 @@ def search_hits(page: Page, address: str, query: str) -> list[str]:
     page.wait_for_function("document.querySelector('.search-summary')?.textContent.trim()")
     links = page.locator("ul.search > li > a").all()
     return [(link.get_attribute("href") or "").split("#")[0] for link in links]
+
+
+def search_excerpts(page: Page, address: str, query: str) -> list[str]:
+    """What the search of a site shows of its hits, best first."""
+    search_hits(page, address, query)
+    page.wait_for_load_state("networkidle")
+    return page.locator("ul.search > li > .context").all_inner_texts()

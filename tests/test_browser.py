@@ -215,6 +215,13 @@ class TestSite:
         others = {f"book/claims/{name}.html" for name in claims.load_all()} | {f"book/{first}.html"}
         assert set(hits[:5]) <= others
 
+    def test_the_search_shows_the_verdict_of_a_claim_and_no_code(self, page, served):
+        excerpts = faults.search_excerpts(page, served, "chaotic")
+        assert excerpts[0].startswith("A system is called chaotic if")
+        assert excerpts[1].lstrip(".").startswith("Verdict at laptop scale: mixed")
+        for excerpt in [*excerpts, *faults.search_excerpts(page, served, "barrier")]:
+            assert not any(each in excerpt for each in (".ipynb", "Contents", "code cell", "import ", "supported0"))
+
     def test_the_search_finds_a_function_by_its_name(self, page, served):
         hits = faults.search_hits(page, served, "straight_through")
         assert any(hit.startswith("book/api/") for hit in hits)

@@ -1,5 +1,6 @@
-// How the search ranks what it finds: claims first, and a guide whose title says what is asked; then guides and other pages;
-// the pages of the API last. Among equal hits a title that says what is asked comes first, then the order of the book.
+// How the search ranks what it finds, and what it shows of it. Claims come first, and a guide whose title says what is
+// asked; then guides and other pages; the pages of the API last. Among equal hits a title that says what is asked comes
+// first, then the order of the book.
 // Sphinx asks for all weights where it is given a scorer; but for `score` they are its own.
 const wanted = (new URLSearchParams(location.search).get("q") ?? "").trim().toLowerCase();
 const placeOf = (docname) => {
@@ -22,4 +23,15 @@ var Scorer = {
   partialTitle: 7,
   term: 5,
   partialTerm: 2,
+};
+
+// An excerpt is of the words of a page, without its buttons, contents and code, which came first in all of them.
+Search.htmlToText = (html, anchor) => {
+  const article = new DOMParser().parseFromString(html, "text/html").querySelector("article");
+  const needless = "h1, .headerlink, script, style, .cell_input, details.above-input";
+  for (const element of article?.querySelectorAll(needless) ?? []) element.remove();
+  // Boxes that stand side by side have no space between them.
+  for (const box of article?.querySelectorAll("td, th, p, li, table span") ?? []) box.append(" ");
+  const shown = (anchor && article?.querySelector(anchor)) || article;
+  return shown?.textContent.replace(/\s+/g, " ").trim() ?? "";
 };
