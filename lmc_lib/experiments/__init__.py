@@ -5,9 +5,9 @@ asks for the evidence of its claim.
 """
 
 __all__ = [
-    "Found", "adaptation", "adaptive", "agreement", "architectures", "autoencoders", "butterfly", "chains",
+    "Found", "adaptation", "adaptive", "additions", "agreement", "architectures", "autoencoders", "butterfly", "chains",
     "children", "collapse", "compositions", "compressed", "conservation", "contrasts", "critical_points",
-    "data_pruning", "decoders", "feature_maps", "finetuning", "fingerprints", "geometry", "heads", "joint_paths",
+    "data_pruning", "decoders", "feature_maps", "filters", "finetuning", "fingerprints", "geometry", "heads", "joint_paths",
     "label_errors", "lengths", "margins", "mask_transfer", "measure", "metric_laws", "motions", "movement",
     "neurons", "pair", "paths", "paths_of_twins", "pictures", "pruned", "pruned_pairs", "regimes", "reliability",
     "runs", "saliency", "schedules", "score_table", "scores", "searches", "simplices", "students", "trajectories",
@@ -37,11 +37,13 @@ from lmc_lib.experiments.difficulty import (
 from lmc_lib.experiments.dynamics import (
     adaptation,
     adaptive,
+    additions,
     autoencoders,
     compositions,
     conservation,
     critical_points,
     decoders,
+    filters,
     heads,
     lengths,
     margins,

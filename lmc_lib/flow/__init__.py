@@ -1,10 +1,21 @@
 """Small systems whose learning, or whose end, is known exactly: gradient descent and flow beside closed forms."""
 
 __all__ = [
-    "REGULARISERS", "Descent", "Landscape", "autoencoder", "composition", "critical", "descend", "groups",
-    "hidden_layer", "margins", "neuron", "two_layers",
+    "REGULARISERS", "Descent", "Landscape", "autoencoder", "composition", "critical", "descend", "filters", "groups",
+    "hidden_layer", "margins", "modular_addition", "neuron", "two_layers",
 ]  # fmt: skip
 
-from lmc_lib.flow import autoencoder, composition, critical, groups, hidden_layer, margins, neuron, two_layers
+from lmc_lib.flow import (
+    autoencoder,
+    composition,
+    critical,
+    filters,
+    groups,
+    hidden_layer,
+    margins,
+    modular_addition,
+    neuron,
+    two_layers,
+)
 from lmc_lib.flow.autoencoder import REGULARISERS, Landscape
 from lmc_lib.flow.descent import Descent, descend

@@ -1,0 +1,147 @@
+"""Addition modulo a number from starts whose scale is moved between layers: when networks do new sums as well."""
+
+__all__ = ["AdditionSpec", "Accuracies", "sooner"]
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy import ndarray
+from torch import Tensor
+
+from lmc_lib import rng, training
+from lmc_lib.claims import Estimate, estimate_of_mean
+from lmc_lib.experiments.found import Record
+from lmc_lib.flow import hidden_layer, modular_addition
+from lmc_lib.state import State
+from lmc_lib.store import Result, Store
+from lmc_lib.sweeps import Spec
+from lmc_lib.training import TrainConfig
+from lmc_lib.values import decimals
+
+
+@dataclass(frozen=True)
+class AdditionSpec(Spec):
+    """All that defines networks that learn addition modulo a number, several starts a seed that compute the same.
+
+    It measures, one row a seed and one column a shift, after each number of updates in ``steps``, ``train`` and
+    ``test``, the accuracies at the entries of the table that are trained on and at the others.
+
+    Attributes:
+        modulus: number of summands.
+        units: number of hidden units, even.
+        share: of the entries of the table that are trained on, all at every update.
+        scale: by which both layers are multiplied.
+        shifts: by which the first layer is multiplied, and the read-out divided.
+        train: the hyperparameters; a batch is the whole share.
+        looks: about how many times networks are looked at, evenly on a logarithmic axis, the last update the last.
+        seeds: number of seeds, each with its own share and directions.
+        first_seed: the first of them.
+        redrawn: whether the directions are others, with the same share of the table.
+    """
+
+    kind: ClassVar[str] = "AdditionSpec"
+    noun: ClassVar[str] = "networks that learn addition"
+
+    modulus: int
+    units: int
+    share: float
+    scale: float
+    shifts: tuple[float, ...]
+    train: TrainConfig
+    looks: int
+    seeds: int
+    first_seed: int = 0
+    redrawn: bool = False
+
+    @property
+    def label(self) -> str:
+        """The network in short."""
+        return f"{self.units} units, addition modulo {self.modulus}"
+
+    def entries(self) -> Tensor:
+        """Of each seed which entries of the table are trained on."""
+        streams = [rng.stream(self.first_seed + each, "addition", "entries") for each in range(self.seeds)]
+        orders = torch.stack([torch.randperm(self.modulus**2, generator=each) for each in streams])
+        return (orders < round(self.share * self.modulus**2)).unflatten(-1, (self.modulus, self.modulus))
+
+    def start(self, shift: float) -> State:
+        """The weights of each seed before the first update."""
+        name = "other start" if self.redrawn else "start"
+        streams = [rng.stream(self.first_seed + each, "addition", name) for each in range(self.seeds)]
+        drawn = [modular_addition.start(self.modulus, self.units, generator=each) for each in streams]
+        stacks = (torch.stack([each[layer] for each in drawn]) for layer in ("summands", "read_out"))
+        return dict(zip(drawn[0], hidden_layer.rescaled(*stacks, self.scale, shift), strict=True))
+
+    def compute(self, store: Store) -> Result:
+        """Trains the networks of each shift, those of all seeds at once."""
+        steps = np.unique(np.geomspace(1, self.train.steps, self.looks).round().astype(int)).tolist()
+        each = [self._trained(shift, steps) for shift in self.shifts]
+        return Result({"steps": steps, "train": decimals(torch.stack([found[0] for found in each], 1)),
+                       "test": decimals(torch.stack([found[1] for found in each], 1))})  # fmt: skip
+
+    def _trained(self, shift: float, steps: list[int]) -> Float[Tensor, "2 seeds looks"]:
+        entries, looks = self.entries(), []
+
+        def losses(state: State, _: int) -> Float[Tensor, " seeds"]:
+            return modular_addition.loss(modular_addition.outputs(**state), entries)
+
+        for checkpoint in training.train_stack(losses, self.start(shift), self.train, save_at=steps):
+            computed = modular_addition.outputs(**checkpoint.state)
+            looks.append([modular_addition.accuracy(computed, each) for each in (entries, ~entries)])
+        return torch.stack([torch.stack(each) for each in looks], -1)
+
+
+@dataclass(frozen=True)
+class Accuracies(Record):
+    """What ``AdditionSpec`` measured, read between the updates at which networks were looked at."""
+
+    def updates(self, split: str, level: float) -> Float[ndarray, "seeds shifts"]:
+        """After how many updates an accuracy has first come up to a level; the last ones looked at if it never has."""
+        steps, best = np.log(self.of("steps")), np.maximum.accumulate(self.of(split), axis=-1)
+        rows = best.reshape(-1, best.shape[-1])
+        found = np.exp([_crossing(steps, row, level) for row in rows])
+        return found.reshape(best.shape[:-1])
+
+    def reached(self, split: str, level: float) -> Float[ndarray, "seeds shifts"]:
+        """Whether an accuracy has come up to a level."""
+        return (self.of(split).max(-1) >= level).astype(float)
+
+
+def sooner(
+    one: tuple[Float[ndarray, " seeds"], Float[ndarray, " seeds"]],
+    other: tuple[Float[ndarray, " seeds"], Float[ndarray, " seeds"]],
+    horizon: int,
+) -> dict[str, Estimate]:
+    """Means over seeds of how much sooner one start does new sums than another, within seeds.
+
+    Who is not there by the horizon counts as there at the horizon. If it is the other one, the gain is at least what is
+    said; if it is the one, no gain is said, so that a start that never gets there has none.
+
+    Args:
+        one: numbers of updates after which the one start knows what it was trained on, and new sums.
+        other: the same of the other one.
+        horizon: number of updates of both.
+
+    Returns:
+        ``"sooner"``, the decimal logarithm of the updates to new sums, other less one; ``"delay"``, the same of updates
+        to new sums in units of those to what was trained on.
+    """
+    late = one[1] >= horizon
+    gain = np.log10(other[1] / one[1])
+    numbers = {"sooner": gain, "delay": gain - np.log10(other[0] / one[0])}
+    return {name: estimate_of_mean(np.where(late, np.minimum(each, 0.0), each)) for name, each in numbers.items()}
+
+
+def _crossing(along: Float[ndarray, " looks"], rising: Float[ndarray, " looks"], level: float) -> float:
+    """Where a line through points that never falls comes up to a level, or the last place."""
+    above = np.flatnonzero(rising >= level)
+    if not above.size:
+        return float(along[-1])
+    first = above[0]
+    if first == 0:
+        return float(along[0])
+    gone = (level - rising[first - 1]) / (rising[first] - rising[first - 1])
+    return float(along[first - 1] + gone * (along[first] - along[first - 1]))
