@@ -5,13 +5,13 @@ asks for the evidence of its claim.
 """
 
 __all__ = [
-    "Found", "adaptation", "adaptive", "additions", "agreement", "architectures", "autoencoders", "butterfly", "chains",
-    "children", "collapse", "compositions", "compressed", "conservation", "contrasts", "critical_points",
-    "data_pruning", "decoders", "feature_maps", "filters", "finetuning", "fingerprints", "geometry", "heads", "joint_paths",
-    "label_errors", "lengths", "margins", "mask_transfer", "measure", "metric_laws", "motions", "movement",
-    "neurons", "pair", "paths", "paths_of_twins", "pictures", "pruned", "pruned_pairs", "regimes", "reliability",
-    "runs", "saliency", "schedules", "score_table", "scores", "searches", "simplices", "students", "trajectories",
-    "twins",
+    "Found", "adaptation", "adaptive", "additions", "agreement", "architectures", "autoencoders", "butterfly",
+    "chains", "children", "collapse", "compositions", "compressed", "conservation", "contrasts", "critical_points",
+    "data_pruning", "decoders", "feature_maps", "filters", "finetuning", "fingerprints", "geometry", "heads",
+    "joint_paths", "label_errors", "lengths", "margins", "mask_transfer", "measure", "metric_laws", "motions",
+    "movement", "neurons", "pair", "paths", "paths_of_twins", "pictures", "pruned", "pruned_pairs", "regimes",
+    "reliability", "runs", "saliency", "schedules", "score_table", "scores", "searches", "simplices", "students",
+    "trajectories", "twins",
 ]  # fmt: skip
 
 from lmc_lib.experiments.connectivity import (

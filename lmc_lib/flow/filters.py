@@ -5,13 +5,14 @@ of 0 or 1 (linear). So two layers can be multiplied by a number and divided by i
 Weights are stacks: axes in front count networks.
 """
 
-__all__ = ["LAYERS", "neighbours", "outputs", "start", "turned"]
+__all__ = ["LAYERS", "neighbours", "outputs", "patches", "start", "turned"]
 
 from collections.abc import Mapping, Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
+from torch.nn import functional as F  # noqa: N812 -- the usual name
 
 from lmc_lib.values import round_to_grid
 
@@ -46,13 +47,19 @@ def start(
     return {name: round_to_grid(each, _DRAWN_BITS) for name, each in zip(LAYERS, layers, strict=True)}
 
 
+def patches(
+    images: Float[Tensor, "*batch n h w c"], size: int, stride: int = 1
+) -> Float[Tensor, "*batch n h2 w2 seen"]:
+    """What a filter of so many pixels a side sees at each of its places: the pixels of each channel after another."""
+    return images.unfold(-3, size, stride).unfold(-3, size, stride).flatten(-3)
+
+
 def outputs(
-    images: Float[Tensor, "*batch n side side"], weights: Mapping[str, Tensor], leak: float, *, stride: int = 1
+    seen: Float[Tensor, "*batch n h w pixels"], weights: Mapping[str, Tensor], leak: float
 ) -> Float[Tensor, "*batch n classes"]:
-    """What networks compute."""
-    size = round(weights["filters"].shape[-2] ** 0.5)
-    hidden = _convolved(images[..., None], weights["filters"], size, stride, leak)
-    return _convolved(hidden, weights["second"], _SECOND, 1, leak).flatten(-3) @ weights["read_out"]
+    """What networks compute, from what the filters of the first layer see."""
+    hidden = _convolved(seen, weights["filters"], leak)
+    return _convolved(patches(hidden, _SECOND), weights["second"], leak).flatten(-3) @ weights["read_out"]
 
 
 def turned(
@@ -70,7 +77,7 @@ def neighbours(filters: Float[Tensor, "*batch pixels channels"]) -> Float[Tensor
     order (Moran 1950).
     """
     size = round(filters.shape[-2] ** 0.5)
-    centred = (filters - filters.mean(-2, keepdim=True)).unflatten(-2, (size, size))
+    centred = (filters - filters.mean(-2, keepdim=True)).reshape(*filters.shape[:-2], size, size, -1)
     pairs = (centred[..., 1:, :, :] * centred[..., :-1, :, :]).sum((-3, -2))
     pairs = pairs + (centred[..., :, 1:, :] * centred[..., :, :-1, :]).sum((-3, -2))
     found: Tensor = pairs / (2 * size * (size - 1)) / centred.square().mean((-3, -2))
@@ -78,10 +85,8 @@ def neighbours(filters: Float[Tensor, "*batch pixels channels"]) -> Float[Tensor
 
 
 def _convolved(
-    images: Float[Tensor, "*batch n h w c"], filters: Float[Tensor, "*batch pixels d"], size: int, stride: int, leak: float
-) -> Float[Tensor, "*batch n h2 w2 d"]:
+    seen: Float[Tensor, "*batch n h w pixels"], filters: Float[Tensor, "*batch pixels d"], leak: float
+) -> Float[Tensor, "*batch n h w d"]:
     """A convolution as a product of matrices, and the units behind it."""
-    patches = images.unfold(-3, size, stride).unfold(-3, size, stride).flatten(-3)
-    *_, rows, columns, _ = patches.shape
-    sums = (patches.flatten(-4, -2) @ filters).unflatten(-2, (-1, rows, columns))
-    return torch.where(sums > 0.0, sums, leak * sums)
+    sums = seen.flatten(-4, -2) @ filters
+    return F.leaky_relu(sums, leak).view(*seen.shape[:-1], -1)

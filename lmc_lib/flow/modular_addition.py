@@ -42,8 +42,8 @@ def outputs(
 ) -> Float[Tensor, "*batch p p p"]:
     """What networks compute for the whole table: by the first summand, the second, and the result."""
     sums = summands[..., 0, :, None, :] + summands[..., 1, None, :, :]
-    found: Tensor = (sums.relu().flatten(-3, -2) @ read_out).unflatten(-2, sums.shape[-3:-1])
-    return found
+    computed = sums.relu().flatten(-3, -2) @ read_out
+    return computed.view(*sums.shape[:-1], -1)
 
 
 def loss(computed: Float[Tensor, "*batch p p p"], entries: Bool[Tensor, "*batch p p"]) -> Float[Tensor, "*batch"]:

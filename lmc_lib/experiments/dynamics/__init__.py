@@ -1,6 +1,7 @@
 """How single networks move in training: what is conserved, how lengths adapt steps, and what is solved exactly."""
 
 __all__ = [
-    "adaptation", "adaptive", "additions", "autoencoders", "compositions", "conservation", "critical_points", "decoders",
-    "filters", "heads", "lengths", "margins", "motions", "neurons", "regimes", "schedules", "students",
+    "adaptation", "adaptive", "additions", "autoencoders", "compositions", "conservation", "critical_points",
+    "decoders", "filters", "heads", "lengths", "margins", "motions", "neurons", "regimes", "schedules",
+    "students",
 ]  # fmt: skip

@@ -1,6 +1,6 @@
 """Addition modulo a number from starts whose scale is moved between layers: when networks do new sums as well."""
 
-__all__ = ["AdditionSpec", "Accuracies", "sooner"]
+__all__ = ["Accuracies", "AdditionSpec", "sooner"]
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -14,7 +14,7 @@ from torch import Tensor
 from lmc_lib import rng, training
 from lmc_lib.claims import Estimate, estimate_of_mean
 from lmc_lib.experiments.found import Record
-from lmc_lib.flow import hidden_layer, modular_addition
+from lmc_lib.flow import modular_addition
 from lmc_lib.state import State
 from lmc_lib.store import Result, Store
 from lmc_lib.sweeps import Spec
@@ -65,22 +65,23 @@ class AdditionSpec(Spec):
         """Of each seed which entries of the table are trained on."""
         streams = [rng.stream(self.first_seed + each, "addition", "entries") for each in range(self.seeds)]
         orders = torch.stack([torch.randperm(self.modulus**2, generator=each) for each in streams])
-        return (orders < round(self.share * self.modulus**2)).unflatten(-1, (self.modulus, self.modulus))
+        return (orders < round(self.share * self.modulus**2)).view(-1, self.modulus, self.modulus)
 
     def start(self, shift: float) -> State:
         """The weights of each seed before the first update."""
         name = "other start" if self.redrawn else "start"
         streams = [rng.stream(self.first_seed + each, "addition", name) for each in range(self.seeds)]
         drawn = [modular_addition.start(self.modulus, self.units, generator=each) for each in streams]
-        stacks = (torch.stack([each[layer] for each in drawn]) for layer in ("summands", "read_out"))
-        return dict(zip(drawn[0], hidden_layer.rescaled(*stacks, self.scale, shift), strict=True))
+        stacks = {layer: torch.stack([each[layer] for each in drawn]) for layer in drawn[0]}
+        sizes = {"summands": self.scale * shift, "read_out": self.scale / shift}
+        return {layer: size * stacks[layer] for layer, size in sizes.items()}
 
     def compute(self, store: Store) -> Result:
         """Trains the networks of each shift, those of all seeds at once."""
         steps = np.unique(np.geomspace(1, self.train.steps, self.looks).round().astype(int)).tolist()
         each = [self._trained(shift, steps) for shift in self.shifts]
-        return Result({"steps": steps, "train": decimals(torch.stack([found[0] for found in each], 1)),
-                       "test": decimals(torch.stack([found[1] for found in each], 1))})  # fmt: skip
+        train, test = (decimals(torch.stack([found[place] for found in each], 1)) for place in (0, 1))
+        return Result({"steps": steps, "train": train, "test": test})
 
     def _trained(self, shift: float, steps: list[int]) -> Float[Tensor, "2 seeds looks"]:
         entries, looks = self.entries(), []
@@ -102,8 +103,8 @@ class Accuracies(Record):
         """After how many updates an accuracy has first come up to a level; the last ones looked at if it never has."""
         steps, best = np.log(self.of("steps")), np.maximum.accumulate(self.of(split), axis=-1)
         rows = best.reshape(-1, best.shape[-1])
-        found = np.exp([_crossing(steps, row, level) for row in rows])
-        return found.reshape(best.shape[:-1])
+        found: ndarray = np.exp([_crossing(steps, row, level) for row in rows]).reshape(best.shape[:-1])
+        return found
 
     def reached(self, split: str, level: float) -> Float[ndarray, "seeds shifts"]:
         """Whether an accuracy has come up to a level."""

@@ -83,7 +83,7 @@ class FilterSpec(Spec):
         loaded = data.load(self.data)
         each = [self._drawn(loaded, self.first_seed + place) for place in range(self.seeds)]
         found = {name: torch.stack([one[name] for one in each]) for name in each[0]}
-        return found | {"wanted": F.one_hot(found["labels"], loaded.num_classes) - 1.0 / loaded.num_classes}
+        return found | {"wanted": F.one_hot(found["labels"], loaded.num_classes).double() - 1.0 / loaded.num_classes}
 
     def start(self, shift: float, side: int, classes: int) -> State:
         """The weights of each seed before the first update, for images of so many pixels a side."""
@@ -91,10 +91,10 @@ class FilterSpec(Spec):
         name = "other start" if self.redrawn else "start"
         streams = [rng.stream(self.first_seed + each, "filters", name) for each in range(self.seeds)]
         layers = [filters.start(*sizes, stride=self.stride, generator=each) for each in streams]
-        sizes_of = dict.fromkeys(layers[0], self.scale)
+        scales = dict.fromkeys(layers[0], self.scale)
         first, second = (filters.LAYERS[place] for place in self.moved)
-        sizes_of |= {first: self.scale * shift, second: self.scale / shift}
-        return {name: size * torch.stack([each[name] for each in layers]) for name, size in sizes_of.items()}
+        scales |= {first: self.scale * shift, second: self.scale / shift}
+        return {name: size * torch.stack([each[name] for each in layers]) for name, size in scales.items()}
 
     def compute(self, store: Store) -> Result:
         """Trains the networks of each shift, those of all seeds at once."""
@@ -106,7 +106,9 @@ class FilterSpec(Spec):
 
     def _drawn(self, loaded: Dataset, seed: int) -> dict[str, Tensor]:
         chosen = torch.randperm(len(loaded.train), generator=rng.stream(seed, "filters", "images"))[: self.examples]
-        train, new = (F.avg_pool2d(each.inputs.double(), self.pool)[:, 0] for each in (loaded.train[chosen], loaded.test))
+        train, new = (
+            F.avg_pool2d(each.inputs.double(), self.pool)[:, 0] for each in (loaded.train[chosen], loaded.test)
+        )
         order = torch.arange(train[0].numel())
         if self.shuffled:
             order = torch.randperm(len(order), generator=rng.stream(seed, "filters", "pixels"))
@@ -119,16 +121,17 @@ class FilterSpec(Spec):
     def _trained(
         self, shift: float, drawn: Mapping[str, Tensor], steps: Sequence[int]
     ) -> dict[str, Float[Tensor, "seeds looks"]]:
-        images, wanted = drawn["images"], drawn["wanted"]
-        start = self.start(shift, images.shape[-1], wanted.shape[-1])
+        wanted = drawn["wanted"]
+        start = self.start(shift, drawn["images"].shape[-1], wanted.shape[-1])
+        seen, new = (filters.patches(drawn[name][..., None], self.size, self.stride) for name in ("images", "new"))
 
         def losses(state: State, _: int) -> Float[Tensor, " seeds"]:
-            return (self._outputs(images, state) - wanted).square().sum(-1).mean(-1)
+            return (filters.outputs(seen, state, self.leak) - wanted).square().sum(-1).mean(-1)
 
         looks = []
         for checkpoint in training.train_stack(losses, start, self.train, save_at=steps):
             now = checkpoint.state["filters"]
-            missed = self._outputs(drawn["new"], checkpoint.state).argmax(-1) != drawn["new labels"]
+            missed = filters.outputs(new, checkpoint.state, self.leak).argmax(-1) != drawn["new labels"]
             looks.append({
                 "loss": losses(checkpoint.state, 0) / wanted.square().sum(-1).mean(-1),
                 "turned": filters.turned(start["filters"], now),
@@ -136,9 +139,6 @@ class FilterSpec(Spec):
                 "missed": missed.double().mean(-1),
             })  # fmt: skip
         return {name: torch.stack([each[name] for each in looks], -1) for name in looks[0]}
-
-    def _outputs(self, images: Tensor, state: State) -> Tensor:
-        return filters.outputs(images, state, self.leak, stride=self.stride)
 
 
 @dataclass(frozen=True)
