@@ -614,7 +614,10 @@ def seeing(specs, what, which, shift):
             marks["other filters"] = "redrawn"
             found[next((label for label, mark in marks.items() if spec.get(mark)), "ReLU filters")] = spec, values
     spec, values = found[which]
-    place, level = spec["shifts"].index(shift), definitions.profile("unbalanced-starts", "laptop")["convolving"]["level"]
+    place, level = (
+        spec["shifts"].index(shift),
+        definitions.profile("unbalanced-starts", "laptop")["convolving"]["level"],
+    )
     read = []
     for losses, measured in zip(values["loss"], values[what], strict=True):
         loss, row = losses[place], measured[place]
