@@ -616,7 +616,7 @@ def seeing(specs, what, which, shift):
     spec, values = found[which]
     place, level = (
         spec["shifts"].index(shift),
-        definitions.profile("unbalanced-starts", "laptop")["convolving"]["level"],
+        definitions.profile("unbalanced-starts", "laptop")["viewing"]["level"],
     )
     read = []
     for losses, measured in zip(values["loss"], values[what], strict=True):

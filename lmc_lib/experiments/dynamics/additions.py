@@ -108,7 +108,8 @@ class Accuracies(Record):
 
     def reached(self, split: str, level: float) -> Float[ndarray, "seeds shifts"]:
         """Whether an accuracy has come up to a level."""
-        return (self.of(split).max(-1) >= level).astype(float)
+        found: ndarray = (self.of(split).max(-1) >= level).astype(float)
+        return found
 
 
 def sooner(
