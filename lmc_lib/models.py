@@ -22,8 +22,10 @@ NORMS = ("none", "batch", "layer", "group")
 
 _FAMILIES = ("mlp", "vgg", "resnet", "plain", "transformer")
 
-# The stages of VGG as in Simonyan and Zisserman, in multiples of the base width; "M" halves the resolution.
+# The stages of VGG as in Simonyan and Zisserman, in multiples of the base width; "M" halves the resolution. That of
+# depth 7 is ours: the first two stages of VGG-13 and one more like them, for images too small for five.
 _VGG_STAGES: dict[int, tuple[int | str, ...]] = {
+    7: (1, 1, "M", 2, 2, "M", 4, 4, "M"),
     11: (1, "M", 2, "M", 4, 4, "M", 8, 8, "M", 8, 8, "M"),
     13: (1, 1, "M", 2, 2, "M", 4, 4, "M", 8, 8, "M", 8, 8, "M"),
     16: (1, 1, "M", 2, 2, "M", 4, 4, 4, "M", 8, 8, 8, "M", 8, 8, 8, "M"),
@@ -40,7 +42,7 @@ class ModelSpec:
             ``"transformer"``.
         width: units of a hidden layer (mlp), channels of the first stage (vgg, resnet, plain), features of a token
             (transformer).
-        depth: hidden layers (mlp), layers (transformer), or the depth in the network's name (vgg 11 to 19; resnet and
+        depth: hidden layers (mlp), layers (transformer), or the depth in the network's name (vgg 7 to 19; resnet and
             plain 8, 14, 20, ...).
         norm: ``"none"``, ``"batch"``, ``"layer"`` or ``"group"``; ``"layer"`` for a transformer.
     """
@@ -196,7 +198,7 @@ def vgg(in_channels: int, num_classes: int, *, depth: int = 16, width: int = 64,
     Args:
         in_channels: channels of the images.
         num_classes: number of logits.
-        depth: 11, 13, 16 or 19.
+        depth: 11, 13, 16 or 19, or 7, which has three stages in place of five.
         width: channels of the first stage (64 in the published networks).
         norm: normalisation after each convolution, one of ``NORMS``.
 

@@ -13,6 +13,7 @@ from lmc_lib.data import DataSpec
 from lmc_lib.experiments import Found
 from lmc_lib.experiments.dynamics.adaptation import TWINS, AdaptationSpec
 from lmc_lib.experiments.dynamics.adaptive import law, share, steps
+from lmc_lib.experiments.dynamics.lengths import Lengths
 from lmc_lib.experiments.dynamics.schedules import ScheduleSpec
 from lmc_lib.experiments.loaded import dataset
 from lmc_lib.experiments.networks.runs import RunSpec, architecture, drawn_start
@@ -274,3 +275,13 @@ class TestEvidence:
     def test_is_offered_by_the_package(self):
         assert experiments.adaptive.law is law
         assert experiments.adaptation.AdaptationSpec is AdaptationSpec
+
+
+def test_measurements_of_a_run_that_follow_each_other_share_its_training(monkeypatch, store):
+    """Of a run that no other test has, so that nothing of it is kept; another epsilon is another network."""
+    run, orders = dataclasses.replace(RUN, order_seed=77), []
+    free = Lengths.free
+    monkeypatch.setattr(Lengths, "free", lambda here, *given: (orders.append(given), free(here, *given))[1])
+    for spec in (ScheduleSpec(run, DECAY), AdaptationSpec(run, DECAY), AdaptationSpec(run, DECAY, epsilon=0.1)):
+        spec.compute(store)
+    assert orders == [(77,), (77,)]

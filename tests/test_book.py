@@ -605,7 +605,9 @@ def test_a_page_says_how_often_a_verdict_needs_all_its_conditions_at_the_least()
     two = [ROW | {"power": 0.9}, ROW | {"power": 0.85}]
     assert audits.section(two).endswith("*supported* comes out in at least 0.75 of all studies.")
     other = ROW | {"setting": "deep", "power": 0.3}
-    assert audits.section([*two, other, other]).endswith("in at least 0.00 to 0.75 of all studies, by verdict.")
+    assert audits.section([*two, other, other]).endswith(
+        "in at least 0.00 of all studies of one verdict, in 0.75 of another."
+    )
 
 
 def test_a_page_says_how_often_its_rule_errs():

@@ -46,7 +46,7 @@ def report_of(claim, *settings, scale="quick", verdict="mixed", controls=()):
 
 def shown(found):
     """A number with its interval, as pages show it."""
-    return f"{found['value']:.3f} [{found['low']:.3f},\u00a0{found['high']:.3f}]"
+    return re.sub(r"-(0\.000)(?!\d)", r"\1", f"{found['value']:.3f} [{found['low']:.3f},\u00a0{found['high']:.3f}]")
 
 
 def tables_of(text):
@@ -102,7 +102,12 @@ class TestDeciding:
     def test_a_label_that_refers_to_another_stands_behind_it(self):
         claim = self.claim(("the ratio", 2.0, True), ("the same at the start", 9.0, False))
         setting = self.setting((0.5, 0.9, "met"), (30.0, 31.0, "met"), (7.0, 8.5, "met"))
-        assert claims.deciding(claim, setting)[0] == "the ratio; the same at the start"
+        assert claims.deciding(claim, setting)[0] == "the same at the start (as the ratio)"
+
+    def test_two_bounds_on_one_number_are_about_what_the_first_says(self):
+        claim = self.claim(("the order", 0.5, True), ("the same order", 1.5, False))
+        setting = self.setting((0.5, 0.9, "met"), (0.7, 1.4, "met"), (0.7, 1.4, "met"))
+        assert claims.deciding(claim, setting)[0] == "the order"
 
     def test_a_part_is_judged_by_its_own_conditions(self):
         claim = claims.load("butterfly-onset")
@@ -127,10 +132,12 @@ class TestTable:
         assert report["scope"] in words(verdict)
         assert all(each["status"] in words(verdict) for each in report["settings"])
         lines = numbers.findall(".//li")
+        common = lines.pop() if words(lines[-1]).startswith("All of them: ") else numbers
         for line, setting in zip(lines, report["settings"], strict=True):
-            _, _, found = claims.deciding(claim, setting)
+            about, _, found = claims.deciding(claim, setting)
             assert line.find("strong").text == shown(found["estimate"])
-            assert f"n = {found['estimate']['count']}" in words(line)
+            assert f"n = {found['estimate']['count']}" in words(line) + words(common)
+            assert (about in words(line)) == (len(lines) <= 3)
             assert setting["setting"] in words(line)
             assert len(lines) == 1 or setting["verdict"] in words(line)
         (*_, last) = DEFINITIONS[name].claim.beside
@@ -170,7 +177,10 @@ class TestTable:
         _, table = tables_of(first_page.table([result(whole.id, report_of(whole, *settings))], PAPERS))
         (folded,) = table.iter("details")
         assert words(folded.find("summary")) == "4 verdicts: 2 supported, 1 not seen at this scale, 1 inconclusive"
-        assert len(folded.findall("ul/li")) == 4
+        told = list(map(words, folded.findall("ul/li")))
+        # What is true of all is told once, and the words for what is measured stand on the page.
+        assert told[1] == f"{whole.parts[1].title}: not seen at this scale 20.000 [11.000, 31.000], below 4"
+        assert [len(told), told[-1]] == [5, "All of them: n = 5 parents, exploratory."]
         _, table = tables_of(first_page.table([result(whole.id, report_of(whole, *settings[:3]))], PAPERS))
         assert not list(table.iter("details"))
         assert len(table.findall(".//td/ul/li")) == 3 + len(DEFINITIONS[whole.id].claim.beside)
@@ -417,7 +427,7 @@ class TestVerdicts:
         weak = {"claim": whole.id, "scale": "laptop", "part": first.id, "setting": "", "underpowered": True}
         known = telling.caveats([weak], [laptop, quick])
         assert telling.notes(laptop, rows[0], known) == [
-            "exploratory", "underpowered", "does not stay if corrected for the number of verdicts"
+            "exploratory", "underpowered", "does not stay if corrected"
         ]  # fmt: skip
         assert telling.notes(laptop, rows[1], known) == telling.notes(quick, rows[0], known) == ["exploratory"]
 

@@ -69,7 +69,7 @@ def test_stages_halve_the_resolution(family, pixels, channels, resolution):
     assert model[:pooling](torch.zeros(1, 3, pixels, pixels)).shape == (1, channels, resolution, resolution)
 
 
-@pytest.mark.parametrize("depth", [11, 13, 16, 19])
+@pytest.mark.parametrize("depth", [7, 11, 13, 16, 19])
 def test_vgg_has_the_convolutions_of_the_paper_and_one_linear_layer(depth):
     # The published network has three linear layers at its end; that for CIFAR has one.
     layers = [module for _, module in weighted(models.vgg(3, 10, depth=depth, width=2))]
@@ -316,7 +316,7 @@ def test_other_names_are_refused(name):
         (lambda: models.mlp(2, 2, norm="x"), "unknown normalisation 'x'"),
         (lambda: models.vgg(3, 10, norm="x"), "unknown normalisation 'x'"),
         (lambda: models.resnet(3, 10, norm="x"), "unknown normalisation 'x'"),
-        (lambda: models.vgg(3, 10, depth=12), r"depth \[11, 13, 16, 19\], not 12"),
+        (lambda: models.vgg(3, 10, depth=12), r"depth \[7, 11, 13, 16, 19\], not 12"),
         (lambda: models.resnet(3, 10, depth=18), "depth 8, 14, 20, ..., not 18"),
         (lambda: models.resnet(3, 10, depth=2), "not 2"),
         (lambda: models.build(ModelSpec("cnn", 4, 4), (1, 8, 8), 10), "unknown family of models 'cnn'"),

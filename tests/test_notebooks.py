@@ -20,9 +20,9 @@ METHODS = ROOT / "book" / "methods.md"
 LINES = 15
 # The same notebook makes pages of all scales, of which the quick one alone is portable.
 PROMISE = (
-    "The date and the machine differ from run to run. The digits above do not where\n"
-    "`precision` is `portable`, as at the quick scale; elsewhere they do too, once networks are trained anew on "
-    "another processor."
+    "The date and the machine differ from run to run. Where\n"
+    "`precision` is `portable`, as at the quick scale, the digits above are the same on every processor; elsewhere "
+    "others may come out on another one."
 )
 SECTIONS = ["claim", "setting", "verdict", "deviations", "run this yourself", "provenance", "references"]
 

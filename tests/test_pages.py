@@ -11,6 +11,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import nbformat
 import numpy as np
+import pikepdf
 import pytest
 from docutils import nodes
 from PIL import Image
@@ -86,16 +87,16 @@ class TestVerdict:
         """The second condition on a ratio calls it "the same ratio"."""
         half = ONSET.part("B2")
         lower = [(1, 0.5, 2, 0.1, "met"), (1, 0.5, 2, 0.2, "met"), (1, 0.3, 5, 0.7, "met")]
-        told = verdict.box(ONSET, report_of(judged(half, "supported", lower, part="B2")), [])
+        told = verdict.box(ONSET, report_of(judged(half, "supported", lower, part="B2")))
         assert half.supported[1].label == "the same ratio"
-        assert f"{half.supported[0].label}; the same ratio: **1.000 [0.300,\u00a05.000]**" in told
+        assert f"the same ratio (as {half.supported[0].label}): **1.000 [0.300,\u00a05.000]**" in told
 
     def test_few_verdicts_stand_as_sentences_with_all_that_a_reader_must_know(self):
         settings = [
             judged(estimates=ALIGNED),
             judged(verdict="inconclusive", estimates=ALIGNED, setting="deep", title="deep", held=True),
         ]
-        told = verdict.box(WEAK, report_of(*settings, verdict="inconclusive"), [ROW])
+        told = verdict.box(WEAK, report_of(*settings, verdict="inconclusive"), telling.caveats([ROW]))
         first, second = [line for line in told.splitlines() if line.startswith("- ")]
         assert first == (
             f"- **wide**: {telling.badge('supported')} the median error barrier after alignment: "
@@ -119,7 +120,7 @@ class TestVerdict:
         settings[2] |= {"held": True, "status": "exploratory"}
         for condition in (found for each in settings for found in each["conditions"]):
             condition["estimate"]["count"] = "7 networks (21 pairs)"
-        told = verdict.box(ONSET, report_of(*settings), []).split("{dropdown}")
+        told = verdict.box(ONSET, report_of(*settings)).split("{dropdown}")
         rows = [line for line in told[0].splitlines() if line.startswith("| B")]
         notes = ["preregistered", "preregistered", "exploratory, a control could not say no", *["preregistered"] * 2]
         assert [row.split(" | ")[0] for row in rows] == [
@@ -139,12 +140,45 @@ class TestVerdict:
                 (first, "wide", "supported"),
             ]
         ]  # fmt: skip
-        told = verdict.box(ONSET, report_of(*settings), [])
+        told = verdict.box(ONSET, report_of(*settings))
         head, _, above, below = [line for line in told.splitlines() if line.startswith("|")]
         assert head == "| part | the page's own | deep | wide |"
         assert re.findall(r">([a-z ]+)</span>", above) == ["supported", "inconclusive", "supported"]
         assert below.startswith(f"| {second.heading} | ")
         assert below.endswith(" | – | – |")
+
+    def test_a_part_in_none_of_many_networks_begins_another_table(self):
+        first, second, third, *_ = ONSET.parts
+        named = [(first, "a"), (first, "b"), (second, "b"), (second, "c"), (third, "d"), (third, "e")]
+        settings = [
+            judged(part, estimates=[(20, 11, 31, 0.01, "met")] * 3, part=part.id, setting=name, title=name)
+            for part, name in named
+        ]
+        told = verdict.box(ONSET, report_of(*settings)).split("{dropdown}")[0].split("{div} settings\n")[1]
+        tables = [[line for line in table.splitlines() if line.startswith("|")] for table in told.split("\n\n")[:2]]
+        assert [table[0] for table in tables] == ["| part | a | b | c |", "| part | d | e |"]
+        assert [len(table) for table in tables] == [4, 3]
+        assert tables[1][2].startswith(f"| {third.heading} | ")
+
+    def test_numbers_of_units_that_differ_by_part_alone_stand_below_the_table(self):
+        first, second, third, *_ = ONSET.parts
+
+        def box(counts):
+            named = [(first, "a"), (first, "b"), (second, "a"), (third, "a")]
+            settings = [
+                judged(part, estimates=[(20, 11, 31, 0.01, "met")] * 3, part=part.id, setting=name, title=name)
+                for part, name in named
+            ]
+            for each, count in zip(settings, counts, strict=True):
+                for condition in each["conditions"]:
+                    condition["estimate"]["count"] = f"{count} seeds"
+            return verdict.box(ONSET, report_of(*settings)).split("{dropdown}")
+
+        table, below = box([40, 40, 40, 9])
+        assert "seeds" not in table
+        assert f"\n{first.id}, {second.id}: n = 40 seeds; {third.id}: n = 9 seeds.\n" in below
+        # A part that has two of them keeps them where they belong.
+        assert "; *n = 8 seeds* |" in box([40, 8, 40, 9])[0]
 
     def test_the_box_of_the_notebook_folds_the_conditions_of_each_setting(self):
         """The box is that of the library, so that its words stand in one place."""
@@ -167,7 +201,7 @@ class TestVerdict:
     @pytest.mark.parametrize("path", sorted((ROOT / "records").glob("*.json.gz")), ids=records.stem)
     def test_every_report_has_a_box_whose_number_is_that_of_the_report(self, path):
         report = records.head(path)
-        told = verdict.box(claims.load(report["claim"]), report, [])
+        told = verdict.box(claims.load(report["claim"]), report)
         values = {f"{c['estimate']['value']:.3f}" for each in report["settings"] for c in each["conditions"]}
         shown = re.findall(r"\*\*(-?[\d.]+) \[", told)
         assert len(shown) == len(report["settings"])
@@ -186,7 +220,7 @@ class TestTop:
     def test_the_verdict_stands_between_title_and_introduction(self, page):
         before = nbformat.writes(page)
         made = notebook.with_verdict(
-            page, WEAK, report_of(judged(estimates=ALIGNED)), [], "## At a glance\n\n## Introduction"
+            page, WEAK, report_of(judged(estimates=ALIGNED)), glance="## At a glance\n\n## Introduction"
         )
         assert [cell.source.splitlines()[0] for cell in made.cells[:5]] == [
             "# A title", ":::::{div} verdict verdict-supported", "## At a glance",
@@ -201,7 +235,7 @@ class TestTop:
     def test_a_page_without_a_section_for_the_verdict_is_refused(self, page):
         page.cells[1].source = "## Result"
         with pytest.raises(Refused, match=r"weak-connectivity.ipynb takes a title, .* and one section '## Verdict'"):
-            notebook.with_verdict(page, WEAK, report_of(judged(estimates=ALIGNED)), [])
+            notebook.with_verdict(page, WEAK, report_of(judged(estimates=ALIGNED)))
 
 
 class TestGlance:
@@ -353,10 +387,24 @@ def test_an_interval_in_a_table_does_not_break_within_its_brackets():
     cells = "<table><td>0.690 [0.566, -0.750]</td><td>[1, 2, 3]</td></table>"
     page = notebook_of(code("frame", outputs=[{"text/html": cells}, {"text/html": "<p>[0.1, 0.2]</p>"}]))
     before = nbformat.writes(page)
-    table, other = (each.data["text/html"] for each in tables.with_whole_intervals(page).cells[1].outputs)
+    table, other = (each.data["text/html"] for each in tables.readable(page).cells[1].outputs)
     assert table == cells.replace("0.566, ", "0.566,\u00a0")
     assert other == "<p>[0.1, 0.2]</p>"
     assert nbformat.writes(page) == before
+
+
+@pytest.mark.parametrize(
+    ("cell", "words"),
+    [
+        ("supported", True), ("the ratio of the 2 is above 3", True), ("the barrier, size 0.01, is low", True),
+        ("below 1e-12", False), ("0.5", False), ("3 parents (9 pairs)", False), ("nan", False), ("a", False),
+    ],
+)  # fmt: skip
+def test_cells_of_words_are_marked(cell, words):
+    page = notebook_of(code("frame", outputs=[{"text/html": f"<table><td>{cell}</td></table>"}]))
+    marked = tables.readable(page).cells[1].outputs[0].data["text/html"]
+    mark = ' class="words"' if words else ""
+    assert marked == f"<table><td{mark}>{cell}</td></table>"
 
 
 class TestLinks:
@@ -494,7 +542,7 @@ class TestQuick:
                 if "<Figure" in output.get("data", {}).get("text/plain", ""):
                     output["data"]["image/png"] = "AAAA"
         page = parameters.with_table(page, {"scale": "quick"})
-        page = quick.as_quick_page(notebook.with_verdict(page, ONSET, report, []), "butterfly-onset")
+        page = quick.as_quick_page(notebook.with_verdict(page, ONSET, report), "butterfly-onset")
         shown = self.shown(page)
         assert shown[1].id == "verdict"
         assert "(#verdict-butterfly-onset-quick)" in shown[1].source
@@ -604,16 +652,21 @@ def pixels_of(picture):
     return np.asarray(Image.open(io.BytesIO(picture)).convert("RGB")).astype(int)
 
 
-def drawn():
+def drawn(kind="png"):
     """A figure with text, lines that are blended with their ground, and a colour map."""
     figure, axes = plt.subplots(1, 2, figsize=(5, 2.2))
     axes[0].plot(np.linspace(0, 1, 40), np.linspace(0, 1, 40) ** 3, label="a curve")
     axes[0].legend()
     axes[1].imshow(np.arange(91.0).reshape(7, 13), cmap="viridis")
     written = io.BytesIO()
-    figure.savefig(written, format="png", dpi=96)
+    figure.savefig(written, format=kind, dpi=96)
     plt.close(figure)
     return written.getvalue()
+
+
+def letters(font):
+    """How each letter of a font of a PDF is drawn."""
+    return {name: letter.read_bytes() for name, letter in font.CharProcs.items()}
 
 
 class TestPictures:
@@ -643,20 +696,34 @@ class TestPictures:
         assert pictures.in_palette(before := png(image)) == before
 
     def test_the_caption_of_a_figure_leads_to_its_pdf(self):
-        def figure(name, size):
-            data = {"image/png": "AAAA", "application/pdf": base64.b64encode(bytes(range(7)) * size).decode()}
+        def figure(name, vector):
+            data = {"image/png": "AAAA", "application/pdf": base64.b64encode(vector).decode()}
             return code("draw()", outputs=[data], mystnb={"figure": {"name": name, "caption": "Lines."}})
 
+        few = drawn("pdf")
         page = notebook_of(
-            figure("few", 1), figure("many", 30_000), code("draw()", outputs=[{"application/pdf": "AA=="}])
+            figure("few", few),
+            figure("many", 30_000 * b"a page"),
+            code("draw()", outputs=[{"application/pdf": "AA=="}]),
         )
         before = nbformat.writes(page)
         made, files = pictures.with_vectors(page)
-        assert files == {"few.pdf": bytes(range(7))}
+        assert files == {"few.pdf": pictures.packed(few)}
         captions = [cell.metadata.mystnb.figure.caption for cell in made.cells[1:3]]
         assert captions == ["Lines. {download}`PDF <few.pdf>`", "Lines."]
         assert [list(cell.outputs[0].data) for cell in made.cells[1:]] == [["image/png"], ["image/png"], []]
         assert nbformat.writes(page) == before
+
+    def test_a_packed_pdf_draws_the_same(self):
+        before = drawn("pdf")
+        after = pictures.packed(before)
+        assert len(after) < 0.95 * len(before) and pictures.packed(before) == after
+        with pikepdf.open(io.BytesIO(before)) as own, pikepdf.open(io.BytesIO(after)) as other:
+            ((page,), (small,)) = own.pages, other.pages
+            assert small.mediabox.as_list() == page.mediabox.as_list()
+            assert small.Contents.read_bytes() == page.Contents.read_bytes()
+            glyphs = [{name: letters(font) for name, font in each.resources.Font.items()} for each in (page, small)]
+            assert glyphs[0] == glyphs[1] and any(glyphs[0].values())
 
     def test_pictures_of_a_notebook_are_made_small_and_nothing_else(self):
         cell = nbformat.v4.new_code_cell("draw()", id="drawn")

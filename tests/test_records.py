@@ -666,12 +666,22 @@ def unbalanced_starts(records, name):
 
 
 def asymmetric_margin(records, name):
-    """Means over seeds of what the maps at the largest norm are like, by kind of data and by degrees."""
+    """Means over seeds of what maps at the largest norm and features at the smallest loss are like."""
     what, kind, degrees = name.split(", ")
+    if degrees.startswith("start "):
+        start = float(degrees.removeprefix("start "))
+        (values,) = [
+            each["values"]
+            for each in records.values()
+            if each["spec"].get("norm") == kind and each["spec"].get("start") == start
+        ]
+        side = "test" if what == "NC4" else "train"
+        yield np.mean([row[-1] for row in values["reached" if what == "margin reached" else f"{kind}/{side}/{what}"]])
+        return
     (record,) = [
         each
         for each in records.values()
-        if each["spec"]["degrees"] == [int(degree) for degree in degrees.split()]
+        if each["spec"].get("degrees") == [int(degree) for degree in degrees.split()]
         and each["spec"]["spare"] == (kind == "spare")
         and each["spec"]["sizes"] != [1, 1]
     ]
@@ -692,6 +702,9 @@ def asymmetric_margin(records, name):
 def group_composition(records, name):
     """Means over seeds of errors of heights, of rank correlations and of turns, from losses, levels and half times."""
     what, *which = name.split(", ")
+    if what == "doublings":
+        yield np.mean(list(doublings_of(records, *which)))
+        return
     stairs = [each for each in records.values() if each["spec"]["type"] == "StairsSpec"]
     if what in {"turn", "predicted turn"}:
         (record,) = (
@@ -716,6 +729,33 @@ def group_composition(records, name):
             and label in labels_of(each["spec"], stairs)
         )
         yield np.mean([worst_height(record, seed) for seed in range(record["spec"]["seeds"])])
+
+
+def doublings_of(records, group, kind):
+    """For each seed the slope of the logarithm of the width that is needed; pairs are composed by two layers.
+
+    Two layers count with no more neurons than exact weights have: for each product of entries two to the number of
+    signs, and products of rotations one more than elements, of a mirror one, of a plane of mirrors all its entries.
+    """
+    family, order = group.split("_")
+    planes = (int(order) - 1) // 2
+    needed = {}
+    for record in records.values():
+        spec, values = record["spec"], record["values"]
+        if spec["type"] != "WidthSpec" or spec["group"] != group:
+            continue
+        if spec["architecture"] == ("two layers" if spec["length"] == 2 else kind):
+            length, table = spec["length"], list(zip(values["neurons"], values["losses"], strict=True))
+            products = planes * (length + 1) if family == "C" else 1 + planes * 2 ** (length + 1)
+            most = 2 ** (length - 1) * products if spec["architecture"] == "two layers" else math.inf
+            needed[length] = [
+                min(most, next((n for n, losses in table if losses[seed] < spec.get("level", 0.01)), 2 * table[-1][0]))
+                for seed in range(spec["seeds"])
+            ]
+    mean = np.mean(list(needed))
+    spread = sum((length - mean) ** 2 for length in needed)
+    for seed in range(len(next(iter(needed.values())))):
+        yield sum((length - mean) * math.log2(each[seed]) for length, each in needed.items()) / spread
 
 
 def labels_of(spec, stairs):
@@ -768,21 +808,21 @@ def synflow(records, name):
         times = f" × {method['iterations']}" if "iterations" in method else ""
         return kind.get(method["score"], method["score"]) + times + (", by layer" if method.get("by_layer") else "")
 
+    family, name = name.split(": ") if ": " in name else (None, name)
     found = []
     for record in records.values():
         spec, values = record["spec"], record["values"]
+        if family != (spec["run"]["model"]["family"] if "norm" in spec["run"]["model"] else None):
+            continue
         if spec["type"] == "CollapseSpec" and name.startswith("decades by "):
             what, label = name.removeprefix("decades by ").split(", ", 1)
             if label.endswith(", softsign") == (spec.get("homogeneous") is False):
                 found.append(values["critical"][label.removesuffix(", softsign")][what])
         elif spec["type"] == "CompressedSpec":
             label = words(spec["method"]) + (", shuffled" if spec.get("shuffled") else "")
-            here = (
-                f"accuracy at {spec['compression']:g}, {label}"
-                if spec["compression"] > 1
-                else "accuracy without pruning"
-            )
-            found += [values["accuracy"]] if here == name else []
+            here = f"at {spec['compression']:g}, {label}" if spec["compression"] > 1 else "without pruning"
+            found += [values["accuracy"]] if f"accuracy {here}" == name else []
+            found += [values[what] for what in ("loss", "on paths") if f"{what} {here}" == name]
     yield np.mean(found)
 
 
@@ -794,20 +834,26 @@ def symmetry_breaking(records, name):
     smallest = min(spec["train"].get("lr", 0.1) for spec in specs if spec["type"] == "HeadCharges")
     for record in records.values():
         spec = record["spec"]
-        train, drawn = spec["train"], (spec["biases"] or {}).get("deviation", 0.0)
+        train, biases = spec["train"], spec["biases"] or {}
+        mean, deviation = biases.get("mean", 0.0), biases.get("deviation", 0.0)
+        version = "none" if not biases else "fixed" if "redrawn" in biases else "drawn" if mean else "centred"
         if spec["type"] == "HeadCharges":
-            version = "learnt" if spec.get("learnt") else "drawn" if drawn else "none"
-            if (train.get("lr", 0.1), f"biases {version}") == (smallest, rest[0]) and what in ("drift", "with biases"):
-                yield 1e6 * np.mean(record["values"][rest[1]][what])
+            version = "learnt" if spec.get("learnt") else version
+            if (train.get("lr", 0.1), f"biases {version}") == (smallest, rest[0]):
+                numbers = record["values"][rest[1]]
+                if what in numbers:
+                    yield 1e6 * np.mean(numbers[what])
         elif what == "excess loss":
             optimiser = (
                 "AdamW" if train.get("optimiser") == "adamw" else "plain" if train.get("momentum") == 0 else "momentum"
             )
             own = [
-                optimiser,
+                "ECD" if "ecd" in spec else optimiser,
                 f"width {spec['decoder']['width']}",
                 f"rate {train.get('lr', 0.1):g}",
-                f"biases {drawn:g}",
+                f"biases {deviation:g}"
+                if version == "none" or (version, mean) == ("drawn", deviation)
+                else f"biases {version}",
             ]
             if own == rest:
                 yield 1e3 * np.mean(record["values"]["excess"][:judged])

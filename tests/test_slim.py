@@ -47,6 +47,14 @@ def test_a_page_keeps_its_words_its_code_and_its_scripts():
     assert slim.page(slim.page(PAGE)) == slim.page(PAGE)
 
 
+def test_a_cell_of_a_table_that_is_one_paragraph_needs_no_mark_of_it():
+    two = "<td><p>one</p><p>two</p></td>"
+    page = f'<tr class="odd"><th class="head"><p>A <em>word</em></p></th><td><p>7</p></td>{two}</tr><p>Text</p>'
+    small = f'<tr class="odd"><th class="head">A <em>word</em></th><td>7</td>{two}</tr><p>Text</p>'
+    assert slim.page(page) == small
+    assert slim.page(small) == small
+
+
 def test_the_contents_for_print_may_go():
     contents = "<nav><ul><li>One</li></ul></nav>"
     second = f'<div id="jb-print-toc"><div><h2>Contents</h2></div>{contents}</div>'

@@ -39,4 +39,5 @@ document.addEventListener("DOMContentLoaded", () => {
   window.addEventListener("popstate", read);
   form.hidden = false;
   read();
+  if (choices.some(({ value }) => value)) form.scrollIntoView(); // who follows such an address wants the rows
 });

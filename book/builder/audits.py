@@ -47,11 +47,8 @@ def _together(rows: Sequence[Mapping[str, Any]]) -> str:
         place = row["part"], row["setting"]
         missed[place] = missed.get(place, 0.0) + 1.0 - row["power"]
     least = sorted(max(0.0, 1.0 - share) for share in missed.values())
-    shares = (
-        f"{least[0]:.2f} of all studies"
-        if len(least) == 1
-        else (f"{least[0]:.2f} to {least[-1]:.2f} of all studies, by verdict")
-    )
+    lowest, highest = f"{least[0]:.2f}", f"{least[-1]:.2f}"
+    shares = f"{lowest} of all studies" + (f" of one verdict, in {highest} of another" if lowest != highest else "")
     return (
         "A verdict needs all its conditions at once: where every effect is there, *supported* comes out in at least "
         f"{shares}."

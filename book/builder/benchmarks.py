@@ -87,7 +87,10 @@ def stage_table(result: Mapping[str, Any]) -> str:
 
 def speed_tables(result: Mapping[str, Any]) -> str:
     """Weight matching beside a peer and a floor, and the barriers that both reach, as Markdown."""
-    head = ["network", "threads", "a sweep", "floor", "peer", "sweeps", "total", "peer", "objective", "memory", "peer"]
+    head = [
+        "network", "threads", "sweep", "plain", "peer's sweep", "sweeps, peer's", "total", "peer's total", "objective",
+        "memory", "peer's memory",
+    ]  # fmt: skip
     lines = [f"| {' | '.join(head)} |", "|---|" + "---:|" * (len(head) - 1)]
     lines += [f"| {' | '.join(_speed(row))} |" for row in result["networks"]]
     trained = result["trained"]
@@ -113,7 +116,9 @@ def _targets(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         mine = [row for row in rows if row["network"].startswith(networks)]
         found = [row["ratios"][what] for row in mine if what in row["ratios"]]
         names = " and ".join(name.removesuffix(",") for name in networks)
-        lines.append(f"| {what}: {names} | {hoped:g} | {min(found):.2f} to {max(found):.2f} |")
+        lines.append(
+            f"| {what.replace('floor', 'plain')}: {names} | {hoped:g} | {min(found):.2f} to {max(found):.2f} |"
+        )
     return lines
 
 

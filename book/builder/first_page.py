@@ -89,15 +89,29 @@ def _told(result: Result, setting: Mapping[str, Any], known: Caveats, *, badged:
     """What was judged, its verdict, the number on which it hangs, and what a reader must know of it."""
     about, condition, found = claims.deciding(result.claim, setting)
     said = f"{badge(setting['verdict'])} " if badged else ""
-    facts = [
-        f"n\u00a0=\u00a0{found['estimate']['count']}",
-        *(notes(result.report, setting, known) if result.report else []),
-    ]
     return (
         f"{escape(_title(result, setting))}: {said}{escape(about)} "
-        f"<strong>{interval(found['estimate'])}</strong>, {'above' if condition.above else 'below'} "
-        f"{condition.bound:g} needed; {', '.join(facts)}"
+        f"<strong>{interval(found['estimate'])}</strong>, {_needed(condition)} needed; "
+        f"{', '.join(_facts(result, setting, known))}"
     )
+
+
+def _needed(condition: claims.Condition) -> str:
+    return f"{'above' if condition.above else 'below'} {condition.bound:g}"
+
+
+def _facts(result: Result, setting: Mapping[str, Any], known: Caveats) -> list[str]:
+    """From how many units a verdict is, and what a reader must know of it."""
+    count = claims.deciding(result.claim, setting)[2]["estimate"]["count"]
+    return [f"n\u00a0=\u00a0{count}", *(notes(result.report, setting, known) if result.report else [])]
+
+
+def _in_short(result: Result, setting: Mapping[str, Any], facts: Sequence[str]) -> str:
+    """A verdict and the number on which it hangs, without words for what is measured."""
+    _, condition, found = claims.deciding(result.claim, setting)
+    told = f"<strong>{interval(found['estimate'])}</strong>, {_needed(condition)}"
+    own = f"; {', '.join(facts)}" if facts else ""
+    return f"{escape(_title(result, setting))}: {badge(setting['verdict'])} {told}{own}"
 
 
 def _title(result: Result, setting: Mapping[str, Any]) -> str:
@@ -226,13 +240,20 @@ def _row(result: Result, papers: Mapping[str, str], known: Caveats) -> str:
 
 
 def _numbers(result: Result, known: Caveats) -> str:
-    """The number of each verdict; many are folded under their count."""
+    """The number of each verdict; many are folded under their count, and the page says what the numbers are."""
     if result.report is None:
         return "This page could not be made when the book was built; it says why."
     settings = result.report["settings"]
-    items = "".join(f"<li>{_told(result, each, known, badged=len(settings) > 1)}</li>" for each in settings)
     if len(settings) <= FEW:
+        items = "".join(f"<li>{_told(result, each, known, badged=len(settings) > 1)}</li>" for each in settings)
         return f"<ul>{items}</ul>"
+    facts = [_facts(result, each, known) for each in settings]
+    common = [fact for fact in facts[0] if all(fact in each for each in facts)]
+    items = "".join(
+        f"<li>{_in_short(result, each, [fact for fact in own if fact not in common])}</li>"
+        for each, own in zip(settings, facts, strict=True)
+    )
+    items += f"<li>All of them: {', '.join(common)}.</li>" * bool(common)
     counts = Counter(each["verdict"] for each in settings)
     said = ", ".join(f"{counts[verdict]} {verdict}" for verdict in claims.VERDICTS if counts[verdict])
     return f"<details><summary>{len(settings)} verdicts: {said}</summary><ul>{items}</ul></details>"

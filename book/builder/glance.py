@@ -125,9 +125,11 @@ def _small(rows: Sequence[Mapping[str, Any]]) -> str:
 def _scope(claim: claims.Claim, report: Mapping[str, Any]) -> str:
     if report["scope"] == "exact":
         return ""
+    theirs = claim.scope["paper"] == "exact"
+    exact = f"parameters for one stand under [run this yourself](#run-{claim.id})" if theirs else "this page has none"
     return (
-        f"The scope is {report['scope']}: {SCOPES[report['scope']]}. Only a study at the paper's scale can contradict "
-        f"the paper; its profile is ready under [run this yourself](#run-{claim.id})."
+        f"The scope is {report['scope']}: {SCOPES[report['scope']]}. Only a study with the paper's own could "
+        f"contradict the paper; {exact}."
     )
 
 

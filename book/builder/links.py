@@ -10,8 +10,9 @@ import nbformat
 
 # Words that pages use in other senses too.
 _ORDINARY = {
-    "alpha", "angle", "by heart", "chain", "connected", "density", "drive", "error", "excess", "gain", "group", "level",
-    "map", "mask", "place", "reference", "source", "spawn", "stage", "state", "stress", "target", "token",
+    "alpha", "angle", "by heart", "chain", "connected", "cut", "density", "drive", "error", "excess", "gain", "group",
+    "level", "map", "mask", "place", "proxy", "reference", "scope", "source", "spawn", "stage", "state", "stress",
+    "target", "token", "toy", "verdict",
 }  # fmt: skip
 
 # What stays as it is: code, lines of directives, headings, tables and labels, roles, formulas, links, HTML.

@@ -2,6 +2,7 @@
 
 __all__ = ["Outcome", "make_all"]
 
+import contextlib
 import json
 import multiprocessing
 import tempfile
@@ -15,7 +16,7 @@ from typing import Any
 
 import nbformat
 
-from builder import audits, downloads, glance, kept, links, notebook, parameters, pictures, quick, tables, tabs
+from builder import audits, downloads, glance, kept, links, notebook, parameters, pictures, quick, tables, tabs, telling
 from builder.layout import BOOK, Page, place, repository
 from lmc_lib import claims
 from lmc_lib.cli import Refused, notebooks, records, running, tree
@@ -138,7 +139,7 @@ def _compare(result: Mapping[str, Any], path: Path) -> None:
 def _guide_files(page: Page, executed: Path) -> dict[str, bytes]:
     running.execute(page.source, executed)
     ran = nbformat.read(executed, as_version=4)
-    return {page.source.name: nbformat.writes(tables.with_whole_intervals(pictures.with_small_pictures(ran))).encode()}
+    return {page.source.name: nbformat.writes(tables.readable(pictures.with_small_pictures(ran))).encode()}
 
 
 def _claim_files(page: Page, executed: Path, fresh: bool) -> dict[str, bytes]:
@@ -188,11 +189,21 @@ def _shown(
     if own:
         words = links.words_of((BOOK / "glossary.md").read_text(encoding="utf-8"))
         ran = links.to_deviations(links.to_glossary(ran, words), page.claim)
-    finished = tables.with_whole_intervals(pictures.with_small_pictures(ran))
+    finished = tables.readable(pictures.with_small_pictures(ran))
     finished = parameters.with_table(finished, result["parameters"])
-    finished = notebook.with_verdict(finished, claim, result, rows, at_a_glance if own else "")
+    caveats = telling.caveats(rows, [result, *_other_reports(page)])
+    finished = notebook.with_verdict(finished, claim, result, caveats, at_a_glance if own else "")
     finished = tabs.with_tabs(finished, claim) if own else quick.as_quick_page(finished, page.claim)
     commits = {each.provenance["commit"] for each in entries} | {result["provenance"]["commit"]}
     finished = notebook.with_commits(finished, repository(), commits)
     finished = notebook.with_keywords(notebook.with_audit(finished, rows), claim.keywords)
     return notebook.with_citation(finished, claim) if own else finished
+
+
+def _other_reports(page: Page) -> Iterator[dict[str, Any]]:
+    """The reports of all other pages of its scale; of a damaged one its own page tells."""
+    for path in tree.shipped():
+        with contextlib.suppress(Refused):
+            report = tree.report_of(path)
+            if report["scale"] == page.scale and report["claim"] != page.claim:
+                yield report

@@ -14,6 +14,7 @@ import nbformat
 from builder import audits, citing, quick, verdict
 from builder.downloads import SCORES
 from builder.layout import Page
+from builder.telling import NONE, Caveats
 from lmc_lib import claims
 from lmc_lib.cli import Refused
 
@@ -26,7 +27,7 @@ def with_verdict(
     notebook: nbformat.NotebookNode,
     claim: claims.Claim,
     report: Mapping[str, Any],
-    rows: Sequence[Mapping[str, Any]],
+    caveats: Caveats = NONE,
     glance: str = "",
 ) -> nbformat.NotebookNode:
     """Puts the verdict below the title, and folds the details of the box in the notebook, to which it leads.
@@ -35,7 +36,7 @@ def with_verdict(
         notebook: an executed notebook; its first cell begins with the title.
         claim: the claim.
         report: the report of the page.
-        rows: how often its rules err, as ``lmc audit`` found.
+        caveats: what a reader must know of its verdicts.
         glance: what stands between the verdict and the introduction, as Markdown.
 
     Raises:
@@ -51,7 +52,7 @@ def with_verdict(
         if claims.verdict.extract([output]):
             output["data"]["text/html"] = verdict.folded(output["data"]["text/html"])
     page.cells[0].source = title
-    texts = {"verdict": verdict.box(claim, report, rows), "glance": glance, "introduction": rest.strip()}
+    texts = {"verdict": verdict.box(claim, report, caveats), "glance": glance, "introduction": rest.strip()}
     page.cells[1:1] = [nbformat.v4.new_markdown_cell(text, id=name) for name, text in texts.items() if text]
     return page
 

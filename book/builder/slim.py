@@ -43,6 +43,8 @@ _HIGHLIGHTED = re.compile(r'<div class="highlight">.*?</pre>', re.DOTALL)
 _SIGNATURE = re.compile(r'<dt class="sig .*?</dt>', re.DOTALL)
 _AS_CODE = re.compile(r'<span class="pre">([^<]*)</span>')
 _CODE = re.compile(r'<code class="[^"]*"><span class="pre">(.*?)</span></code>')
+# The paragraph that is all of a cell of a table.
+_IN_CELL = re.compile(r"(<t[dh]\b[^>]*>)<p>((?:(?!</?(?:p|t[dh])\b).)*)</p>(?=</t[dh]>)", re.DOTALL)
 _KEPT_AS_IT_IS = re.compile(r"(<(?P<name>pre|textarea|script|style)\b.*?</(?P=name)>)", re.DOTALL)
 
 
@@ -57,7 +59,7 @@ def site(folder: Path) -> None:
 
 
 def page(html: str, *, reference: bool = False) -> str:
-    """A page without what it does not use, without indentation, comments, and marks of code among its contents.
+    """A page without what it does not use, without indentation, comments, and marks that change nothing that one sees.
 
     In the contents code looks like other words (``lmc.css``), and a page of the reference has a hundred such marks. Its
     contents at the side are those of its own part of the book, without the modules beside its own, which the page of
@@ -72,6 +74,7 @@ def page(html: str, *, reference: bool = False) -> str:
         html = _SIGNATURE.sub(lambda found: _AS_CODE.sub(r"\1", found[0]), html)
     html = _HIGHLIGHTED.sub(lambda found: _PLAIN.sub(r"\1", found[0]), html)
     html = _NAVIGATION.sub(lambda found: _CODE.sub(r"\1", found[0]), _UNUSED.sub("", html))
+    html = _IN_CELL.sub(r"\1\2", html)
     between = _KEPT_AS_IT_IS.split(html)
     # Of each three parts the first is text between elements whose white space counts, the last the name of such a one.
     return "".join(

@@ -48,13 +48,13 @@ _COLOURS = {
     "not seen at this scale": "info",
     "inconclusive": "warning",
     "not observable at this scale": "muted",
-    "mixed": "info",
+    "mixed": "secondary",
 }
 
 
 def interval(estimate: Mapping[str, Any]) -> str:
-    """A number and its interval, which does not break within its brackets."""
-    return f"{estimate['value']:.3f} [{estimate['low']:.3f},\u00a0{estimate['high']:.3f}]"
+    """A number and its interval, which does not break within its brackets; what rounds to zero has no sign."""
+    return f"{estimate['value']:z.3f} [{estimate['low']:z.3f},\u00a0{estimate['high']:z.3f}]"
 
 
 def count_of(setting: Mapping[str, Any]) -> str:
@@ -71,7 +71,7 @@ def caveats(rows: Iterable[Mapping[str, Any]], reports: Iterable[Mapping[str, An
     """
     found = {place(row): ["underpowered"] for row in rows if row["underpowered"]}
     for each in not_kept(reports):
-        found.setdefault(each, []).append("does not stay if corrected for the number of verdicts")
+        found.setdefault(each, []).append("does not stay if corrected")
     return found
 
 

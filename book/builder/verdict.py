@@ -6,22 +6,25 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from builder.telling import FEW, FROM, SCOPES, badge, caveats, interval, notes, published, table_row
+from builder.telling import FEW, FROM, NONE, SCOPES, Caveats, badge, interval, notes, published, table_row
 from lmc_lib import claims
 
+# Of networks: cells of more than these have four lines and more.
+_COLUMNS = 3
 
-def box(claim: claims.Claim, report: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
+
+def box(claim: claims.Claim, report: Mapping[str, Any], caveats: Caveats = NONE) -> str:
     """The verdict of a page as Markdown: each judged setting with the number that decided, and where more stands.
 
     Args:
         claim: the claim.
         report: the report of the page.
-        rows: how often its rules err, as ``lmc audit`` found.
+        caveats: what a reader must know of its verdicts.
     """
     settings = report["settings"]
-    told = caveats(rows)
     known = [
-        [f"n = {claims.deciding(claim, each)[2]['estimate']['count']}", *notes(report, each, told)] for each in settings
+        [f"n = {claims.deciding(claim, each)[2]['estimate']['count']}", *notes(report, each, caveats)]
+        for each in settings
     ]
     sentences = [_sentence(claim, each, own) for each, own in zip(settings, known, strict=True)]
     shown, theirs = sentences, f"The paper: {published(claim.beside)}."
@@ -30,11 +33,10 @@ def box(claim: claims.Claim, report: Mapping[str, Any], rows: Sequence[Mapping[s
         f"[All conditions and controls](#verdict-{claim.id}), [how to read a verdict](#how-to-read-a-verdict).",
     ]
     if len(settings) > FEW:
-        common = [note for note in known[0] if all(note in each for each in known)]
-        differing = [[note for note in own if note not in common] for own in known]
+        once, differing = _told_once(settings, known)
         folded_away = ["", "::::{dropdown} What these numbers are, and the paper's", *sentences, "", theirs, "::::"]
         shown = [*_table(claim, settings, differing), *folded_away]
-        foot = [*([f"All of them: {', '.join(common)}."] if common else []), *foot]
+        foot = [*once, *foot]
     else:
         foot = [theirs, *foot]
     return "\n".join(
@@ -74,23 +76,56 @@ def _sentence(claim: claims.Claim, setting: Mapping[str, Any], known: Sequence[s
     )
 
 
+def _told_once(
+    settings: Sequence[Mapping[str, Any]], known: Sequence[Sequence[str]]
+) -> tuple[list[str], list[list[str]]]:
+    """What is said below a table, notes of all verdicts and numbers of units by part, and the notes that are left."""
+    common = [note for note in known[0] if all(note in each for each in known)]
+    left = [[note for note in own if note not in common] for own in known]
+    told = [f"All of them: {', '.join(common)}."] if common else []
+    parts: dict[str, list[str]] = {}
+    for each, own in zip(settings, known, strict=True):
+        if each["part"] not in parts.setdefault(own[0], []):
+            parts[own[0]].append(each["part"])
+    if 1 < len(parts) < sum(map(len, parts.values())) == len({each["part"] for each in settings}):
+        told.append("; ".join(f"{', '.join(names)}: {count}" for count, names in parts.items()) + ".")
+        left = [own[1:] for own in left]
+    return told, left
+
+
 def _table(claim: claims.Claim, settings: Sequence[Mapping[str, Any]], known: Sequence[Sequence[str]]) -> list[str]:
     """Parts as rows and networks as columns where both are several, else one row a verdict; each with its notes."""
-    parts = list(dict.fromkeys(each["part"] for each in settings))
-    networks = list(dict.fromkeys(each["setting"] for each in settings))
+    networks: dict[str, list[str]] = {}
+    for each in settings:
+        networks.setdefault(each["part"], []).append(each["setting"])
     said = [f"; *{', '.join(own)}*" if own else "" for own in known]
-    if len(parts) > 1 and len(networks) > 1:
+    tables = []
+    if len(networks) > 1 and len({name for names in networks.values() for name in names}) > 1:
         cells = {
             (each["part"], each["setting"]): _cell(claim, each, "<br>") + own
             for each, own in zip(settings, said, strict=True)
         }
-        head = ["part", *(name or "the page's own" for name in networks)]
-        rows = [[claim.part(part).heading, *(cells.get((part, name), "–") for name in networks)] for part in parts]
+        for columns, parts in _grouped(networks):
+            head = ["part", *(name or "the page's own" for name in columns)]
+            rows = [[claim.part(part).heading, *(cells.get((part, name), "–") for name in columns)] for part in parts]
+            tables.append([head, ["---"] * len(head), *rows])
     else:
-        head = ["what", "verdict, deciding number, bound"]
         rows = [[each["title"] + own, _cell(claim, each, " ")] for each, own in zip(settings, said, strict=True)]
-    lines = [table_row(*row) for row in [head, ["---"] * len(head), *rows]]
-    return ["::::{div} settings", *lines, "::::"]
+        tables.append([["what", "verdict, deciding number, bound"], ["---", "---"], *rows])
+    return ["::::{div} settings", "\n\n".join("\n".join(table_row(*row) for row in table) for table in tables), "::::"]
+
+
+def _grouped(networks: Mapping[str, Sequence[str]]) -> list[tuple[list[str], list[str]]]:
+    """The networks and the parts of each table: a part in none of its networks begins the next, if they are many."""
+    groups: list[tuple[list[str], list[str]]] = []
+    for part, own in networks.items():
+        columns, parts = groups.pop() if groups else ([], [])
+        together = list(dict.fromkeys([*columns, *own]))
+        if parts and len(together) == len(columns) + len(own) > _COLUMNS:
+            groups += [(columns, parts), (list(own), [part])]
+        else:
+            groups.append((together, [*parts, part]))
+    return groups
 
 
 def _cell(claim: claims.Claim, setting: Mapping[str, Any], between: str) -> str:

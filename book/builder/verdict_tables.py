@@ -47,7 +47,8 @@ def multiplicity(reports: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[st
             f"- The {scale} scale has {len(settings)} verdicts from {conditions} conditions; "
             f"{len(supported)} of the verdicts say *supported*. If every claim were false, though only just, and "
             f"scatter normal, at most {chance:.1f} would still say so. Corrected for their number (Benjamini and "
-            f"Hochberg, 2.5 %) {after}. A verdict from five units never stays: its p-value is not below 0.03."
+            f"Hochberg, 2.5 %) {after}. Where all units are equal, or intervals come from drawing units anew, five "
+            "units are too few to stay: the p-value is not below 0.03."
         )
     return lines
 

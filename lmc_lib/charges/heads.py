@@ -9,7 +9,7 @@ A bias that is learnt is one more column of the matrix that it belongs to, so th
 :math:`W_Q W_Q^\top + b b^\top - W_K W_K^\top`.
 """
 
-__all__ = ["PAIRS", "overlap", "value", "weights_alone"]
+__all__ = ["PAIRS", "across", "overlap", "value", "weights_alone"]
 
 import torch
 from jaxtyping import Float
@@ -34,6 +34,19 @@ def value(state: State, pair: str) -> Float[Tensor, "*heads d d"]:
     """
     first, second = _matrices(state, pair)
     return first @ first.mT - second @ second.mT
+
+
+def across(charge: Float[Tensor, "*heads d d"], bias: Float[Tensor, "*heads d"]) -> Float[Tensor, "*heads d d"]:
+    r"""The part of a charge at right angles to a bias: :math:`P C P` with :math:`P = 1 - b b^\top / |b|^2`.
+
+    A bias :math:`b` that stays, and is not learnt, leaves it the symmetry of those :math:`M` with :math:`M b = 0`, so
+    that gradient flow conserves it. At right angles to a bias of length 0 is all of it.
+    """
+    length: Tensor = torch.linalg.vector_norm(bias, dim=-1, keepdim=True)
+    along: Tensor = (bias / length.where(length > 0, torch.ones_like(length))).unsqueeze(-1)
+    part: Tensor = charge - along @ (along.mT @ charge)
+    found: Tensor = part - (part @ along) @ along.mT
+    return found
 
 
 def overlap(state: State, gradient: State, pair: str) -> Float[Tensor, " *heads"]:

@@ -64,6 +64,7 @@ class Follower:
         self.families: dict[str, list[Charge]] = {}
         for each in charges:
             self.families.setdefault(each.family, []).append(each)
+        self.names = {name for each in charges for name, _, _ in each.terms}
         self.updates: dict[str, list[Tensor]] = {family: [] for family in self.families}
         self.before: tuple[State, State] | None = None
 
@@ -72,8 +73,8 @@ class Follower:
         if self.before is not None:
             earlier, slower = self.before
             gradient = {
-                name: each - self.sgd.momentum * slower[name] - self.sgd.decay * earlier[name]
-                for name, each in velocity.items()
+                name: velocity[name] - self.sgd.momentum * slower[name] - self.sgd.decay * earlier[name]
+                for name in self.names
             }
             for family, own in self.families.items():
                 rows = [_update(each, earlier, state, velocity, gradient) for each in own]

@@ -107,9 +107,10 @@ class OnSphere:
     def __call__(self, parameters: Mapping[str, nn.Parameter], rate: float) -> None:
         """Makes one update."""
         gradients = {name: _gradient(each) for name, each in parameters.items()}
-        self.steps.append(self.rmsprop.steps)
+        steps = self.rmsprop.steps
+        self.steps.append(steps)
         squares = [gradients[name].flatten(1).square().sum(1) for name in self.names]
-        parts = torch.split(self.rmsprop.steps, [len(each) for each in squares])
+        parts = torch.split(steps, [len(each) for each in squares])
         self.rmsprop = self.rmsprop.after(torch.cat(squares))
         sizes = dict(zip(self.names, parts, strict=True))
         for name, each in parameters.items():

@@ -124,9 +124,12 @@ def asymmetric(network: nn.Module) -> nn.Module:
 
 
 def inhomogeneous(network: nn.Module) -> nn.Module:
-    r"""A copy of a chain with softsign, :math:`x / (1 + |x|)`, in place of rectifiers, for controls.
+    r"""A copy of a network with softsign, :math:`x / (1 + |x|)`, in place of rectifiers, for controls.
 
     It is monotone and leaves zero at zero, like a rectifier, and is far from proportional for large numbers, where GELU
     is proportional to rounding and tanh has no slope left.
     """
-    return nn.Sequential(*(nn.Softsign() if isinstance(layer, nn.ReLU) else layer for layer in network.children()))
+    changed = copy.deepcopy(network)
+    for path in [path for path, layer in changed.named_modules() if isinstance(layer, nn.ReLU)]:
+        changed.set_submodule(path, nn.Softsign())
+    return changed

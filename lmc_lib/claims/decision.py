@@ -29,7 +29,7 @@ def deciding(claim: Claim, setting: Mapping[str, Any]) -> tuple[str, Condition, 
     first = len(rule.observable)
     unmet = [number for number in range(first) if found[number]["outcome"] != "met"]
     chosen = min(unmet or range(first, len(stated)), key=lambda number: _margin(stated[number], found[number]))
-    return _about(stated[: chosen + 1]), stated[chosen], found[chosen]
+    return _about(stated[: chosen + 1], found), stated[chosen], found[chosen]
 
 
 def _margin(condition: Condition, found: Mapping[str, Any]) -> float:
@@ -39,8 +39,15 @@ def _margin(condition: Condition, found: Mapping[str, Any]) -> float:
     return beyond / (high - low) if high > low else math.copysign(math.inf, beyond)
 
 
-def _about(stated: Sequence[Condition]) -> str:
-    """The label of the last of some conditions, behind those that it refers to by "the same"."""
+def _about(stated: Sequence[Condition], found: Sequence[Mapping[str, Any]]) -> str:
+    """The label of the last of some conditions; if it speaks of "the same", with the one that it refers to.
+
+    Two conditions on one number, a bound to either side, are about what the first says.
+    """
     *before, last = stated
-    refers = before and last.label.startswith("the same")
-    return f"{_about(before)}; {last.label}" if refers else last.label
+    if not last.label.startswith("the same"):
+        return last.label
+    number = max(number for number, each in enumerate(before) if not each.label.startswith("the same"))
+    referred, (one, other) = before[number].label, (found[each]["estimate"] for each in (number, len(before)))
+    alike = all(one[end] == other[end] for end in ("low", "high"))
+    return referred if alike else f"{last.label} (as {referred})"

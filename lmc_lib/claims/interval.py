@@ -53,8 +53,8 @@ class Estimate:
         return self.value, self.low, self.high
 
     def __str__(self) -> str:
-        """The estimate and its interval with three decimals."""
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+        """The estimate and its interval with three decimals; what rounds to zero has no sign."""
+        return f"{self.value:z.3f} [{self.low:z.3f}, {self.high:z.3f}]"
 
 
 def name_of_sets(size: int) -> str:

@@ -5,13 +5,13 @@ asks for the evidence of its claim.
 """
 
 __all__ = [
-    "Found", "adaptation", "adaptive", "additions", "agreement", "architectures", "autoencoders", "butterfly",
-    "chains", "children", "collapse", "compositions", "compressed", "conservation", "contrasts", "critical_points",
-    "data_pruning", "decoders", "feature_maps", "filters", "finetuning", "fingerprints", "geometry", "heads",
-    "joint_paths", "label_errors", "lengths", "margins", "mask_transfer", "measure", "metric_laws", "motions",
-    "movement", "neurons", "pair", "paths", "paths_of_twins", "pictures", "pruned", "pruned_pairs", "regimes",
-    "reliability", "runs", "saliency", "schedules", "score_table", "scores", "searches", "simplices", "students",
-    "trajectories", "twins",
+    "Found", "adaptation", "adaptive", "additions", "agreement", "architectures", "autoencoders", "breaking",
+    "butterfly", "chains", "children", "collapse", "compositions", "compressed", "conservation", "contrasts",
+    "critical_points", "cuts", "data_pruning", "decoders", "feature_maps", "filters", "finetuning", "fingerprints",
+    "geometry", "heads", "joint_paths", "label_errors", "lengths", "margins", "mask_transfer", "measure", "metric_laws",
+    "motions", "movement", "neural_collapse", "neurons", "pair", "paths", "paths_of_twins", "pictures", "pruned",
+    "pruned_pairs", "regimes", "reliability", "runs", "saliency", "schedules", "score_table", "scores", "searches",
+    "simplices", "students", "trajectories", "twins", "widths",
 ]  # fmt: skip
 
 from lmc_lib.experiments.connectivity import (
@@ -39,6 +39,7 @@ from lmc_lib.experiments.dynamics import (
     adaptive,
     additions,
     autoencoders,
+    breaking,
     compositions,
     conservation,
     critical_points,
@@ -48,10 +49,12 @@ from lmc_lib.experiments.dynamics import (
     lengths,
     margins,
     motions,
+    neural_collapse,
     neurons,
     regimes,
     schedules,
     students,
+    widths,
 )
 from lmc_lib.experiments.found import Found, measure
 from lmc_lib.experiments.networks import (
@@ -59,6 +62,7 @@ from lmc_lib.experiments.networks import (
     children,
     collapse,
     compressed,
+    cuts,
     feature_maps,
     geometry,
     joint_paths,

@@ -2,7 +2,8 @@
 
 __all__ = [
     "REGULARISERS", "Descent", "Landscape", "autoencoder", "composition", "critical", "descend", "filters", "groups",
-    "hidden_layer", "margins", "modular_addition", "neuron", "two_layers",
+    "hidden_layer", "margins", "modular_addition", "neuron", "normalised", "planted", "sequences", "stairs",
+    "two_layers",
 ]  # fmt: skip
 
 from lmc_lib.flow import (
@@ -15,6 +16,10 @@ from lmc_lib.flow import (
     margins,
     modular_addition,
     neuron,
+    normalised,
+    planted,
+    sequences,
+    stairs,
     two_layers,
 )
 from lmc_lib.flow.autoencoder import REGULARISERS, Landscape

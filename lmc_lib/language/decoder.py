@@ -8,7 +8,7 @@ it, each of the normalised token; normalisation has no weights. Without biases a
 __all__ = ["Biases", "Decoder"]
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -28,10 +28,17 @@ class Biases:
     Attributes:
         mean: its mean.
         deviation: its standard deviation.
+        redrawn: whether they are drawn anew for each batch; if not, those of the first batch stay.
     """
 
     mean: float = 0.0
     deviation: float = 0.0
+    redrawn: bool = True
+
+    @property
+    def usual(self) -> "Biases":
+        """What stands in their place when a network is evaluated: their mean, or those that stay."""
+        return replace(self, deviation=0.0) if self.redrawn else self
 
     def draw(self, decoder: "Decoder", *, generator: Generator) -> State:
         """Draws the biases of one network, as :meth:`Decoder.logits` takes them."""

@@ -40,7 +40,7 @@ def full_masks(state: State) -> Masks:
     }
 
 
-def highest(scores: State, masks: Masks, count: int) -> Masks:
+def highest(scores: State, masks: Masks, count: int, *, empty: bool = False) -> Masks:
     """Keeps so many of the weights that are left, those with the highest scores, over all layers at once.
 
     Among equal ones, those go first that stand first, in the order of the layers' names and then within a layer.
@@ -49,9 +49,10 @@ def highest(scores: State, masks: Masks, count: int) -> Masks:
         scores: a number for each weight; entries without a mask are not looked at.
         masks: the weights that are left so far; removed ones stay removed, whatever their score.
         count: how many stay.
+        empty: whether a layer may lose its last weight, as where there is a way around it.
 
     Raises:
-        EmptyLayer: if a layer would keep no weight.
+        EmptyLayer: if a layer would keep no weight, unless it may.
         ValueError: if fewer weights are left, the masks do not fit the scores, or a score is not finite.
 
     Example:
@@ -73,7 +74,7 @@ def highest(scores: State, masks: Masks, count: int) -> Masks:
     parts = torch.split(left, [masks[name].numel() for name in names])
     kept = {name: part.reshape(masks[name].shape).clone() for name, part in zip(names, parts, strict=True)}
     for name, mask in kept.items():
-        if not bool(mask.any()):
+        if not empty and not bool(mask.any()):
             raise EmptyLayer(name, density(kept))
     return kept
 

@@ -1,6 +1,6 @@
 """Pruning before training: which weights of a network at its start stay, for a given compression."""
 
-__all__ = ["SCORES", "Method", "compressed", "connected"]
+__all__ = ["SCORES", "Method", "compressed", "connected", "on_paths", "shortest_path"]
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -62,7 +62,14 @@ class Method:
 
 
 def compressed(
-    method: Method, network: nn.Module, state: State, batch: Split, compression: float, *, generator: Generator
+    method: Method,
+    network: nn.Module,
+    state: State,
+    batch: Split,
+    compression: float,
+    *,
+    generator: Generator,
+    empty: bool = False,
 ) -> Masks:
     r"""The masks of a network that keep one of so many weights.
 
@@ -73,9 +80,10 @@ def compressed(
         batch: the examples by which ``"snip"`` and ``"grasp"`` score; of the others only the shape of one is seen.
         compression: :math:`\rho`, the number of weights by that of those that stay.
         generator: source of random scores.
+        empty: whether a layer may lose its last weight, as in a residual network, where a shortcut leads around it.
 
     Raises:
-        EmptyLayer: if a layer would keep no weight.
+        EmptyLayer: if a layer would keep no weight, unless it may.
         ValueError: if the compression is less than 1.
     """
     if not compression >= 1.0:
@@ -88,15 +96,63 @@ def compressed(
         if method.by_layer:
             masks = _highest_by_layer(scores, masks, rate)
         else:
-            masks = highest(scores, masks, round(total / rate))
+            masks = highest(scores, masks, round(total / rate), empty=empty)
     return masks
 
 
 def connected(network: nn.Module, masks: Masks, shape: Sequence[int]) -> bool:
-    """Whether a path of weights that are left leads from an input to an output, of a network without normalisation."""
-    zeros = {name: torch.zeros_like(value, dtype=torch.float64) for name, value in network.state_dict().items()}
-    ones = {name: mask.double() for name, mask in masks.items()}
-    return bool(synaptic_flow(network, shape)(zeros | ones) > 0)
+    """Whether a path of weights that are left leads from an input to an output.
+
+    Args:
+        network: the architecture, without normalisation or with that over batches, in evaluation mode a factor.
+        masks: the weights that are left.
+        shape: that of one input.
+    """
+    return bool(synaptic_flow(network, shape)(_sized(network, masks, 1.0)) > 0)
+
+
+def on_paths(network: nn.Module, masks: Masks, shape: Sequence[int]) -> float:
+    """Of the weights that are left the share that lies on a path from an input to an output; 0 if no weight is left.
+
+    Without such weights nothing would change: what they give never comes to an output, or nothing comes to them. The
+    arguments are those of :func:`connected`.
+
+    Example:
+        >>> network = nn.Sequential(nn.Linear(1, 2, bias=False), nn.ReLU(), nn.Linear(2, 1, bias=False))
+        >>> masks = {"0.weight": torch.tensor([[True], [True]]), "2.weight": torch.tensor([[True, False]])}
+        >>> round(on_paths(network, masks, [1]), 2)
+        0.67
+    """
+    used = saliency(synaptic_flow(network, shape), _sized(network, masks, 1.0))
+    left = sum(int(mask.sum()) for mask in masks.values())
+    return sum(int((used[name] > 0).sum()) for name in masks) / max(left, 1)
+
+
+def shortest_path(network: nn.Module, shape: Sequence[int]) -> int:
+    """The number of weights on the shortest path from an input to an output.
+
+    In a chain that is the number of layers; in a residual network shortcuts without weights are not counted. It is the
+    lowest power in the synaptic flow of a factor that all weights have in common, read off where that is small. The
+    network is one as :func:`connected` takes it.
+
+    Example:
+        >>> shortest_path(nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)), [3])
+        2
+    """
+    masks = full_masks(network.state_dict())
+    flow = synaptic_flow(network, shape)
+    small, smaller = (flow(_sized(network, masks, each)) for each in (1e-8, 1e-9))
+    return round(float((small / smaller).log10()))
+
+
+def _sized(network: nn.Module, masks: Masks, size: float) -> State:
+    """A state in which all weights that are left have the same size, there are no biases, and factors are 1."""
+    names = network.state_dict()
+    plain = {
+        name: torch.full_like(value, not name.endswith(("bias", "running_mean")), dtype=torch.float64)
+        for name, value in names.items()
+    }
+    return plain | {name: size * mask.double() for name, mask in masks.items()}
 
 
 def _score(name: str, network: nn.Module, batch: Split, generator: Generator) -> Callable[[State], State]:

@@ -19,6 +19,8 @@ Objective = Callable[[State], Tensor]
 
 _TEMPERATURE = 200.0
 
+_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+
 
 def synaptic_flow(network: nn.Module, shape: Sequence[int]) -> Objective:
     r"""The sum of the outputs for an input of ones and the absolute values of all weights, the objective of SynFlow.
@@ -70,9 +72,14 @@ def gradient_flow(network: nn.Module, batch: Split) -> Objective:
 
 
 def gradient(objective: Objective, state: State) -> State:
-    """The derivative of an objective by all floating weights, in float64; zero where it does not depend on them."""
-    leaves = {name: value.detach().requires_grad_() for name, value in cast(state, torch.float64).items()}
-    slopes = torch.autograd.grad(objective(leaves), list(leaves.values()), allow_unused=True, materialize_grads=True)
+    """The derivative of an objective by all weights, in float64; zero where it does not depend on them.
+
+    The statistics of batch normalisation are no weights: they stay as they are.
+    """
+    exact = cast(state, torch.float64)
+    leaves = {name: value.detach().requires_grad_() for name, value in exact.items() if not name.endswith(_STATISTICS)}
+    value = objective(exact | leaves)
+    slopes = torch.autograd.grad(value, list(leaves.values()), allow_unused=True, materialize_grads=True)
     return dict(zip(leaves, slopes, strict=True))
 
 

@@ -7,13 +7,13 @@ means; a network is a path through it, one point a layer.
 
 __all__ = [
     "FLAVOURS", "INVARIANCES", "KERNELS", "METRICS", "READINGS", "Definite", "Embedding", "Flat", "Kernels", "Metric",
-    "Projection", "Shapes", "Space", "affine_invariant", "angular_cka", "apart", "bures", "cka", "compact",
+    "Projection", "Shapes", "Space", "affine_invariant", "angular_cka", "apart", "bures", "cka", "collapse", "compact",
     "disagreement", "distances", "embed", "gain", "laws", "layer_angles", "mean_angles", "metric", "mismatch", "nearer",
     "orders", "rank_correlation", "read", "shape", "steps", "straightness", "stress", "to_targets", "turning_angles",
     "unrelated",
 ]  # fmt: skip
 
-from lmc_lib.similarity import laws
+from lmc_lib.similarity import collapse, laws
 from lmc_lib.similarity.chance import mean_angles, orders, rank_correlation, unrelated
 from lmc_lib.similarity.definite import Definite
 from lmc_lib.similarity.embedding import Embedding, embed, mismatch

@@ -98,24 +98,31 @@ def checkpoints(  # noqa: PLR0913 -- what train takes, and the rule
     network, device = _prepare(model, masked(state, masks), config)
     optimiser = _Optimiser(network, config, masks, rule)
     optimiser.recall(memory or {}, start_step)
+    live = network.state_dict()
     inputs, labels = split.inputs.to(device, _dtype(config)), split.labels.to(device)
     if start_step in save_at or start_step == config.steps:
-        yield Checkpoint(start_step, _snapshot(network), optimiser.memory())
-    for step, rows in _batches(len(split), config, start_step, seed):
-        batch = inputs[rows.to(device)]
+        yield Checkpoint(start_step, _snapshot(live), optimiser.memory())
+    for step, drawn in _batches(len(split), config, start_step, seed):
+        rows = drawn.to(device)
+        batch = inputs[rows]
         if config.augment:
             batch = augment(batch, generator=rng.stream(seed, "augmentation", step))
-        loss = _loss(network, batch, labels[rows.to(device)], config)
+        loss = _loss(network, batch, labels[rows], config)
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step(learning_rate(config, step))
         if step % _CHECK_EVERY == 0 or step + 1 == config.steps or step + 1 in save_at:
             _check(step, loss.detach())
         if step + 1 in save_at or step + 1 == config.steps:
-            yield Checkpoint(step + 1, _snapshot(network), optimiser.memory())
+            yield Checkpoint(step + 1, _snapshot(live), optimiser.memory())
 
 
 def train_stack(
-    losses: Callable[[State, int], Tensor], start: State, config: TrainConfig, *, save_at: Collection[int] = ()
+    losses: Callable[[State, int], Tensor],
+    start: State,
+    config: TrainConfig,
+    *,
+    save_at: Collection[int] = (),
+    rule: Callable[[Mapping[str, nn.Parameter], float], None] | None = None,
 ) -> Iterator[Checkpoint]:
     """Trains a stack of networks at once, which takes hardly longer than one where networks are small.
 
@@ -127,13 +134,15 @@ def train_stack(
         start: the weights of all networks, counted by the first axis; unchanged.
         config: the hyperparameters of all of them; the size of a batch and augmentation are the business of ``losses``.
         save_at: steps after which to yield a checkpoint; the last step is always one.
+        rule: takes the place of the optimiser of the configuration, as in :func:`checkpoints`.
     """
     weights = cast(clone(start), _dtype(config))
     network = nn.ParameterDict({name: nn.Parameter(each) for name, each in weights.items()})
-    optimiser = _Optimiser(network, config, {}, rule=None)
+    optimiser = _Optimiser(network, config, {}, rule)
+    live = network.state_dict()
     for step in range(config.steps + 1):
         if step in save_at or step == config.steps:
-            yield Checkpoint(step, _snapshot(network), optimiser.memory())
+            yield Checkpoint(step, _snapshot(live), optimiser.memory())
         if step < config.steps:
             losses(dict(network.named_parameters()), step).sum().backward()  # type: ignore[no-untyped-call]
             optimiser.step(learning_rate(config, step))
@@ -175,7 +184,7 @@ class _Optimiser:
         masks: Mapping[str, Tensor],
         rule: Callable[[Mapping[str, nn.Parameter], float], None] | None,
     ) -> None:
-        self.network = network
+        self.buffers = list(network.buffers())
         self.rule = rule
         self.pruned = _pruned(network, masks)
         self.parameters = dict(network.named_parameters())
@@ -199,10 +208,11 @@ class _Optimiser:
     def step(self, lr: float) -> None:
         if self.rule is not None:
             self.rule(self.parameters, lr)
-            self.network.zero_grad(set_to_none=True)
+            for parameter in self.parameters.values():
+                parameter.grad = None
         elif self.portable is not None:
             self.portable.step(lr)
-            round_statistics(self.network)
+            round_statistics(self.buffers)
         else:
             for group in self.optimiser.param_groups:
                 group["lr"] = lr
@@ -258,8 +268,8 @@ def _pruned(network: nn.Module, masks: Mapping[str, Tensor]) -> list[tuple[nn.Pa
 
 
 def _loss(network: nn.Module, inputs: Tensor, labels: Tensor, config: TrainConfig) -> Tensor:
-    autocast = torch.autocast(inputs.device.type, torch.bfloat16)
-    with autocast if config.precision == "bfloat16" else contextlib.nullcontext():
+    narrow = config.precision == "bfloat16"
+    with torch.autocast(inputs.device.type, torch.bfloat16) if narrow else contextlib.nullcontext():
         logits = network(inputs)
     return F.cross_entropy(logits if config.precision == "portable" else logits.float(), labels)
 
@@ -270,5 +280,6 @@ def _check(step: int, loss: Tensor) -> None:
         raise Diverged(step, value)
 
 
-def _snapshot(network: nn.Module) -> State:
-    return {name: value.contiguous() for name, value in clone(network.state_dict()).items()}
+def _snapshot(live: State) -> State:
+    """A copy of the state that shares the memory of a network, which every update changes in place."""
+    return {name: value.clone(memory_format=torch.contiguous_format) for name, value in live.items()}

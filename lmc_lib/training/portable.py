@@ -22,9 +22,9 @@ _ADAM_BITS = 34
 _STATISTICS_BITS = 30
 
 
-def round_statistics(model: nn.Module) -> None:
+def round_statistics(buffers: Iterable[Tensor]) -> None:
     """Rounds the running statistics of normalisation layers in place, since they are part of the state."""
-    for buffer in model.buffers():
+    for buffer in buffers:
         if buffer.is_floating_point():
             round_to_grid(buffer, _STATISTICS_BITS)
 
@@ -60,19 +60,19 @@ class PortableSGD:
     """SGD with momentum and weight decay; the same recursion as ``torch.optim.SGD``.
 
     From its construction on, the parameters share the memory of one vector.
+
+    Attributes:
+        averages: what it remembers of past gradients, under the names of ``torch.optim``; one tensor a parameter, which
+            each update changes in place.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], *, momentum: float, weight_decay: float, bits: int) -> None:
         self.joined = _Joined(parameters)
         self.velocity = torch.zeros_like(self.joined.vector)
+        self.averages = {"momentum_buffer": self.joined.stretches(self.velocity)}
         self.momentum = momentum
         self.weight_decay = weight_decay
         self.bits = bits
-
-    @property
-    def averages(self) -> dict[str, list[Tensor]]:
-        """What it remembers of past gradients, under the names of ``torch.optim``; one tensor a parameter."""
-        return {"momentum_buffer": self.joined.stretches(self.velocity)}
 
     @torch.no_grad()
     def step(self, lr: float) -> None:
@@ -88,20 +88,20 @@ class PortableAdamW:
     """AdamW with decoupled weight decay; the same recursion as ``torch.optim.AdamW``.
 
     From its construction on, the parameters share the memory of one vector.
+
+    Attributes:
+        averages: as those of :class:`PortableSGD`.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], *, weight_decay: float, bits: int) -> None:
         self.joined = _Joined(parameters)
         self.first = torch.zeros_like(self.joined.vector)
         self.second = torch.zeros_like(self.joined.vector)
+        moments = {"exp_avg": self.first, "exp_avg_sq": self.second}
+        self.averages = {name: self.joined.stretches(each) for name, each in moments.items()}
         self.weight_decay = weight_decay
         self.bits = bits
         self.count = 0
-
-    @property
-    def averages(self) -> dict[str, list[Tensor]]:
-        """What it remembers of past gradients, under the names of ``torch.optim``; one tensor a parameter."""
-        return {"exp_avg": self.joined.stretches(self.first), "exp_avg_sq": self.joined.stretches(self.second)}
 
     @torch.no_grad()
     def step(self, lr: float) -> None:

@@ -2,6 +2,6 @@
 
 __all__ = [
     "adaptation", "adaptive", "additions", "autoencoders", "compositions", "conservation", "critical_points",
-    "decoders", "filters", "heads", "lengths", "margins", "motions", "neurons", "regimes", "schedules",
-    "students",
+    "decoders", "filters", "heads", "lengths", "margins", "motions", "neural_collapse", "neurons", "regimes",
+    "schedules", "students", "widths",
 ]  # fmt: skip

@@ -12,7 +12,7 @@ from numpy import ndarray
 from lmc_lib import charges
 from lmc_lib.charges import SGD, Motion, RMSProp
 from lmc_lib.experiments.divergence import measured
-from lmc_lib.experiments.dynamics.lengths import Lengths, Path, check, looks
+from lmc_lib.experiments.dynamics.lengths import Lengths, Path, check, lengths
 from lmc_lib.experiments.networks.runs import OfStart, RunSpec
 from lmc_lib.store import Result, Store
 from lmc_lib.values import digits, share
@@ -68,8 +68,8 @@ class AdaptationSpec(OfStart):
         return measured((self.run,), self._trained, self._values)
 
     def _trained(self, run: RunSpec) -> tuple[Path, Motion, dict[str, Path]]:
-        here = Lengths(run, self.epsilon, self._looks)
-        own, motion = here.free(run.order_seed)
+        here = lengths(run, self.epsilon)
+        own, motion = here.own
         return own, motion, {name: self._twin_of(name, here, own, motion) for name in self.twins}
 
     def _twin_of(self, name: str, here: Lengths, own: Path, motion: Motion) -> Path:
@@ -83,12 +83,9 @@ class AdaptationSpec(OfStart):
     def _rmsprop(self, lengths: ndarray) -> RMSProp:
         return RMSProp.of(SGD(self.run.train.lr, decay=self.decay), torch.from_numpy(lengths))
 
-    @property
-    def _looks(self) -> list[int]:
-        return looks(self.run.updates)
-
     def _values(self, found: tuple[Path, Motion, dict[str, Path]]) -> dict[str, Any]:
         own, motion, twins = found
+        looks = own.looks
         sgd, late = SGD(self.run.train.lr, decay=self.run.train.weight_decay), self.run.updates // 2
         squares, fourth = charges.squared_gradients(motion), np.square(motion.charges)
         law = charges.predicted(charges.fourth_power(sgd), fourth[0], squares)
@@ -99,16 +96,17 @@ class AdaptationSpec(OfStart):
             "rmsprop": charges.apart(rmsprop[late:], own.steps[late:]),
             "overlap": motion.overlap.max(),
         }
-        lengths = {"fourth power": fourth[self._looks, 0], "law": law[self._looks, 0]}
-        curves = self._curves(own) | digits(lengths | {"RMSProp": _middle(rmsprop[self._looks[1:-1]])})
-        facts = {"accuracy": share(own.accuracy), "looks": self._looks, "curves": curves}
+        powers = {"fourth power": fourth[looks, 0], "law": law[looks, 0]}
+        curves = _curves(own) | digits(powers | {"RMSProp": _middle(rmsprop[looks[1:-1]])})
+        facts = {"accuracy": share(own.accuracy), "looks": looks, "curves": curves}
         return {**digits(sizes), **facts, **{name: self._apart(each, own) for name, each in twins.items()}}
 
     def _apart(self, twin: Path, own: Path) -> dict[str, Any]:
-        return {**digits(twin.apart(own)), "accuracy": share(twin.accuracy), "curves": self._curves(twin)}
+        return {**digits(twin.apart(own)), "accuracy": share(twin.accuracy), "curves": _curves(twin)}
 
-    def _curves(self, path: Path) -> dict[str, Any]:
-        return {"loss": digits(path.losses), "steps": digits(_middle(path.steps[self._looks[:-1]]))}
+
+def _curves(path: Path) -> dict[str, Any]:
+    return {"loss": digits(path.losses), "steps": digits(_middle(path.steps[path.looks[:-1]]))}
 
 
 def _size(errors: ndarray) -> float:

@@ -5,7 +5,6 @@ __all__ = ["Composition", "StairsSpec", "TurnSpec", "heights", "order", "plateau
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
 from typing import ClassVar
 
 import numpy as np
@@ -18,7 +17,7 @@ from torch import Tensor
 from lmc_lib import flow, rng
 from lmc_lib.claims import Estimate, estimate_of_mean
 from lmc_lib.experiments.found import Record
-from lmc_lib.flow import Descent, composition, groups
+from lmc_lib.flow import Descent, composition, groups, stairs
 from lmc_lib.store import Result, Store
 from lmc_lib.sweeps import Spec
 from lmc_lib.values import digits
@@ -153,7 +152,9 @@ class TurnSpec(Composition):
             torch.stack([self._codes(group, chosen, seed, ratio) for ratio in self.ratios])
             for seed in range(self.first_seed, self.first_seed + self.seeds)
         ])  # fmt: skip
-        errors = self.follow(codes, codes[:, :, group.table.flatten()])[..., chosen]
+        # Two ratios at a time stay in the cache of a processor.
+        parts = torch.split(codes, 2, dim=1)
+        errors = torch.cat([self.follow(each, each[:, :, group.table.flatten()])[..., chosen] for each in parts], dim=2)
         first, second = (group.irreps[place].unit_gain for place in chosen)
         times = composition.half_times(errors / errors[0], self.every)
         return Result({"half times": digits(times, 6), "predicted": digits((first / second) ** (2.0 / 3.0))})
@@ -172,15 +173,7 @@ def plateaus(found: Record, every: int) -> tuple[Float[ndarray, "seeds plateaus"
         found: what ``StairsSpec`` measured.
         every: its number of updates between two records.
     """
-    times = found.of("half times")
-    ranks = times.argsort(1, kind="stable")
-    remaining = np.take_along_axis(found.of("levels"), ranks, 1)[:, ::-1].cumsum(1)[:, ::-1][:, 1:]
-    bounds = np.ceil(np.take_along_axis(times, ranks, 1) / every).astype(int).tolist()
-    measured = [
-        [_slowest(loss, low, high) for low, high in pairwise(of_seed)]
-        for loss, of_seed in zip(found.of("loss"), bounds, strict=True)
-    ]
-    return np.array(measured), remaining
+    return stairs.plateaus(found.of("half times"), found.of("levels"), found.of("loss"), every)
 
 
 def heights(found: Record, every: int) -> Float[ndarray, " seeds"]:
@@ -203,21 +196,4 @@ def turns(found: Record, ratios: Sequence[float]) -> Float[ndarray, " seeds"]:
     it is the nearer end of the ratios.
     """
     leads = np.log(found.of("half times")[..., 1] / found.of("half times")[..., 0])
-    return np.array([np.exp(_crossing(np.log(ratios), each)) for each in leads])
-
-
-def _slowest(loss: Float[ndarray, " records"], low: int, high: int) -> float:
-    """The loss from which the relative change to the next record is the least, between two records."""
-    low = min(low, len(loss) - 2)
-    window = loss[low : max(high, low + 1) + 1]
-    return float(window[np.abs(np.diff(np.log(window))).argmin()])
-
-
-def _crossing(places: Float[ndarray, " n"], values: Float[ndarray, " n"]) -> float:
-    """Where values first fall below 0, on a straight line between two places."""
-    if not (values < 0.0).any():
-        return float(places[-1])
-    after = int((values < 0.0).argmax())
-    if after == 0:
-        return float(places[0])
-    return float(np.interp(0.0, values[[after, after - 1]], places[[after, after - 1]]))
+    return np.array([np.exp(stairs.crossing(np.log(ratios), each)) for each in leads])

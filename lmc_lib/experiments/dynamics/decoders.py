@@ -4,7 +4,7 @@ __all__ = ["DecoderSpec", "LossSpec", "chosen", "gains"]
 
 from abc import ABC
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import numpy as np
@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 -- the usual name
 
 from lmc_lib import rng, training
+from lmc_lib.charges import ECD, Conserving
 from lmc_lib.claims import Estimate, estimate_of_mean
 from lmc_lib.language import Biases, Chain, Decoder
 from lmc_lib.state import State
@@ -40,6 +41,7 @@ class DecoderSpec(Spec, ABC):
         biases: of queries and values, drawn anew for each batch and not learnt; none if None.
         seeds: number of seeds.
         first_seed: the first of them.
+        ecd: trains by energy conserving descent in place of the optimiser of the hyperparameters, if given.
     """
 
     decoder: Decoder
@@ -47,6 +49,7 @@ class DecoderSpec(Spec, ABC):
     biases: Biases | None
     seeds: int
     first_seed: int = 0
+    ecd: ECD | None = field(default=None, kw_only=True)
 
     @property
     def label(self) -> str:
@@ -57,8 +60,9 @@ class DecoderSpec(Spec, ABC):
     def factors(self) -> str:
         """How they were trained."""
         name = {"sgd": f"SGD, momentum {self.train.momentum:g}", "adamw": "AdamW"}[self.train.optimiser]
+        name = name if self.ecd is None else f"ECD, concentration {self.ecd.concentration:g}"
         drawn = f", biases {self.biases.mean:g} ± {self.biases.deviation:g}" if self.biases else ""
-        return f"{name}, rate {self.train.lr:g}{drawn}"
+        return f"{name}, rate {self.train.lr:g}{drawn}{'' if not self.biases or self.biases.redrawn else ', fixed'}"
 
     def start(self) -> State:
         """The weights before the first update."""
@@ -70,9 +74,15 @@ class DecoderSpec(Spec, ABC):
             return {}
 
         def of_seed(seed: int) -> State:
-            return biases.draw(self.decoder, generator=rng.stream(seed, "decoder", "biases", step))
+            batch = step if biases.redrawn else 0
+            return biases.draw(self.decoder, generator=rng.stream(seed, "decoder", "biases", batch))
 
         return self._stack(of_seed, dtype)
+
+    def usual(self, dtype: torch.dtype) -> State:
+        """The biases that stand in their place when a network is evaluated."""
+        spec = self if self.biases is None else replace(self, biases=self.biases.usual)
+        return spec.drawn(0, dtype)
 
     def path(self, start: State, *, save_at: Collection[int] = ()) -> Iterator[Checkpoint]:
         """Trains from these weights; see :func:`lmc_lib.training.train_stack`."""
@@ -86,7 +96,11 @@ class DecoderSpec(Spec, ABC):
             said = self.decoder.logits(state, tokens[..., :-1])[:, :, 1:]
             return F.cross_entropy(said.movedim(-1, 1), tokens[..., 2:], reduction="none").mean((1, 2))
 
-        return training.train_stack(losses, start, self.train, save_at=save_at)
+        if self.ecd is None:
+            return training.train_stack(losses, start, self.train, save_at=save_at)
+        bits = self.train.grid_bits if self.train.precision == "portable" else None
+        rule = Conserving(self.ecd, losses, bits)
+        return training.train_stack(rule.losses, start, self.train, save_at=save_at, rule=rule)
 
     def language(self, seed: int) -> Chain:
         """The language of a seed."""
@@ -112,8 +126,8 @@ class LossSpec(DecoderSpec):
 
     It measures, one number a seed, ``excess``: the loss on sequences that were not trained on less the entropy of the
     language there, in nats a symbol, which is 0 for a model that knows the language; and that ``entropy``. Both are
-    means over what the language says may follow, not over what did. Biases have their mean. None stands where a
-    training diverged.
+    means over what the language says may follow, not over what did. Biases that are drawn anew have their mean. None
+    stands where a training diverged.
 
     Attributes:
         examples: number of sequences that the loss is taken of.
@@ -127,8 +141,7 @@ class LossSpec(DecoderSpec):
     def compute(self, store: Store) -> Result:
         """Trains and evaluates."""
         *_, last = self.path(self.start())
-        usual = self if self.biases is None else replace(self, biases=replace(self.biases, deviation=0.0))
-        state = last.state | usual.drawn(self.train.steps, last.state["query"].dtype)
+        state = last.state | self.usual(last.state["query"].dtype)
         tokens = torch.stack([self.sequences(seed, "validation", self.examples) for seed in self._seeds])
         with torch.no_grad():
             said = self.decoder.logits(state, tokens[..., :-1])[:, :, 1:].log_softmax(-1).double()

@@ -36,22 +36,27 @@ class HeadsSpec(DecoderSpec):
     ``with biases``, the same of the charges in which biases that are learnt count; ``law``, how far these are from the
     discrete law; and the largest ``overlap`` of an update and a head. Sizes are root mean squares over the second half
     of the training of lengths over all heads, by that at the start. ``times`` are some numbers of updates times the
-    rate, and ``growth`` the drift there, one row a seed.
+    rate, and ``growth`` the drift there, one row a seed. ``across`` is the drift of the part of the charges at right
+    angles to the mean of the biases, or to biases that stay, by that part at the start.
 
     Attributes:
         learnt: whether the biases of the first batch are kept as weights that are learnt.
+        across: whether the part at right angles is measured too.
     """
 
     kind: ClassVar[str] = "HeadCharges"
     noun: ClassVar[str] = "charges of heads"
 
     learnt: bool = False
+    across: bool = False
 
     def __post_init__(self) -> None:
         train = self.train
         plain = (train.optimiser, train.momentum, train.weight_decay, train.schedule, train.warmup, train.precision)
-        if plain != ("sgd", 0.0, 0.0, "constant", 0, "portable"):
+        if self.ecd is not None or plain != ("sgd", 0.0, 0.0, "constant", 0, "portable"):
             raise ValueError(f"the law is that of plain SGD in float64 at a constant rate, not of {train}")
+        if self.across and (self.learnt or self.biases is None):
+            raise ValueError("at right angles to biases that are not learnt: there are none")
 
     def compute(self, store: Store) -> Result:
         """Trains and follows the charges."""
@@ -73,7 +78,12 @@ class HeadsSpec(DecoderSpec):
         law = whole[0] + self.train.lr**2 * torch.cat([torch.zeros_like(drive[:1]), drive]).cumsum(0)
         overlaps = [heads.overlap(*each, pair) for each in zip(states, slopes, strict=False)]
         growth = _length(alone - alone[0]) / _length(alone[:1])
-        return {
+        part = {}
+        if self.across:
+            bias = self.usual(torch.float64)[f"{heads.PAIRS[pair][0]}_bias"]
+            rest = heads.across(alone, bias.expand(alone.shape[:-1]))
+            part["across"] = _late(_length(rest - rest[0]) / _length(rest[:1]))
+        return part | {
             "drift": _late(growth),
             "with biases": _late(_length(whole - whole[0]) / _length(whole[:1])),
             "law": _late(_length(whole - law) / _length(whole[:1])),

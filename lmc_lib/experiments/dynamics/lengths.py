@@ -1,23 +1,23 @@
 """Trainings of one network whose weights before batch normalisation have free lengths, or the length 1."""
 
-__all__ = ["Lengths", "Path", "check", "looks"]
+__all__ = ["Lengths", "Path", "check", "lengths"]
 
 import copy
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from numpy import ndarray
-from torch import nn
 
 from lmc_lib import charges, connectivity, training
 from lmc_lib.charges import SGD, Charge, Motion, OnSphere, RMSProp
 from lmc_lib.connectivity import Scores
 from lmc_lib.experiments.loaded import dataset
 from lmc_lib.experiments.networks.runs import RunSpec, architecture, drawn_start
-from lmc_lib.state import State, apply, clone, under
+from lmc_lib.state import State, under
 from lmc_lib.training import Checkpoint, TrainConfig
 
 # Into so many parts a training is cut by the looks at it, and into so many stretches for means of losses.
@@ -36,22 +36,18 @@ def check(train: TrainConfig) -> None:
         raise ValueError(f"the law is that of SGD without momentum in float64 at a constant rate, not of {train}")
 
 
-def looks(updates: int) -> list[int]:
-    """After which updates a training of this length is scored, from the start to the end."""
-    return [int(each) for each in np.unique(np.linspace(0, updates, _PARTS + 1).round().astype(int))]
-
-
 @dataclass(frozen=True)
 class Path:
     """A training, by its effective steps and its scores.
 
     Attributes:
         steps: the effective step of each unit, one row an update.
-        scores: loss and error on the training set at some updates, with its own means and variances in batch
-            normalisation.
+        looks: after which updates it is scored.
+        scores: loss and error on the training set at these, with its own means and variances in batch normalisation.
     """
 
     steps: Float[ndarray, "updates units"]
+    looks: list[int]
     scores: tuple[Scores, ...]
 
     @property
@@ -76,15 +72,25 @@ class Lengths:
     Args:
         run: its training, without momentum.
         epsilon: what batch normalisation adds to variances.
-        looks: after which updates it is scored.
+
+    Attributes:
+        looks: after which updates a training is scored, from the start to the end.
     """
 
-    def __init__(self, run: RunSpec, epsilon: float, looks: Collection[int]) -> None:
+    def __init__(self, run: RunSpec, epsilon: float) -> None:
         chain = architecture(run)
-        self.run, self.looks, self.split = run, looks, dataset(run.data).train
+        self.run, self.split = run, dataset(run.data).train
+        self.looks: list[int] = np.unique(np.linspace(0, run.updates, _PARTS + 1).round().astype(int)).tolist()
         self.network, self.start = charges.with_epsilon(chain, epsilon), drawn_start(run, chain)
+        self.scored = copy.deepcopy(self.network).double().train()  # by means and variances of what it is scored on
+        self.inputs = self.split.inputs.double()
         self.scale: list[Charge] = [each for each in charges.of_chain(chain) if each.family == "scale"]
         self.sgd = SGD(run.train.lr, decay=run.train.weight_decay)
+
+    @cached_property
+    def own(self) -> tuple[Path, Motion]:
+        """The network itself, trained once by SGD on its batches, with its motion."""
+        return self.free(self.run.order_seed)
 
     def free(self, order: int, factor: float = 1.0) -> tuple[Path, Motion]:
         """Trains it by SGD on batches of an order, from weights that are larger by a factor; with their motion."""
@@ -93,26 +99,30 @@ class Lengths:
         found = training.checkpoints(self.network, start, self.split, self.run.train, seed=order, save_at=every)
         scores = self._scores(_visited(follower, found))
         motion = follower.motions()["scale"]
-        return Path(charges.effective_steps(motion, self.sgd), scores), motion
+        return Path(charges.effective_steps(motion, self.sgd), self.looks, scores), motion
 
     def fixed(self, rmsprop: RMSProp) -> Path:
         """Trains it with weights of length 1, on its batches, by the steps that are given."""
         rule, start = OnSphere(self.scale, rmsprop, self.sgd.decay), charges.on_sphere(self.scale, self.start)
-        order, looks = self.run.order_seed, self.looks
-        found = training.checkpoints(
-            self.network, start, self.split, self.run.train, seed=order, save_at=looks, rule=rule
-        )
+        order, train = self.run.order_seed, self.run.train
+        found = training.checkpoints(self.network, start, self.split, train, seed=order, save_at=self.looks, rule=rule)
         scores = self._scores(found)
-        return Path(torch.stack(rule.steps).numpy(), scores)
+        return Path(torch.stack(rule.steps).numpy(), self.looks, scores)
 
     def _scores(self, found: Iterable[Checkpoint]) -> tuple[Scores, ...]:
-        return tuple(self._score(self.network, now.state) for now in found if now.step in self.looks)
+        return tuple(self._score(now.state) for now in found if now.step in self.looks)
 
-    def _score(self, network: nn.Module, state: State) -> Scores:
-        inputs = self.split.inputs.to(next(iter(state.values())).dtype)
+    def _score(self, state: State) -> Scores:
+        self.scored.load_state_dict(state)
         with torch.no_grad():
-            logits = apply(copy.deepcopy(network).train(), clone(state), inputs)
+            logits = self.scored(self.inputs)
         return connectivity.score(logits, self.split.labels)
+
+
+@lru_cache(maxsize=1)
+def lengths(run: RunSpec, epsilon: float) -> Lengths:
+    """The network of a run; the last one is kept, so that specs that follow each other share its training."""
+    return Lengths(run, epsilon)
 
 
 def _visited(follower: charges.Follower, found: Iterable[Checkpoint]) -> Iterable[Checkpoint]:

@@ -12,7 +12,7 @@ from numpy import ndarray
 from lmc_lib import charges, rng
 from lmc_lib.charges import SGD, RMSProp
 from lmc_lib.experiments.divergence import measured
-from lmc_lib.experiments.dynamics.lengths import Lengths, Path, check, looks
+from lmc_lib.experiments.dynamics.lengths import Path, check, lengths
 from lmc_lib.experiments.networks.runs import OfStart, RunSpec
 from lmc_lib.store import Result, Store
 from lmc_lib.values import digits, share
@@ -55,8 +55,8 @@ class ScheduleSpec(OfStart):
         return measured((self.run,), self._trained, self._values)
 
     def _trained(self, run: RunSpec) -> tuple[Path, ndarray, Path]:
-        here = Lengths(run, _EPSILON, looks(run.updates))
-        own, motion = here.free(run.order_seed)
+        here = lengths(run, _EPSILON)
+        own, motion = here.own
         squares = charges.squared_gradients(motion)
         start = self._rmsprop(motion.charges[0])
         return own, squares, here.fixed(start.scheduled(torch.from_numpy(squares.mean(0))))

@@ -12,6 +12,7 @@ import numpy as np
 from lmc_lib import charges, pruning, rng
 from lmc_lib.claims import Estimate, estimate_of_mean
 from lmc_lib.experiments.found import Found
+from lmc_lib.experiments.loaded import dataset
 from lmc_lib.experiments.networks.runs import OfStart, architecture, drawn_start
 from lmc_lib.experiments.networks.saliency import scored
 from lmc_lib.pruning import EmptyLayer, Method
@@ -25,14 +26,17 @@ class CollapseSpec(OfStart):
 
     It measures, as logarithms to base 10, ``critical``, by method and ``"layers"`` or ``"paths"``: the highest
     compression, of those tested, at which no layer is empty, or a path leads from an input to an output, 0 if there is
-    none; and ``highest``, that at which one weight a layer is left.
+    none; and ``highest``, that at which one weight a layer is left, or if layers may be empty those of the shortest
+    path.
 
     Attributes:
-        run: the network, of which the start counts, a chain without normalisation.
+        run: the network, of which the start counts, without normalisation or with that over batches.
         methods: the methods.
         compressions: the compressions that are tested, rising, and besides them the highest one.
         homogeneous: whether the network has rectifiers; otherwise softsign stands in their place.
         examples: the number of training examples by which some methods score.
+        empty: whether layers may be empty, as in a residual network, in which a path may be left all the same. Then one
+            weight a layer is tested too, up to which methods by layer go, that leave a weight in each.
     """
 
     kind: ClassVar[str] = "CollapseSpec"
@@ -42,27 +46,41 @@ class CollapseSpec(OfStart):
     compressions: tuple[float, ...]
     homogeneous: bool = True
     examples: int = 100
+    empty: bool = False
 
     def compute(self, store: Store) -> Result:
         """Prunes the start by each method."""
-        masks = pruning.full_masks(drawn_start(self.run, architecture(self.run)))
-        highest = sum(mask.numel() for mask in masks.values()) / len(masks)
-        tested = [*(each for each in self.compressions if each < highest), highest]
-        critical = {method.label: self._critical(method, tested) for method in self.methods}
+        network = architecture(self.run)
+        masks = pruning.full_masks(drawn_start(self.run, network))
+        shape = dataset(self.run.data).input_shape
+        fewest = pruning.shortest_path(network, shape) if self.empty else len(masks)
+        total = sum(mask.numel() for mask in masks.values())
+        highest, by_layer = total / fewest, total / len(masks)
+        tested = sorted({*(each for each in self.compressions if each < highest), by_layer, highest})
+        critical = {
+            method.label: self._critical(method, [each for each in tested if each <= by_layer or not method.by_layer])
+            for method in self.methods
+        }
         return Result({"critical": critical, "highest": digits(log10(highest))})
 
     def _critical(self, method: Method, tested: Sequence[float]) -> dict[str, float]:
-        chain, batch, found = architecture(self.run), scored(self.run, self.examples), {"layers": 0.0, "paths": 0.0}
-        network, start = chain if self.homogeneous else charges.inhomogeneous(chain), drawn_start(self.run, chain)
+        plain, batch, found = architecture(self.run), scored(self.run, self.examples), {"layers": 0.0, "paths": 0.0}
+        network, start = plain if self.homogeneous else charges.inhomogeneous(plain), drawn_start(self.run, plain)
         for compression in reversed(tested):
             stream, decades = rng.stream(self.run.init_seed, "pruning"), digits(log10(compression))
+            # Where a path is found already only layers are asked for, and the first empty one answers.
+            empty = self.empty and not found["paths"]
             try:
-                masks = pruning.compressed(method, network, start, batch, compression, generator=stream)
+                masks = pruning.compressed(method, network, start, batch, compression, generator=stream, empty=empty)
             except EmptyLayer:
                 continue
-            found["layers"] = max(found["layers"], decades)
-            if pruning.connected(network, masks, batch.inputs.shape[1:]):
-                return found | {"paths": decades}
+            whole = {
+                "layers": all(bool(mask.any()) for mask in masks.values()),
+                "paths": pruning.connected(network, masks, batch.inputs.shape[1:]),
+            }
+            found |= {what: max(found[what], decades) for what, holds in whole.items() if holds}
+            if all(found.values()):
+                return found
         return found
 
 

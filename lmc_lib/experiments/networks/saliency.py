@@ -1,6 +1,6 @@
 """Whether units and layers of a network at its start conserve synaptic saliency."""
 
-__all__ = ["SaliencySpec", "evidence", "scored"]
+__all__ = ["SaliencySpec", "evidence", "scored", "with_biases"]
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -30,7 +30,7 @@ class SaliencySpec(OfStart):
     layers by that of the last one, without biases as ``weights alone``.
 
     Attributes:
-        run: the network, of which the start counts, a chain without normalisation.
+        run: the network, of which the start counts, a chain without normalisation or with that over batches.
         homogeneous: whether the network has rectifiers; otherwise softsign stands in their place.
         examples: the number of training examples whose loss it is.
     """
@@ -45,14 +45,14 @@ class SaliencySpec(OfStart):
         """Derives both objectives."""
         chain, batch = architecture(self.run), scored(self.run, self.examples)
         network = chain if self.homogeneous else charges.inhomogeneous(chain)
-        state = _with_biases(drawn_start(self.run, chain), self.run.init_seed)
+        state = with_biases(drawn_start(self.run, chain), self.run.init_seed)
         objectives = {
             "flow": pruning.synaptic_flow(network, batch.inputs.shape[1:]),
             "loss": pruning.mean_loss(network, batch),
         }
         values = {}
         for name, each in objectives.items():
-            totals, alone = (pruning.layer_totals(each, state, biases=biases) for biases in (True, False))
+            totals, alone = (pruning.cut_totals(network, each, state, biases=biases) for biases in (True, False))
             values[name] = {
                 "imbalances": digits(pruning.imbalances(network, each, state)),
                 "totals": decimals(totals / totals[-1]),
@@ -72,10 +72,10 @@ def evidence(found: Found) -> dict[str, Estimate]:
     return {name: estimate_of_mean(agreement(found.of(name, "imbalances").max(1))) for name in ("flow", "loss")}
 
 
-def _with_biases(start: State, seed: int) -> State:
-    """The same weights with random biases, so that they count."""
+def with_biases(start: State, seed: int) -> State:
+    """The same weights with random biases, those of normalisation too, so that they count."""
     stream = rng.stream(seed, "biases")
-    vectors = [name for name in sorted(start) if start[name].dim() == 1]
+    vectors = [name for name in sorted(start) if name.endswith("bias")]
     return start | {
         name: _BIAS * torch.randn(start[name].shape, generator=stream, dtype=torch.float64) for name in vectors
     }
