@@ -11,7 +11,7 @@ from lmc_lib import rng
 from lmc_lib.data import DataSpec
 from lmc_lib.experiments import additions
 from lmc_lib.experiments import filters as measured_filters
-from lmc_lib.experiments.dynamics.additions import Accuracies, AdditionSpec
+from lmc_lib.experiments.dynamics.additions import Accuracies, AdditionSpec, Arrivals
 from lmc_lib.experiments.dynamics.filters import FilterCurves, FilterSpec
 from lmc_lib.flow import filters, modular_addition
 from lmc_lib.store import Store
@@ -61,6 +61,15 @@ class TestModularAddition:
         zero = modular_addition.outputs(shift * found["summands"], found["read_out"] / shift)
         assert float(zero.abs().max()) < 1e-12
 
+    @given(st.floats(0.1, 9.0), SEEDS)
+    @settings(deadline=None, max_examples=10)
+    def test_shifts_keep_what_a_network_of_other_units_computes(self, shift, seed):
+        """Units that no longer stand in pairs, so that there is something to compute."""
+        summands, read_out = draw(2, 7, 5, seed=seed), draw(5, 7, seed=seed)
+        said = modular_addition.outputs(summands, read_out)
+        assert torch.allclose(modular_addition.outputs(shift * summands, read_out / shift), said)
+        assert float(said.abs().max()) > 0.1
+
 
 ADDITION = {
     "modulus": 5, "units": 8, "share": 0.6, "scale": 0.7, "shifts": (0.4, 1.0, 2.0), "looks": 4, "seeds": 3,
@@ -106,28 +115,80 @@ class TestNetworksThatAdd:
         # What has fallen again counts as its best; of the look at which the level is reached nothing is taken away.
         wanted = [[10.0 ** (2 + 0.1 / 0.4), 1000.0], [1.0, 100.0]]
         assert found.updates("test", 0.6) == pytest.approx(np.array(wanted))
-        assert found.reached("test", 0.6).tolist() == [[1.0, 0.0], [1.0, 1.0]]
+        assert found.reached("test", 0.6).tolist() == [[True, False], [True, True]]
 
     def test_gains_are_within_seeds_and_tell_times_from_delays(self):
-        one, other = np.array([10.0, 10.0, 20.0]), np.array([10.0, 100.0, 2.0])
-        first, second = np.array([100.0, 50.0, 200.0]), np.array([1000.0, 500.0, 200.0])
-        found = additions.sooner((one, first), (other, second), 5000)
+        there = np.array([True, True, True])
+        one = Arrivals(np.array([10.0, 10.0, 20.0]), np.array([100.0, 50.0, 200.0]), there)
+        other = Arrivals(np.array([10.0, 100.0, 2.0]), np.array([1000.0, 500.0, 200.0]), there)
+        found = additions.sooner(one, other)
         # Sooner by 1, 1 and 0 powers of ten; trained sooner by 0, 1 and -1.
         assert {name: each.value for name, each in found.items()} == pytest.approx({"sooner": 2 / 3, "delay": 2 / 3})
-        found = additions.sooner((one, first), (np.array([10.0, 100.0, 20.0]), second), 5000)
+        found = additions.sooner(one, other._replace(trained=np.array([10.0, 100.0, 20.0])))
         assert {name: each.value for name, each in found.items()} == pytest.approx({"sooner": 2 / 3, "delay": 1 / 3})
 
-    def test_a_start_that_never_gets_there_gains_nothing(self):
-        """It was trained ten times later, so that its delay would look shorter, if the horizon were a time."""
-        late, trained = (np.full(3, 100.0), np.full(3, 900.0)), np.full(3, 10.0)
-        found = additions.sooner(late, (trained, np.full(3, 900.0)), 900)
-        assert {name: each.value for name, each in found.items()} == {"sooner": 0.0, "delay": 0.0}
-        found = additions.sooner(late, (trained, np.full(3, 450.0)), 900)
-        assert found["sooner"].value == pytest.approx(-np.log10(2.0))
-        assert found["delay"].value == 0.0
+    @pytest.mark.parametrize("horizon", [400, 2000, 20000])  # of all of these exp(log(.)) is a little less
+    @pytest.mark.parametrize(("late", "wanted"), [
+        ((True, True), (0.0, 0.0)),  # its delay would look shorter, as it was trained later
+        ((True, False), (-1.0, -0.5)),
+        ((False, True), (1.0, 1.5)),
+        ((False, False), (0.0, 0.5)),
+    ])  # fmt: skip
+    def test_a_start_that_never_arrives_gains_nothing(self, horizon, late, wanted):
+        """From accuracies: the one is trained at 10 updates and the other at 10 ** 0.5, in each of three seeds."""
+        steps, one, other = [1, 10**0.5, 10, horizon / 10, horizon], [0, 0, 1, 1, 1], [0, 1, 1, 1, 1]
+        never, comes = [0.0, 0.0, 0.0, 0.0, 0.5], [0.0, 0.0, 0.0, 0.9, 0.9]
+        values = {"train": [[one, other]] * 3, "test": [[never if each else comes for each in late]] * 3}
+        found = Accuracies({"steps": steps, **{name: np.array(each) * 0.99 if name == "train" else each
+                                               for name, each in values.items()}})  # fmt: skip
+        gains = additions.sooner(*(found.arrivals(place) for place in (0, 1)))
+        assert found.arrivals(0).reached.tolist() == [not late[0]] * 3
+        assert [gains["sooner"].value, gains["delay"].value] == pytest.approx(wanted)
+
+
+def moran(image):
+    """By its definition, over ordered pairs of pixels with a common edge."""
+    size, pairs, total = len(image), 0, 0.0
+    centred = image - image.mean()
+    for place in np.ndindex(size, size):
+        for other in np.ndindex(size, size):
+            if sum(abs(one - two) for one, two in zip(place, other, strict=True)) == 1:
+                pairs, total = pairs + 1, total + centred[place] * centred[other]
+    return total / pairs / (centred**2).mean()
 
 
 class TestFilters:
+    def test_neighbours_are_those_of_the_definition(self):
+        drawn = draw(2, 25, 3)
+        wanted = [np.mean([moran(row[:, each].reshape(5, 5)) for each in range(3)]) for row in drawn.numpy()]
+        assert filters.neighbours(drawn).tolist() == pytest.approx(wanted)
+
+    @pytest.mark.parametrize(("size", "most"), [(4, 0.745), (5, 0.854)])
+    def test_the_smoothest_filters_are_those_of_the_docstring(self, size, most):
+        """The first eigenvector of the table of neighbours, less its mean on both sides."""
+        rows = np.array([list(each) for each in np.ndindex(size, size)])
+        table = (np.abs(rows[:, None] - rows).sum(-1) == 1).astype(float)
+        centre = np.eye(size**2) - 1.0 / size**2
+        values, vectors = np.linalg.eigh(centre @ table @ centre)
+        found = float(filters.neighbours(torch.from_numpy(vectors[:, -1:].copy())))
+        assert found == pytest.approx(most, abs=5e-4)
+        assert found == pytest.approx(values[-1] * size / (4 * (size - 1)))
+
+    def test_a_ramp_of_five_pixels_has_three_quarters(self):
+        ramp = torch.arange(5.0).double().expand(5, 5).reshape(25, 1)
+        assert float(filters.neighbours(ramp)) == pytest.approx(0.75)
+
+    @pytest.mark.parametrize("leak", [0.0, 1.0])
+    @pytest.mark.parametrize("moved", [("filters", "read_out"), ("second", "read_out")])
+    def test_shifts_keep_what_a_network_of_other_channels_computes(self, leak, moved):
+        weights = filters.start(8, 4, (3, 6), 5, generator=rng.stream(3))
+        weights["second"] = weights["second"] + 0.1 * draw(27, 6)  # no longer in pairs
+        shifted = weights | {moved[0]: 0.3 * weights[moved[0]], moved[1]: weights[moved[1]] / 0.3}
+        seen = filters.patches(draw(3, 8, 8, 1), 4)
+        said = filters.outputs(seen, weights, leak)
+        assert torch.allclose(filters.outputs(seen, shifted, leak), said)
+        assert float(said.abs().max()) > 1e-3
+
     @pytest.mark.parametrize("leak", [0.0, 1.0])
     @pytest.mark.parametrize("stride", [1, 2])
     def test_outputs_are_those_of_torch(self, leak, stride):
@@ -177,7 +238,7 @@ FILTERS = {
 }  # fmt: skip
 
 
-class TestNetworksThatSee:
+class TestSmallConvolutionalNetworks:
     @pytest.mark.parametrize("options", [{}, {"leak": 1.0}, {"moved": (1, 2)}, {"shuffled": True}])
     def test_what_is_measured_is_that_of_a_plain_training(self, store, options):
         """Of one seed and shift, by torch's own optimiser, so that an axis in the wrong place is found."""
@@ -221,8 +282,10 @@ class TestNetworksThatSee:
             assert before != now
             assert sorted(before) == sorted(now)
 
-    def test_evidence_is_a_difference_within_seeds(self):
-        one, other = np.array([0.3, 0.5, 0.4]), np.array([0.1, 0.4, 0.3])
-        assert measured_filters.smoother(one, other)["smoother"].value == pytest.approx(0.4 / 3)
-        with pytest.raises(ValueError, match="give it more updates"):
-            measured_filters.smoother(one, np.array([0.1, np.nan, 0.3]))
+    def test_evidence_is_a_difference_within_seeds_and_leaves_out_who_falls_short(self):
+        one, other = np.array([0.3, 0.5, 0.4, 0.9]), np.array([0.1, 0.4, 0.3, 0.1])
+        assert measured_filters.smoother(one, other)["smoother"].value == pytest.approx(1.2 / 4)
+        found = measured_filters.smoother(one, np.array([0.1, 0.4, np.nan, 0.1]))
+        assert found["smoother"].value == pytest.approx(1.1 / 3)
+        found = measured_filters.smoother(np.array([np.nan, 0.5, 0.4, 0.9]), other)
+        assert found["smoother"].value == pytest.approx(1.0 / 3)

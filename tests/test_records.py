@@ -585,28 +585,30 @@ def lazy_and_rich(records, name):
 
 
 def adding(specs, what, which, shift):
-    """The mean over seeds of the updates until networks that add know what they were trained on, or new sums."""
-    found = {}
+    """The median over seeds of updates until networks that add know what they were trained on, or new sums; who do."""
+    found, scales = {}, [spec["scale"] for spec, _ in specs if spec["type"] == "AdditionSpec"]
     for spec, values in specs:
         if spec["type"] == "AdditionSpec":
-            kind = "AdamW" if spec["train"].get("optimiser") else "gradient descent"
-            found["other directions" if spec.get("redrawn") else kind] = spec, values
+            marks = {"other directions": spec.get("redrawn"), "AdamW": spec["train"].get("optimiser")}
+            marks["larger"] = spec["scale"] > min(scales)
+            found[next((label for label, mark in marks.items() if mark), "gradient descent")] = spec, values
     spec, values = found[which]
-    split, level = {"old": ("train", 0.99), "new": ("test", 0.9)}[what]
-    steps, times = [math.log(step) for step in values["steps"]], []
+    split, level = ("train", 0.99) if what == "trained" else ("test", 0.9)
+    steps, times, arrived = [math.log(step) for step in values["steps"]], [], 0
     for row in (of_seed[spec["shifts"].index(shift)] for of_seed in values[split]):
         after = next((look for look, each in enumerate(row) if each >= level), None)
+        arrived += after is not None
         if not after:
             times.append(values["steps"][-1 if after is None else 0])
             continue
         before = max(row[:after])
         gone = (level - before) / (row[after] - before)
         times.append(math.exp(steps[after - 1] + gone * (steps[after] - steps[after - 1])))
-    return np.mean(times)
+    return arrived if what == "arrived" else np.median(times)
 
 
 def seeing(specs, what, which, shift):
-    """The mean over seeds of a measure of networks that see, where their loss has first come down far enough."""
+    """The mean over seeds of a measure of convolutional networks, where their loss has first come down far enough."""
     found = {}
     for spec, values in specs:
         if spec["type"] == "FilterSpec":
@@ -621,7 +623,9 @@ def seeing(specs, what, which, shift):
     read = []
     for losses, measured in zip(values["loss"], values[what], strict=True):
         loss, row = losses[place], measured[place]
-        after = next(look for look, each in enumerate(loss) if each <= level)
+        after = next((look for look, each in enumerate(loss) if each <= level), None)
+        if after is None:
+            continue
         lowest = min(loss[:after])
         gone = math.log(lowest / level) / math.log(lowest / loss[after])
         read.append(row[after - 1] + gone * (row[after] - row[after - 1]))
@@ -632,7 +636,7 @@ def unbalanced_starts(records, name):
     """Means over seeds of one neuron at the end, and of students where their loss has first come down far enough."""
     what, which, *rest = name.split(", ")
     specs = [(each["spec"], each["values"]) for each in records.values()]
-    if what in ("old", "new"):
+    if what in ("trained", "new", "arrived"):
         yield adding(specs, what, which, float(rest[0]))
         return
     if what in ("turned", "neighbours", "missed"):

@@ -73,8 +73,8 @@ def neighbours(filters: Float[Tensor, "*batch pixels channels"]) -> Float[Tensor
     r"""Moran's :math:`I` of pixels that share an edge, mean over filters.
 
     With :math:`z` the weights less their mean, it is the mean of :math:`z_i z_j` over pairs of neighbours by the mean
-    of :math:`z_i^2`: near 1 for smooth filters, and :math:`-1 / (m - 1)` in the mean for :math:`m` pixels in random
-    order (Moran 1950).
+    of :math:`z_i^2` (Moran 1950). For :math:`m` pixels in random order its mean is :math:`-1 / (m - 1)`; the smoothest
+    filters of 4 × 4 pixels have 0.75, those of 5 × 5 pixels 0.85.
     """
     size = round(filters.shape[-2] ** 0.5)
     centred = (filters - filters.mean(-2, keepdim=True)).reshape(*filters.shape[:-2], size, size, -1)

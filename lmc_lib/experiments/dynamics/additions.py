@@ -1,13 +1,13 @@
 """Addition modulo a number from starts whose scale is moved between layers: when networks do new sums as well."""
 
-__all__ = ["Accuracies", "AdditionSpec", "sooner"]
+__all__ = ["Accuracies", "AdditionSpec", "Arrivals", "sooner"]
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from numpy import ndarray
 from torch import Tensor
 
@@ -106,35 +106,51 @@ class Accuracies(Record):
         found: ndarray = np.exp([_crossing(steps, row, level) for row in rows]).reshape(best.shape[:-1])
         return found
 
-    def reached(self, split: str, level: float) -> Float[ndarray, "seeds shifts"]:
+    def reached(self, split: str, level: float) -> Bool[ndarray, "seeds shifts"]:
         """Whether an accuracy has come up to a level."""
-        found: ndarray = (self.of(split).max(-1) >= level).astype(float)
+        found: ndarray = self.of(split).max(-1) >= level
         return found
 
+    def arrivals(self, place: int) -> "Arrivals":
+        """When the start at a place among the shifts knows 99 % of what it is trained on, and nine tenths of new sums."""
+        each = ("train", 0.99), ("test", 0.9)
+        trained, new = (self.updates(*one)[:, place] for one in each)
+        return Arrivals(trained, new, self.reached(*each[1])[:, place])
 
-def sooner(
-    one: tuple[Float[ndarray, " seeds"], Float[ndarray, " seeds"]],
-    other: tuple[Float[ndarray, " seeds"], Float[ndarray, " seeds"]],
-    horizon: int,
-) -> dict[str, Estimate]:
+
+class Arrivals(NamedTuple):
+    """When one start arrives, by seed.
+
+    Attributes:
+        trained: number of updates until it knows what it is trained on.
+        new: number of updates until it does new sums.
+        reached: whether it does new sums at all; times alone do not say so of one that arrives at the last update.
+    """
+
+    trained: Float[ndarray, " seeds"]
+    new: Float[ndarray, " seeds"]
+    reached: Bool[ndarray, " seeds"]
+
+
+def sooner(one: Arrivals, other: Arrivals) -> dict[str, Estimate]:
     """Means over seeds of how much sooner one start does new sums than another, within seeds.
 
-    Who is not there by the horizon counts as there at the horizon. If it is the other one, the gain is at least what is
-    said; if it is the one, no gain is said, so that a start that never gets there has none.
+    Who has not arrived at the last update counts as arriving there. If only the other start has not, its gain is at
+    least what is said; if the one start has not, no gain is counted, so that a start that never arrives has none.
 
     Args:
-        one: numbers of updates after which the one start knows what it was trained on, and new sums.
-        other: the same of the other one.
-        horizon: number of updates of both.
+        one: the one start.
+        other: the other one.
 
     Returns:
         ``"sooner"``, the decimal logarithm of the updates to new sums, other less one; ``"delay"``, the same of updates
         to new sums in units of those to what was trained on.
     """
-    late = one[1] >= horizon
-    gain = np.log10(other[1] / one[1])
-    numbers = {"sooner": gain, "delay": gain - np.log10(other[0] / one[0])}
-    return {name: estimate_of_mean(np.where(late, np.minimum(each, 0.0), each)) for name, each in numbers.items()}
+    gain = np.log10(other.new / one.new)
+    numbers = {"sooner": gain, "delay": gain - np.log10(other.trained / one.trained)}
+    return {
+        name: estimate_of_mean(np.where(one.reached, each, np.minimum(each, 0.0))) for name, each in numbers.items()
+    }
 
 
 def _crossing(along: Float[ndarray, " looks"], rising: Float[ndarray, " looks"], level: float) -> float:
