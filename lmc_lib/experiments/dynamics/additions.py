@@ -112,7 +112,7 @@ class Accuracies(Record):
         return found
 
     def arrivals(self, place: int) -> "Arrivals":
-        """When the start at a place among the shifts knows 99 % of what it is trained on, and nine tenths of new sums."""
+        """When the start at a place among the shifts knows 99 % of what it is trained on, and does 0.9 of new sums."""
         each = ("train", 0.99), ("test", 0.9)
         trained, new = (self.updates(*one)[:, place] for one in each)
         return Arrivals(trained, new, self.reached(*each[1])[:, place])
