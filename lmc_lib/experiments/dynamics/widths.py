@@ -36,7 +36,7 @@ class WidthSpec(Spec):
     Attributes:
         group: name of the group.
         length: number of elements that are composed.
-        architecture: one of :data:`lmc_lib.flow.sequences.ARCHITECTURES`.
+        architecture: one of ``lmc_lib.flow.sequences.ARCHITECTURES``.
         widths: the grid, rising.
         train: the hyperparameters; each batch is all sequences.
         seeds: number of seeds, each with a template and starts of its own.
