@@ -122,11 +122,12 @@ class TestVerdict:
             condition["estimate"]["count"] = "7 networks (21 pairs)"
         told = verdict.box(ONSET, report_of(*settings)).split("{dropdown}")
         rows = [line for line in told[0].splitlines() if line.startswith("| B")]
-        notes = ["preregistered", "preregistered", "exploratory, a control could not say no", *["preregistered"] * 2]
-        assert [row.split(" | ")[0] for row in rows] == [
-            f"| {part.heading}; *{note}*" for part, note in zip(ONSET.parts, notes, strict=True)
-        ]
+        notes = ["", "", "; *a control could not say no*", "", ""]
+        assert [row.split(" | ")[0] for row in rows] == [f"| {part.heading}" for part in ONSET.parts]
+        assert [re.sub(r".*(above|below) [\d.]+| \|$", "", row) for row in rows] == notes
         assert "All of them: n = 7 networks (21 pairs)." in told[1]
+        first, second, third, *others = (part.id for part in ONSET.parts)
+        assert f"\n{', '.join([first, second, *others])}: preregistered; {third}: exploratory.\n" in told[1]
         assert f"{telling.badge('supported')} 20.000 [11.000,\u00a031.000], above 0.05" in rows[0]
         assert told[1].count("\n- **B") == len(ONSET.parts)
         assert told[0].count("\n- **B") == 0
@@ -136,15 +137,18 @@ class TestVerdict:
         settings = [
             judged(part, found, [(20, 11, 31, 0.01, "met")] * 3, part=part.id, setting=name, title=f"{part.id}, {name}")
             for part, name, found in [
-                (first, "", "supported"), (first, "deep", "inconclusive"), (second, "", "supported"),
-                (first, "wide", "supported"),
+                (second, "", "supported"), (second, "deep", "inconclusive"), (first, "", "supported"),
+                (second, "wide", "supported"),
             ]
         ]  # fmt: skip
+        other = settings[1]["conditions"][2]["estimate"]
+        other["low"], other["high"] = -40.0, -39.0  # so that another condition decides there
         told = verdict.box(ONSET, report_of(*settings))
         head, _, above, below = [line for line in told.splitlines() if line.startswith("|")]
-        assert head == "| part | the page's own | deep | wide |"
+        assert head == "| part, bound | the page's own | deep | wide |"
+        assert above.count("], below 4") == 2 and "[-40.000,\u00a0-39.000], above 0.25" in above
         assert re.findall(r">([a-z ]+)</span>", above) == ["supported", "inconclusive", "supported"]
-        assert below.startswith(f"| {second.heading} | ")
+        assert below.startswith(f"| {first.heading}, above 0.05 | ")
         assert below.endswith(" | – | – |")
 
     def test_a_part_in_none_of_many_networks_begins_another_table(self):
@@ -156,9 +160,26 @@ class TestVerdict:
         ]
         told = verdict.box(ONSET, report_of(*settings)).split("{dropdown}")[0].split("{div} settings\n")[1]
         tables = [[line for line in table.splitlines() if line.startswith("|")] for table in told.split("\n\n")[:2]]
-        assert [table[0] for table in tables] == ["| part | a | b | c |", "| part | d | e |"]
+        assert [table[0] for table in tables] == ["| part, bound | a | b | c |", "| part, bound | d | e |"]
         assert [len(table) for table in tables] == [4, 3]
-        assert tables[1][2].startswith(f"| {third.heading} | ")
+        assert tables[1][2].startswith(f"| {third.heading}, ")
+
+    def test_of_many_parts_those_of_one_network_stand_above_the_others(self):
+        weak = claims.load("symmetry-breaking")
+        settings = [
+            judged(part, estimates=[(1, 0.9, 1.1, 0.01, "met")] * 9, part=part.id, setting=name, title=part.heading)
+            for part in weak.parts
+            for name in (("wide", "deep") if part in weak.parts[-2:] else ("wide",))
+        ]
+        report = report_of(*settings)
+        told = verdict.box(weak, report).split("{dropdown}")[0].split("{div} settings\n")[1]
+        tables = [[line for line in table.splitlines() if line.startswith("|")] for table in told.split("\n\n")[:2]]
+        assert [table[0] for table in tables] == [
+            "| what | verdict, deciding number, bound |",
+            "| part, bound | wide | deep |",
+        ]
+        assert [len(table) - 2 for table in tables] == [len(weak.parts) - 2, 2]
+        assert tables[0][2].startswith(f"| {weak.parts[0].heading} | ")
 
     def test_numbers_of_units_that_differ_by_part_alone_stand_below_the_table(self):
         first, second, third, *_ = ONSET.parts

@@ -4,6 +4,7 @@ __all__ = ["box", "folded", "kind_of"]
 
 import re
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Any
 
 from builder.telling import FEW, FROM, NONE, SCOPES, Caveats, badge, interval, notes, published, table_row
@@ -11,6 +12,8 @@ from lmc_lib import claims
 
 # Of networks: cells of more than these have four lines and more.
 _COLUMNS = 3
+# Of parts: more of them would be higher than a screen, if each of one network had a row of that table too.
+_ROWS = 5
 
 
 def box(claim: claims.Claim, report: Mapping[str, Any], caveats: Caveats = NONE) -> str:
@@ -79,39 +82,48 @@ def _sentence(claim: claims.Claim, setting: Mapping[str, Any], known: Sequence[s
 def _told_once(
     settings: Sequence[Mapping[str, Any]], known: Sequence[Sequence[str]]
 ) -> tuple[list[str], list[list[str]]]:
-    """What is said below a table, notes of all verdicts and numbers of units by part, and the notes that are left."""
+    """What is said below a table, and the notes that are left.
+
+    Said once are notes of all verdicts, and numbers of units and statuses by part or by network, where each has one.
+    """
     common = [note for note in known[0] if all(note in each for each in known)]
     left = [[note for note in own if note not in common] for own in known]
     told = [f"All of them: {', '.join(common)}."] if common else []
-    parts: dict[str, list[str]] = {}
-    for each, own in zip(settings, known, strict=True):
-        if each["part"] not in parts.setdefault(own[0], []):
-            parts[own[0]].append(each["part"])
-    if 1 < len(parts) < sum(map(len, parts.values())) == len({each["part"] for each in settings}):
-        told.append("; ".join(f"{', '.join(names)}: {count}" for count, names in parts.items()) + ".")
-        left = [own[1:] for own in left]
+    for place, whose in product((0, 1), ("part", "setting")):  # each begins with the number of units and the status
+        names: dict[str, list[str]] = {}
+        for each, own in zip(settings, known, strict=True):
+            if each[whose] not in names.setdefault(own[place], []):
+                names[own[place]].append(each[whose])
+        noted = {note for own in left for note in own}
+        if 1 < len(names) < sum(map(len, names.values())) == len({each[whose] for each in settings}) and noted & {
+            *names
+        }:
+            told.append("; ".join(f"{', '.join(own)}: {note}" for note, own in names.items()) + ".")
+            left = [[note for note in own if note not in names] for own in left]
     return told, left
 
 
 def _table(claim: claims.Claim, settings: Sequence[Mapping[str, Any]], known: Sequence[Sequence[str]]) -> list[str]:
-    """Parts as rows and networks as columns where both are several, else one row a verdict; each with its notes."""
+    """Parts as rows and networks as columns where both are several, else one row a verdict; each with its notes.
+
+    Where parts are many, those of a single network have a row each above the table of the others.
+    """
     networks: dict[str, list[str]] = {}
     for each in settings:
         networks.setdefault(each["part"], []).append(each["setting"])
     said = [f"; *{', '.join(own)}*" if own else "" for own in known]
-    tables = []
-    if len(networks) > 1 and len({name for names in networks.values() for name in names}) > 1:
-        cells = {
-            (each["part"], each["setting"]): _cell(claim, each, "<br>") + own
-            for each, own in zip(settings, said, strict=True)
-        }
-        for columns, parts in _grouped(networks):
-            head = ["part", *(name or "the page's own" for name in columns)]
-            rows = [[claim.part(part).heading, *(cells.get((part, name), "–") for name in columns)] for part in parts]
-            tables.append([head, ["---"] * len(head), *rows])
-    else:
-        rows = [[each["title"] + own, _cell(claim, each, " ")] for each, own in zip(settings, said, strict=True)]
-        tables.append([["what", "verdict, deciding number, bound"], ["---", "---"], *rows])
+    several = len(networks) > 1 and len({name for names in networks.values() for name in names}) > 1
+    matrix = {part: own for part, own in networks.items() if several and (len(own) > 1 or len(networks) <= _ROWS)}
+    rows = [
+        [each["title"], f"{_cell(claim, each, ' ')}, {_asked(claim, each)}{own}"]
+        for each, own in zip(settings, said, strict=True)
+        if each["part"] not in matrix
+    ]
+    tables = [[["what", "verdict, deciding number, bound"], ["---", "---"], *rows]] if rows else []
+    for columns, parts in _grouped(matrix):
+        head = ["part, bound", *(name or "the page's own" for name in columns)]
+        rows = [_row(claim, part, columns, settings, said) for part in parts]
+        tables.append([head, ["---"] * len(head), *rows])
     return ["::::{div} settings", "\n\n".join("\n".join(table_row(*row) for row in table) for table in tables), "::::"]
 
 
@@ -128,9 +140,30 @@ def _grouped(networks: Mapping[str, Sequence[str]]) -> list[tuple[list[str], lis
     return groups
 
 
+def _row(
+    claim: claims.Claim,
+    part: str,
+    columns: Sequence[str],
+    settings: Sequence[Mapping[str, Any]],
+    said: Sequence[str],
+) -> list[str]:
+    """A part in several networks; a bound that is the same in all of them stands beside its name."""
+    own = {each["setting"]: (each, notes) for each, notes in zip(settings, said, strict=True) if each["part"] == part}
+    asked = {_asked(claim, each) for each, _ in own.values()}
+    title, beside = claim.part(part).heading, len(asked) == 1
+    cells = {
+        name: _cell(claim, each, "<br>") + ("" if beside else f", {_asked(claim, each)}") + notes
+        for name, (each, notes) in own.items()
+    }
+    return [f"{title}, {asked.pop()}" if beside else title, *(cells.get(each, "–") for each in columns)]
+
+
 def _cell(claim: claims.Claim, setting: Mapping[str, Any], between: str) -> str:
-    _, condition, found = claims.deciding(claim, setting)
-    return f"{badge(setting['verdict'])}{between}{interval(found['estimate'])}, {_needed(condition)}"
+    return f"{badge(setting['verdict'])}{between}{interval(claims.deciding(claim, setting)[2]['estimate'])}"
+
+
+def _asked(claim: claims.Claim, setting: Mapping[str, Any]) -> str:
+    return _needed(claims.deciding(claim, setting)[1])
 
 
 def _needed(condition: claims.Condition) -> str:
