@@ -6,7 +6,7 @@ which is architecture only. No function here changes its arguments.
 
 __all__ = [
     "State", "apply", "cast", "clone", "combine", "distance", "fingerprint", "given", "interpolate", "is_finite",
-    "masked", "norm", "taken_over", "under",
+    "masked", "norm", "stacked", "taken_over", "under",
 ]  # fmt: skip
 
 import hashlib
@@ -52,6 +52,11 @@ def clone(state: State) -> State:
 def cast(state: State, dtype: torch.dtype) -> State:
     """Converts the floating tensors of a state to ``dtype``; integer buffers stay as they are."""
     return {name: value.to(dtype) if value.is_floating_point() else value for name, value in state.items()}
+
+
+def stacked(states: Sequence[State]) -> State:
+    """States of one architecture as one, whose tensors have an axis more in front, which counts them."""
+    return {name: torch.stack([state[name] for state in states]) for name in states[0]}
 
 
 def combine(states: Sequence[State], weights: Sequence[float]) -> State:

@@ -180,7 +180,7 @@ class TestRule:
         assert last.memory == {}
 
     def test_each_update_has_the_rate_of_its_step(self):
-        """A loss that is the same everywhere along the way: the way is straight, as long as the rates together."""
+        """The gradient always lies along the way: so it is straight, as long as the rates together."""
         config = TrainConfig(6, lr=0.2, warmup=2, schedule="linear", precision="portable")
         rule = Conserving(ECD(4.0, 0.0), lambda state, step: 1.0 + 0.0 * state["w"][:, 1] + state["w"][:, 0].exp())
         start = {"w": torch.tensor([[1.0, 3.0]], dtype=torch.float64)}
@@ -209,8 +209,6 @@ class TestDecoders:
         losses = [np.array(obtain(Store(tmp_path), each).values["excess"]) for each in (before, after)]
         assert (losses[1] < 0.8 * losses[0]).all()
         assert after.factors == "ECD, concentration 100, rate 1, biases 0.5 ± 0.1"
-        sgd = dataclasses.replace(after, ecd=None)
-        assert obtain(Store(tmp_path), sgd).values["excess"] != list(losses[1])
 
     def test_are_trained_like_each_network_alone(self):
         decoder, train = Decoder(4, 8, 6, layers=1), TrainConfig(6, 4, 1.0, warmup=2, precision="portable")

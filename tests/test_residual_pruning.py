@@ -13,9 +13,10 @@ from torch import nn
 from lmc_lib import charges, claims, experiments, models, pruning, rng
 from lmc_lib.claims import estimate_of_mean
 from lmc_lib.data import DataSpec, Split
-from lmc_lib.experiments import collapse, compressed, cuts
+from lmc_lib.experiments import collapse, compressed, cuts, saliency
 from lmc_lib.experiments.found import Found
 from lmc_lib.experiments.loaded import dataset
+from lmc_lib.experiments.networks.runs import architecture, drawn_start
 from lmc_lib.pruning import EmptyLayer, Method
 from lmc_lib.store import Store
 from lmc_lib.training import TrainConfig
@@ -167,13 +168,13 @@ class TestCuts:
         state = {each: value.double() for each, value in model.state_dict().items()} | start(plain, shifts=True)
         flow = pruning.synaptic_flow(model, SHAPE)
         whole = float(pruning.synaptic_flow(plain, SHAPE)(start(plain, shifts=True)))
-        totals = pruning.cut_totals(model, flow, state)
+        totals = pruning.cut_totals(model, pruning.saliency(flow, state))
         assert totals.tolist() == pytest.approx([whole] * len(totals), rel=1e-12)
-        losses = pruning.cut_totals(model, pruning.mean_loss(model, SEEN), state)
+        losses = pruning.cut_totals(model, pruning.saliency(pruning.mean_loss(model, SEEN), state))
         # Saliencies of both signs cancel, so that rounding is that of larger numbers.
         assert losses.tolist() == pytest.approx([float(losses[-1])] * len(losses), rel=1e-9)
         softsign = charges.inhomogeneous(model)
-        other = pruning.cut_totals(softsign, pruning.synaptic_flow(softsign, SHAPE), state)
+        other = pruning.cut_totals(softsign, pruning.saliency(pruning.synaptic_flow(softsign, SHAPE), state))
         assert float((other / other[-1] - 1.0).abs().max()) > 0.1
         assert sum(isinstance(each, nn.ReLU) for each in softsign.modules()) == 0
         assert sum(isinstance(each, nn.ReLU) for each in model.modules()) > 5
@@ -295,9 +296,24 @@ class TestMeasured:
         for what in ("flow", "loss"):
             assert max(ours[what]["deviations"]) < 1e-11
             assert max(other[what]["deviations"]) > 1e-2
-            assert ours[what]["first"][0] == ours[what]["first"][-1] == 1.0
         assert len(ours["flow"]["deviations"]) == 7
-        assert max(ours["flow"]["first"][1:-1]) < 1.0
+
+    def test_the_first_layer_of_a_cut_is_told_by_itself_with_its_shortcut(self):
+        plain = architecture(RUN)
+        network = pruning.with_shortcut_factors(plain)
+        factors = {name: each.double() for name, each in network.state_dict().items()}
+        state = factors | saliency.with_biases(drawn_start(RUN, plain), RUN.init_seed)
+        flow = pruning.synaptic_flow(network, dataset(RUN.data).train.inputs.shape[1:])
+        scores = {name: float(each.sum()) for name, each in pruning.saliency(flow, state).items()}
+        around = {"3": "3.shortcut.weight", "4": "4.shortcut.0.weight", "5": "5.shortcut.0.weight"}
+        wanted = [
+            scores[own] / (scores[own] + scores[shortcut])
+            for block, shortcut in around.items()
+            for own in (f"{block}.conv1.weight", f"{block}.conv2.weight")
+        ]
+        first = cuts.CutsSpec(RUN).compute(STORE).values["flow"]["first"]
+        assert first[1:-1] == pytest.approx(wanted, rel=1e-4)  # as many digits as are kept
+        assert min(abs(share - 0.5) for share in wanted) > 0.01
 
     def test_evidence_is_that_of_the_worst_cut(self):
         rows = [[1e-13, 1e-5, 1e-9], [1e-14, 1e-15, 1e-13], [1e-3, 1e-15, 1e-1]]

@@ -59,7 +59,7 @@ def by_hand(composer, weights, codes, sequence):
 
 
 class TestArchitectures:
-    def test_products_are_taken_from_the_left_and_the_last_element_changes_fastest(self):
+    def test_products_are_those_of_the_table_and_the_last_element_changes_fastest(self):
         table = groups.named("D_3").table
         found = sequences.products(table, 3).tolist()
         for place, (a, b, c) in enumerate(itertools.product(range(6), repeat=3)):
@@ -96,7 +96,7 @@ class TestArchitectures:
         assert torch.equal(Tree(3, 4, 2).outputs({names[key]: each for key, each in weights.items()}, codes), wanted)
 
     def test_the_widest_layer_of_a_tree_has_all_its_nodes(self):
-        assert [Tree(3, 7, length).neurons for length in (2, 3, 4, 5, 8)] == [7, 7, 14, 14, 28]
+        assert [Tree(3, 7, length).neurons for length in (2, 3, 4, 5, 6, 7, 8, 10)] == [7, 7, 14, 14, 14, 21, 28, 28]
         assert [kind(3, 7, 8).neurons for kind in (TwoLayers, Recurrent)] == [7, 7]
 
     @KINDS
@@ -105,7 +105,8 @@ class TestArchitectures:
         """At large widths; the numbers that a neuron squares have variances near 1 for codes of length 1."""
         composer, codes = kind(6, 400, length), torch.eye(6, dtype=torch.float64)
         found = [composer.outputs(weights_of(composer, seed), codes).square().mean() for seed in range(8)]
-        assert 0.2 < float(torch.stack(found).mean()) < 5.0
+        # Of 8 networks with 400 neurons; their mean scatters by less than a tenth.
+        assert 0.7 < float(torch.stack(found).mean()) < 1.3
 
 
 class TestPlanted:
@@ -284,5 +285,5 @@ class TestWidths:
 
     def test_slopes_are_doublings_for_each_element_more(self):
         grown = {2: np.array([4.0, 8.0]), 3: np.array([8.0, 8.0]), 5: np.array([32.0, 8.0])}
-        assert widths.doublings(grown).tolist() == pytest.approx([1.0, 0.0])
-        assert widths.doublings({2: np.array([10.0]), 4: np.array([5.0])}).tolist() == pytest.approx([-0.5])
+        assert sequences.doublings(grown).tolist() == pytest.approx([1.0, 0.0])
+        assert sequences.doublings({2: np.array([10.0]), 4: np.array([5.0])}).tolist() == pytest.approx([-0.5])

@@ -86,7 +86,7 @@ def with_downloads(
     text = f"""## Data
 
 Packed by xz: `pandas.read_csv` reads the tables as they are, and Python's `lzma.open` unpacks the report. Fractions
-in tables have seven digits; `records/` has all that were kept.
+in tables have five digits; `records/` has all that were kept.
 
 - {{download}}`{name}.json.xz`: the verdict, the estimates with their intervals, all medians, parameters and
   provenance."""

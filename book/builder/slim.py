@@ -2,17 +2,19 @@
 
 __all__ = ["notebook", "page", "site"]
 
+import copy
 import re
 from pathlib import Path
 
 import nbformat
 
 from builder.layout import place
-from lmc_lib.cli import running
 
 # Maps for those who mend scripts; fonts for browsers older than WOFF2; all icons of Font Awesome as drawings, half of
 # what a page would load, since the style sheet has them in a font; and translations, which are for the build.
 _NEEDLESS = ("*.map", "fa-*.ttf", "fontawesome.js", "locales/**/*.*")
+# Signs of firms, which a page has where the address of a repository is set.
+_SIGNS, _WITH_SIGNS = "fa-brands-*", re.compile(r'class="[^"]*\b(?:fa-brands|fab)\b')
 
 # Of each page: scripts and a place for services that it does not use, what is loaded before it is asked for, comments.
 _UNUSED = re.compile(
@@ -52,8 +54,11 @@ def site(folder: Path) -> None:
     """Makes a built site smaller by a quarter; a second time changes nothing."""
     for path in (path for kind in _NEEDLESS for path in folder.rglob(kind) if path.is_file()):
         path.unlink()
-    for path in folder.rglob("*.html"):
-        place(path, page(path.read_text(encoding="utf-8"), reference="api" in path.parts).encode())
+    pages = {path: path.read_text(encoding="utf-8") for path in folder.rglob("*.html")}
+    for path in () if any(map(_WITH_SIGNS.search, pages.values())) else folder.rglob(_SIGNS):
+        path.unlink()
+    for path, html in pages.items():
+        place(path, page(html, reference="api" in path.parts).encode())
     for path in (folder / "_sources").rglob("*.ipynb"):
         place(path, nbformat.writes(notebook(nbformat.read(path, as_version=4)), indent=None).encode())
 
@@ -92,16 +97,11 @@ def _own_part(contents: re.Match[str]) -> str:
 
 
 def notebook(executed: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """A notebook as it is offered: without figures and their captions, reports, times, and a table's form as text."""
-    offered = running.without_figures(executed)
+    """A notebook as it is offered: what it shows stands on its page, and is made anew when it is run."""
+    offered = copy.deepcopy(executed)
     for cell in offered.cells:
         for ours in ("papermill", "mystnb"):
             cell.metadata.pop(ours, None)
-        for output in (output for output in cell.get("outputs", []) if "data" in output):
-            second = {"text/plain"} if "text/html" in output.data else set()
-            output.data = {
-                kind: value
-                for kind, value in output.data.items()
-                if not kind.startswith("application/") and kind not in second
-            }
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
     return offered

@@ -24,7 +24,7 @@ FEW = 3
 SCOPES = {
     "exact": "the paper's network, data and training",
     "proxy": "a smaller network, data set and training than the paper's",
-    "toy": "synthetic data or digits of 8 × 8 pixels",
+    "toy": "synthetic data, digits of 8 × 8 pixels or a few hundred images",
 }
 
 DATA = {

@@ -26,13 +26,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lmc_lib.charges.sphere import gradient
 from lmc_lib.state import State
 from lmc_lib.values import round_to_grid
 
 # Losses of networks in a stack, from their weights and the number of updates so far.
 Losses = Callable[[State, int], Float[Tensor, " networks"]]
 
-# Squares of velocities on this grid, and products with gradients, add up without rounding in float64.
+# Squares of velocities on this grid add up without rounding in float64 while their sum is below 32, and so do products
+# with gradients on a grid of about 20 binary digits.
 _VELOCITY_BITS = 24
 
 
@@ -82,7 +84,7 @@ class Conserving:
     def __call__(self, parameters: Mapping[str, nn.Parameter], rate: float) -> None:
         """Makes one update."""
         assert self._seen is not None, "training asks for losses before it updates"
-        slope = self._rounded(torch.cat([_gradient(each).flatten(1) for each in parameters.values()], 1), self.bits)
+        slope = self._rounded(torch.cat([gradient(each).flatten(1) for each in parameters.values()], 1), self.bits)
         above = self._rounded(self._seen, self.bits) - self.ecd.floor
         velocity = -slope if self.velocity is None else self.velocity
         unit = self._rounded(velocity / _inner(velocity, velocity).sqrt(), _VELOCITY_BITS)
@@ -96,11 +98,6 @@ class Conserving:
 
     def _rounded(self, numbers: Tensor, bits: int | None) -> Tensor:
         return numbers if self.bits is None or bits is None else round_to_grid(numbers, bits)
-
-
-def _gradient(parameter: nn.Parameter) -> Tensor:
-    assert parameter.grad is not None
-    return parameter.grad
 
 
 def _inner(

@@ -4,7 +4,7 @@ What is divided by the root of a running mean is the step of a whole unit, not o
 a unit.
 """
 
-__all__ = ["OnSphere", "RMSProp", "on_sphere"]
+__all__ = ["OnSphere", "RMSProp", "gradient", "on_sphere"]
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -106,7 +106,7 @@ class OnSphere:
     @torch.no_grad()
     def __call__(self, parameters: Mapping[str, nn.Parameter], rate: float) -> None:
         """Makes one update."""
-        gradients = {name: _gradient(each) for name, each in parameters.items()}
+        gradients = {name: gradient(each) for name, each in parameters.items()}
         steps = self.rmsprop.steps
         self.steps.append(steps)
         squares = [gradients[name].flatten(1).square().sum(1) for name in self.names]
@@ -125,7 +125,8 @@ def _names(charge: Charge) -> list[str]:
     return [name for name, _, _ in charge.terms]
 
 
-def _gradient(parameter: nn.Parameter) -> Tensor:
+def gradient(parameter: nn.Parameter) -> Tensor:
+    """That of a parameter which has one, as in a rule of training."""
     assert parameter.grad is not None
     return parameter.grad
 

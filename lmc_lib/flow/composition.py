@@ -5,7 +5,7 @@ learns the code :math:`x_{gh}` of their product (Marchetti, Kunin, Myers, Acosta
 squared error over all pairs and coordinates. Networks are trained many at once, each with codes of its own.
 """
 
-__all__ = ["errors", "gradient", "half_times", "normalised", "start"]
+__all__ = ["errors", "gradient", "half_times", "normalised", "start", "sums_of_all"]
 
 import torch
 from jaxtyping import Float
@@ -85,6 +85,11 @@ def half_times(shares: Float[Tensor, "times ..."], every: int) -> Float[Tensor, 
     return every * (after[0] - 1 + part)
 
 
+def sums_of_all(first: Tensor, second: Tensor) -> Float[Tensor, "*batch n a b"]:
+    """What each neuron adds up of two elements, for each pair of what is on the last axes."""
+    return first.unsqueeze(-1) + second.unsqueeze(-2)
+
+
 def _sums(codes: Tensor, first: Tensor, second: Tensor) -> Float[Tensor, "*batch n g g"]:
     """What each neuron squares, for each pair of elements."""
-    return (first @ codes.mT).unsqueeze(-1) + (second @ codes.mT).unsqueeze(-2)
+    return sums_of_all(first @ codes.mT, second @ codes.mT)

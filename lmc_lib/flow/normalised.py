@@ -8,6 +8,7 @@ have the rate 0, and those of the classifier the rate 1 (Kunin, Yamamura, Ma, Ga
 
 __all__ = ["NORMS", "descend", "features", "initialise", "log_loss", "logits"]
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
@@ -25,7 +26,7 @@ NORMS = ("none", "layer", "batch")
 
 # Below so small a loss of one example, as a logarithm, it is that of a plain exponential to the last bit.
 _EXPONENTIAL = -40.0
-# Of a feature whose deviation is 0, which stays at 0.
+# A deviation below this is none: the feature is 0, also where `like` is silent and an example is not.
 _LEAST = 1e-12
 # Gradients are rounded to multiples of two to the power of minus this, so that sums of their squares are exact.
 _BITS = 20
@@ -57,7 +58,8 @@ def features(
         state: the weights, which may have axes more in front.
         inputs: the examples, the same for all networks or some for each.
         norm: one of ``NORMS``.
-        like: with ``"batch"`` the examples whose means and deviations are taken, those of ``inputs`` if None.
+        like: with ``"batch"`` the examples whose means and deviations are taken, those of ``inputs`` if None. A unit
+            that says the same of all of them has features of 0.
 
     Raises:
         ValueError: for another norm.
@@ -69,8 +71,8 @@ def features(
         raise ValueError(f"features are normalised by one of {', '.join(NORMS)}, not {norm!r}")
     axis = -1 if norm == "layer" else -2
     base = found if norm == "layer" or like is None else _hidden(state, like)
-    centred = found - base.mean(axis, keepdim=True)
-    return centred / base.std(axis, correction=0, keepdim=True).clamp(min=_LEAST)
+    centred, deviation = found - base.mean(axis, keepdim=True), base.std(axis, correction=0, keepdim=True)
+    return centred / deviation.where(deviation > _LEAST, torch.inf)
 
 
 def logits(state: State, found: Float[Tensor, "*stack n units"]) -> Float[Tensor, "*stack n classes"]:
@@ -86,9 +88,9 @@ def log_loss(said: Float[Tensor, "*stack n classes"], labels: Int[Tensor, " n"])
     right = F.one_hot(labels, said.shape[-1]).bool()
     apart = said - said[..., torch.arange(len(labels)), labels][..., None]
     below = apart.masked_fill(right, -torch.inf).logsumexp(-1)
-    near = F.softplus(below.clamp(min=_EXPONENTIAL)).log()
+    near = torch.logaddexp(below.clamp(min=_EXPONENTIAL), torch.zeros_like(below)).log()  # softplus cuts at 20
     each = torch.where(below < _EXPONENTIAL, below, near)
-    return each.logsumexp(-1) - torch.tensor(float(len(labels))).log()
+    return each.logsumexp(-1) - math.log(len(labels))
 
 
 def descend(

@@ -6,16 +6,21 @@ weights, and a tree composes neighbours, with weights of their own at each node 
 Miolane 2026). For two elements all three are the same network. Networks are evaluated many at once, on all sequences.
 """
 
-__all__ = ["ARCHITECTURES", "Composer", "Recurrent", "Tree", "TwoLayers", "products"]
+__all__ = ["ARCHITECTURES", "Composer", "Recurrent", "Tree", "TwoLayers", "doublings", "grid_to", "products"]
 
 import math
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
+from numpy import ndarray
 from torch import Generator, Tensor
+
+from lmc_lib.flow.composition import sums_of_all
 
 # By name the weights, each with the axes (*batch, neurons, read or made).
 Weights = Mapping[str, Tensor]
@@ -92,7 +97,7 @@ class TwoLayers(Composer):
         """The powers."""
         sums = weights["first 0"] @ codes.mT
         for place in range(1, self.length):
-            sums = _sums_of_all(sums, weights[f"first {place}"] @ codes.mT)
+            sums = _sums(sums, weights[f"first {place}"] @ codes.mT)
         return sums**self.length
 
 
@@ -109,9 +114,9 @@ class Recurrent(Composer):
     def hidden(self, weights: Weights, codes: Float[Tensor, "*batch g g"]) -> Float[Tensor, "*batch n sequences"]:
         """The neurons behind the last step."""
         following = weights["next"] @ codes.mT
-        state = _sums_of_all(weights["first"] @ codes.mT, following).square()
+        state = _sums(weights["first"] @ codes.mT, following).square()
         for _ in range(self.length - 2):
-            state = _sums_of_all(weights["mixed"] @ state, following).square()
+            state = _sums(weights["mixed"] @ state, following).square()
         return state
 
 
@@ -120,8 +125,11 @@ class Tree(Composer):
 
     @property
     def neurons(self) -> int:
-        """Those of all nodes of the deepest full layer: half as many as there are elements."""
-        return self.width * (self.length // 2)
+        """Those of the level that has most nodes."""
+        level = {(0, self.length): 0}
+        for low, middle, high in self.nodes:
+            level |= dict.fromkeys([(low, middle), (middle, high)], level[low, high] + 1)
+        return self.width * max(Counter(level[low, high] for low, _, high in self.nodes).values())
 
     @property
     def nodes(self) -> list[tuple[int, int, int]]:
@@ -151,7 +159,7 @@ class Tree(Composer):
         for low, middle, high in reversed(self.nodes):
             left = weights[f"left {low} {high}"] @ made[low, middle]
             right = weights[f"right {low} {high}"] @ made[middle, high]
-            made[low, high] = _sums_of_all(left, right).square()
+            made[low, high] = _sums(left, right).square()
         return made[0, self.length]
 
 
@@ -163,6 +171,27 @@ ARCHITECTURES: Mapping[str, Callable[[int, int, int], Composer]] = {
 }
 
 
-def _sums_of_all(first: Tensor, second: Tensor) -> Float[Tensor, "*batch n sequences"]:
+def grid_to(widest: int) -> tuple[int, ...]:
+    """Widths from 4 on, in steps of a half and a third, to the widest.
+
+    Example:
+        >>> grid_to(16)
+        (4, 6, 8, 12, 16)
+    """
+    both = (base * 2**power for power in range(widest.bit_length()) for base in (4, 6))
+    return tuple(each for each in both if each <= widest)
+
+
+def doublings(widths: Mapping[int, Float[ndarray, " seeds"]]) -> Float[ndarray, " seeds"]:
+    """By how many doublings the width grows with each element more, by least squares, of each seed.
+
+    Args:
+        widths: by the length of the sequences the width that each seed needs.
+    """
+    fitted: ndarray = np.polyfit(list(widths), np.log2(np.stack(list(widths.values()))), 1)[0]
+    return fitted
+
+
+def _sums(first: Tensor, second: Tensor) -> Float[Tensor, "*batch n sequences"]:
     """The sums for each two of what is on the last axes; the second one changes fastest."""
-    return (first.unsqueeze(-1) + second.unsqueeze(-2)).flatten(-2)
+    return sums_of_all(first, second).flatten(-2)

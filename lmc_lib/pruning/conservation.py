@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from lmc_lib import charges
 from lmc_lib.charges import Charge
-from lmc_lib.pruning.objectives import Objective, gradient, saliency
+from lmc_lib.pruning.objectives import Objective, gradient
 from lmc_lib.state import State, cast
 
 
@@ -67,31 +67,28 @@ def cuts(network: nn.Module) -> list[tuple[str, ...]]:
     return found
 
 
-def cut_totals(
-    network: nn.Module, objective: Objective, state: State, *, biases: bool = True
-) -> Float[Tensor, " cuts"]:
+def cut_totals(network: nn.Module, scores: State, *, biases: bool = True) -> Float[Tensor, " cuts"]:
     """The sum of the saliencies of each cut, from the inputs on.
 
     Args:
         network: the architecture, as :func:`cuts` takes it.
-        objective: the function whose saliency it is.
-        state: the weights.
+        scores: the saliencies of all weights and biases, as :func:`~lmc_lib.pruning.saliency` gives them.
         biases: whether the biases of a cut and of all behind it are counted with its weights, those of batch
             normalisation too: all that comes in from there on, which is conserved. Otherwise weights alone are.
     """
-    scores = {name: score.sum() for name, score in saliency(objective, state).items()}
+    sums = {name: score.sum() for name, score in scores.items()}
     order = [name for name, _ in network.named_parameters()]
     found = []
     for cut in cuts(network):
         behind = [name for name in order[order.index(cut[0]) :] if biases and name.endswith("bias")]
-        found.append(torch.stack([scores[name] for name in (*cut, *behind)]).sum())
+        found.append(torch.stack([sums[name] for name in (*cut, *behind)]).sum())
     return torch.stack(found)
 
 
 def with_shortcut_factors(network: nn.Module) -> nn.Module:
     """A copy in which each residual block without weights on its shortcut has a factor of 1 there.
 
-    So what takes the shortcut has a saliency; the factor is never pruned. The authors' code has one a channel.
+    So what takes the shortcut has a saliency; the authors' code has one a channel. Networks that are pruned have none.
     """
     changed = copy.deepcopy(network)
     for path in [path for path, layer in changed.named_modules() if isinstance(layer, nn.Identity)]:

@@ -13,6 +13,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from lmc_lib.difficulty.predictions import logit_margin
+
 MEASURES = ("NC1", "NC2 lengths", "NC2 angles", "NC3", "NC4")
 
 
@@ -103,11 +105,9 @@ def reached(
     since the mean of the margins of an example is :math:`C / (C - 1)` times :math:`(w_{y_i} - \bar w) \cdot h_i`.
     """
     classes = len(classifier)
-    said = features @ classifier.T
-    own = said.gather(1, labels[:, None])
-    rival = said.scatter(1, labels[:, None], -torch.inf).max(1, keepdim=True).values
+    least = logit_margin(features @ classifier.T, labels).min()
     size = features.square().sum(1).mean().sqrt() * classifier.norm()
-    return float((own - rival).min() * (classes - 1) / classes**0.5 / size)
+    return float(least * (classes - 1) / classes**0.5 / size)
 
 
 def _centred(means: Tensor) -> Tensor:

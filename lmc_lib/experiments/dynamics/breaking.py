@@ -4,15 +4,14 @@ __all__ = ["across", "alone", "gains", "rate"]
 
 from collections.abc import Mapping
 
-import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
 from lmc_lib import charges
 from lmc_lib.charges import heads
 from lmc_lib.claims import Estimate, estimate_of_mean
-from lmc_lib.experiments.dynamics.heads import Rates, along_rates
-from lmc_lib.values import DIGITS
+from lmc_lib.experiments.dynamics.decoders import lowest
+from lmc_lib.experiments.dynamics.heads import Rates, along_rates, decades, estimates
 
 # By version of the biases, optimiser and rate the excess loss of each seed.
 Losses = Mapping[tuple[str, str, float], Float[ndarray, " seeds"]]
@@ -34,8 +33,8 @@ def alone(none: Rates, centred: Rates, fixed: Rates) -> dict[str, Estimate]:
     for pair in heads.PAIRS:
         for name, found in {"fixed": fixed, "centred": centred}.items():
             values[f"{name} {pair}"] = charges.order(list(found), along_rates(found, pair, "drift"))
-        values[f"noise {pair}"] = _decades(centred, none, pair, "drift")
-    return _estimates(values)
+        values[f"noise {pair}"] = decades(along_rates(centred, pair, "drift"), along_rates(none, pair, "drift"))
+    return estimates(values)
 
 
 def across(drawn: Rates, fixed: Rates) -> dict[str, Estimate]:
@@ -53,8 +52,8 @@ def across(drawn: Rates, fixed: Rates) -> dict[str, Estimate]:
     values = {}
     for pair in heads.PAIRS:
         values[f"across {pair}"] = charges.order(list(fixed), along_rates(fixed, pair, "across"))
-        values[f"redrawn {pair}"] = _decades(drawn, fixed, pair, "across")
-    return _estimates(values)
+        values[f"redrawn {pair}"] = decades(along_rates(drawn, pair, "across"), along_rates(fixed, pair, "across"))
+    return estimates(values)
 
 
 def rate(excess: Losses, optimiser: str, choosing: int, version: str = "none") -> float:
@@ -69,7 +68,7 @@ def rate(excess: Losses, optimiser: str, choosing: int, version: str = "none") -
         version: of the biases.
     """
     means = {key[2]: each[-choosing:].mean() for key, each in excess.items() if key[:2] == (version, optimiser)}
-    return min((rate for rate, mean in means.items() if np.isfinite(mean)), key=means.__getitem__)
+    return lowest(means)
 
 
 def gains(excess: Losses, choosing: int, *, own: bool = False) -> dict[str, Estimate]:
@@ -89,13 +88,3 @@ def gains(excess: Losses, choosing: int, *, own: bool = False) -> dict[str, Esti
         given = excess[version, optimiser, rate(excess, optimiser, choosing, version if own else "none")]
         found[f"gain {optimiser}, {version}"] = estimate_of_mean((without - given)[:-choosing])
     return found
-
-
-def _decades(larger: Rates, smaller: Rates, pair: str, name: str) -> Float[ndarray, " seeds"]:
-    ratio = along_rates(larger, pair, name) / along_rates(smaller, pair, name)
-    return np.asarray(np.log10(ratio[:, -1]))
-
-
-def _estimates(values: Mapping[str, Float[ndarray, " seeds"]]) -> dict[str, Estimate]:
-    # Rounded, since last bits of logarithms differ between processors.
-    return {name: estimate_of_mean(each.round(DIGITS)) for name, each in values.items()}

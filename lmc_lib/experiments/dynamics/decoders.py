@@ -1,6 +1,6 @@
-"""Decoders that learn a synthetic language, many at once, with biases that are drawn for each batch and without."""
+"""Decoders that learn a synthetic language, many at once, with biases that are drawn for each batch, or once."""
 
-__all__ = ["DecoderSpec", "LossSpec", "chosen", "gains"]
+__all__ = ["DecoderSpec", "LossSpec", "chosen", "gains", "lowest"]
 
 from abc import ABC
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -18,7 +18,7 @@ from lmc_lib import rng, training
 from lmc_lib.charges import ECD, Conserving
 from lmc_lib.claims import Estimate, estimate_of_mean
 from lmc_lib.language import Biases, Chain, Decoder
-from lmc_lib.state import State
+from lmc_lib.state import State, cast, stacked
 from lmc_lib.store import Result, Store
 from lmc_lib.sweeps import Spec
 from lmc_lib.training import Checkpoint, TrainConfig
@@ -38,7 +38,7 @@ class DecoderSpec(Spec, ABC):
     Attributes:
         decoder: the architecture.
         train: the hyperparameters; a batch is so many sequences.
-        biases: of queries and values, drawn anew for each batch and not learnt; none if None.
+        biases: of queries and values, drawn anew for each batch, or once, and not learnt; none if None.
         seeds: number of seeds.
         first_seed: the first of them.
         ecd: trains by energy conserving descent in place of the optimiser of the hyperparameters, if given.
@@ -116,8 +116,7 @@ class DecoderSpec(Spec, ABC):
         return range(self.first_seed, self.first_seed + self.seeds)
 
     def _stack(self, drawn: Callable[[int], State], dtype: torch.dtype = torch.float64) -> State:
-        each = [drawn(seed) for seed in self._seeds]
-        return {name: torch.stack([one[name] for one in each]).to(dtype) for name in each[0]}
+        return cast(stacked([drawn(seed) for seed in self._seeds]), dtype)
 
 
 @dataclass(frozen=True)
@@ -153,6 +152,11 @@ class LossSpec(DecoderSpec):
         return Result(or_none({"excess": excess, "entropy": entropy}))
 
 
+def lowest(means: Mapping[float, float]) -> float:
+    """The rate of the lowest mean; one at which a training diverged has none."""
+    return min((rate for rate, mean in means.items() if np.isfinite(mean)), key=means.__getitem__)
+
+
 def chosen(excess: Losses, optimiser: str, choosing: int) -> tuple[float, float]:
     """The rate and the strength of the biases of an optimiser, chosen on the last seeds alone.
 
@@ -167,8 +171,8 @@ def chosen(excess: Losses, optimiser: str, choosing: int) -> tuple[float, float]
     """
     own = {key[1:]: float(each[-choosing:].mean()) for key, each in excess.items() if key[0] == optimiser}
     strengths = sorted({strength for _, strength in own})
-    means = {rate: np.mean([own[rate, strength] for strength in strengths]) for rate, _ in own}
-    rate = min((rate for rate in means if np.isfinite(means[rate])), key=means.__getitem__)
+    means = {rate: float(np.mean([own[rate, strength] for strength in strengths])) for rate, _ in own}
+    rate = lowest(means)
     return rate, min(strengths[1:], key=lambda strength: own[rate, strength])
 
 

@@ -1,6 +1,6 @@
 """Charges of attention heads along a training by SGD, with biases that are drawn, learnt or absent."""
 
-__all__ = ["HeadsSpec", "along_rates", "evidence"]
+__all__ = ["HeadsSpec", "along_rates", "decades", "estimates", "evidence"]
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -120,9 +120,20 @@ def evidence(plain: Rates, drawn: Rates, learnt: Rates) -> dict[str, Estimate]:
         order = charges.order(list(plain), drift["plain"])
         values |= {f"order {pair}": order, f"order {pair} beyond": order}
         values[f"drawn {pair}"] = charges.order(list(drawn), drift["drawn"])
-        values[f"decades {pair}"] = np.log10(drift["drawn"] / drift["plain"])[:, -1]
+        values[f"decades {pair}"] = decades(drift["drawn"], drift["plain"])
         values[f"learnt {pair}"] = charges.order(list(learnt), along_rates(learnt, pair, "with biases"))
         values[f"alone {pair}"] = charges.order(list(learnt), along_rates(learnt, pair, "drift"))
+    return estimates(values)
+
+
+def decades(larger: Float[ndarray, "seeds rates"], smaller: Float[ndarray, "seeds rates"]) -> Float[ndarray, " seeds"]:
+    """By how many powers of ten something is larger at the last rate."""
+    found: ndarray = np.log10(larger / smaller)[:, -1]
+    return found
+
+
+def estimates(values: Mapping[str, Float[ndarray, " seeds"]]) -> dict[str, Estimate]:
+    """Of means over seeds."""
     # Rounded, since last bits of logarithms differ between processors, and where numbers cancel nothing else is left.
     return {name: estimate_of_mean(each.round(DIGITS)) for name, each in values.items()}
 

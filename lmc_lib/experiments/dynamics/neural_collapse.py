@@ -18,7 +18,7 @@ from lmc_lib.experiments.found import Record
 from lmc_lib.experiments.loaded import dataset
 from lmc_lib.flow import normalised
 from lmc_lib.similarity import collapse
-from lmc_lib.state import State, cast
+from lmc_lib.state import State, cast, stacked
 from lmc_lib.store import Result, Store
 from lmc_lib.sweeps import Spec
 from lmc_lib.values import or_none
@@ -52,6 +52,8 @@ class NeuralCollapseSpec(Spec):
         updates: the most of them.
         precision: ``"float32"`` or ``"float64"``, of the training.
     """
+
+    VERSION: ClassVar[int] = 1  # units that are silent on what is learnt have features of 0
 
     kind: ClassVar[str] = "NeuralCollapse"
     noun: ClassVar[str] = "perceptrons past separation"
@@ -133,7 +135,7 @@ class NeuralCollapseSpec(Spec):
         loaded = dataset(self.data)
         sizes = (int(np.prod(loaded.input_shape)), *self.widths, loaded.num_classes)
         drawn = [normalised.initialise(sizes, generator=rng.stream(seed, "collapse", "start")) for seed in self._seeds]
-        return cast({name: self.start * torch.stack([one[name] for one in drawn]) for name in drawn[0]}, self._dtype)
+        return cast({name: self.start * each for name, each in stacked(drawn).items()}, self._dtype)
 
     @property
     def _seeds(self) -> range:

@@ -17,6 +17,7 @@ from lmc_lib import flow, rng
 from lmc_lib.claims import Estimate, estimate_of_mean
 from lmc_lib.experiments.found import Record
 from lmc_lib.flow import Descent, hidden_layer
+from lmc_lib.state import stacked
 from lmc_lib.store import Result, Store
 from lmc_lib.sweeps import Spec
 from lmc_lib.values import decimals
@@ -86,8 +87,7 @@ class StudentSpec(Spec):
 
     def drawn(self) -> dict[str, Tensor]:
         """Of all seeds: inputs and outputs of the teacher, for training and new, and directions of the student."""
-        each = [self._drawn(self.first_seed + place) for place in range(self.seeds)]
-        return {name: torch.stack([found[name] for found in each]) for name in each[0]}
+        return stacked([self._drawn(self.first_seed + place) for place in range(self.seeds)])
 
     def _drawn(self, seed: int) -> dict[str, Tensor]:
         def sphere(name: str, count: int) -> Tensor:

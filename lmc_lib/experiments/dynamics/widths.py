@@ -1,6 +1,6 @@
 """The width at which networks of an architecture first learn to compose all sequences of elements of a group."""
 
-__all__ = ["WidthSpec", "doublings", "grid_to", "needed"]
+__all__ = ["WidthSpec", "needed"]
 
 import math
 from collections.abc import Mapping
@@ -17,6 +17,7 @@ from lmc_lib import rng, training
 from lmc_lib.experiments.found import Record
 from lmc_lib.flow import groups, sequences
 from lmc_lib.flow.sequences import Composer
+from lmc_lib.state import stacked
 from lmc_lib.store import Result, Store
 from lmc_lib.sweeps import Spec
 from lmc_lib.training import TrainConfig
@@ -89,8 +90,8 @@ class WidthSpec(Spec):
     def _trained(self, composer: Composer, codes: Float[Tensor, "seeds g g"], group: groups.Group) -> Tensor:
         targets = codes[:, sequences.products(group.table, self.length)] * group.order**0.5
         path = (self.architecture, self.group, self.length, composer.width)
-        drawn = [composer.start(generator=rng.stream(seed, "sequences", "start", *path)) for seed in self._seeds]
-        start = {name: torch.stack([each[name] for each in drawn]) for name in drawn[0]}
+        drawn = (rng.stream(seed, "sequences", "start", *path) for seed in self._seeds)
+        start = stacked([composer.start(generator=stream) for stream in drawn])
 
         def losses(weights: Mapping[str, Tensor], step: int) -> Float[Tensor, " seeds"]:
             del step
@@ -100,17 +101,6 @@ class WidthSpec(Spec):
         (end,) = training.train_stack(losses, start, self.train)
         with torch.no_grad():
             return torch.nan_to_num(losses(end.state, self.train.steps), nan=_DIVERGED, posinf=_DIVERGED)
-
-
-def grid_to(widest: int) -> tuple[int, ...]:
-    """Widths from 4 on, in steps of a half and a third, to the widest.
-
-    Example:
-        >>> grid_to(16)
-        (4, 6, 8, 12, 16)
-    """
-    both = (base * 2**power for power in range(widest.bit_length()) for base in (4, 6))
-    return tuple(each for each in both if each <= widest)
 
 
 def needed(found: Record, level: float, enough: float = math.inf) -> Float[ndarray, " seeds"]:
@@ -128,13 +118,3 @@ def needed(found: Record, level: float, enough: float = math.inf) -> Float[ndarr
     first = np.where(learnt.any(0), neurons[learnt.argmax(0)], 2.0 * neurons[-1])
     counted: ndarray = np.minimum(first, enough)
     return counted
-
-
-def doublings(widths: Mapping[int, Float[ndarray, " seeds"]]) -> Float[ndarray, " seeds"]:
-    """By how many doublings the width grows with each element more, by least squares, of each seed.
-
-    Args:
-        widths: by the length of the sequences the width that each seed needs.
-    """
-    fitted: ndarray = np.polyfit(list(widths), np.log2(np.stack(list(widths.values()))), 1)[0]
-    return fitted

@@ -1,11 +1,13 @@
 """Whether units and layers of a network at its start conserve synaptic saliency."""
 
-__all__ = ["SaliencySpec", "evidence", "scored", "with_biases"]
+__all__ = ["OfSaliency", "SaliencySpec", "evidence", "scored", "totals_of", "with_biases"]
 
+from abc import abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
+from torch import Tensor, nn
 
 from lmc_lib import charges, pruning, rng
 from lmc_lib.claims import Estimate, estimate_of_mean
@@ -14,6 +16,7 @@ from lmc_lib.experiments.dynamics.conservation import agreement
 from lmc_lib.experiments.found import Found
 from lmc_lib.experiments.loaded import dataset
 from lmc_lib.experiments.networks.runs import OfStart, RunSpec, architecture, drawn_start
+from lmc_lib.pruning import Objective
 from lmc_lib.state import State
 from lmc_lib.store import Result, Store
 from lmc_lib.values import decimals, digits
@@ -23,42 +26,64 @@ _BIAS = 0.1
 
 
 @dataclass(frozen=True)
-class SaliencySpec(OfStart):
-    """All that defines the saliencies of a network at its random start, with biases that are drawn too.
-
-    It measures by objective, ``"flow"`` or ``"loss"``: the ``imbalances`` of hidden layers, and the ``totals`` of
-    layers by that of the last one, without biases as ``weights alone``.
+class OfSaliency(OfStart):
+    """What a measurement of saliencies at a random start is of, with biases that are drawn too.
 
     Attributes:
-        run: the network, of which the start counts, a chain without normalisation or with that over batches.
+        run: the network, of which the start counts.
         homogeneous: whether the network has rectifiers; otherwise softsign stands in their place.
         examples: the number of training examples whose loss it is.
     """
-
-    kind: ClassVar[str] = "SaliencySpec"
-    noun: ClassVar[str] = "saliencies"
 
     homogeneous: bool = True
     examples: int = 100
 
     def compute(self, store: Store) -> Result:
-        """Derives both objectives."""
-        chain, batch = architecture(self.run), scored(self.run, self.examples)
-        network = chain if self.homogeneous else charges.inhomogeneous(chain)
-        state = with_biases(drawn_start(self.run, chain), self.run.init_seed)
+        """Derives both objectives, ``"flow"`` and ``"loss"``."""
+        plain, batch = architecture(self.run), scored(self.run, self.examples)
+        network = self.network(plain if self.homogeneous else charges.inhomogeneous(plain))
+        factors = {name: value.double() for name, value in network.state_dict().items()}
+        state = factors | with_biases(drawn_start(self.run, plain), self.run.init_seed)
         objectives = {
             "flow": pruning.synaptic_flow(network, batch.inputs.shape[1:]),
             "loss": pruning.mean_loss(network, batch),
         }
-        values = {}
-        for name, each in objectives.items():
-            totals, alone = (pruning.cut_totals(network, each, state, biases=biases) for biases in (True, False))
-            values[name] = {
-                "imbalances": digits(pruning.imbalances(network, each, state)),
-                "totals": decimals(totals / totals[-1]),
-                "weights alone": decimals(alone / alone[-1]),
-            }
-        return Result(values)
+        return Result({name: self.values(network, each, state) for name, each in objectives.items()})
+
+    def network(self, network: nn.Module) -> nn.Module:
+        """The network whose saliencies count."""
+        return network
+
+    @abstractmethod
+    def values(self, network: nn.Module, objective: Objective, state: State) -> dict[str, Any]:
+        """What is measured of an objective."""
+
+
+@dataclass(frozen=True)
+class SaliencySpec(OfSaliency):
+    """All that defines the saliencies of a chain of layers, without normalisation or with that over batches.
+
+    It measures by objective, ``"flow"`` or ``"loss"``: the ``imbalances`` of hidden layers, and the ``totals`` of
+    layers by that of the last one, without biases as ``weights alone``.
+    """
+
+    kind: ClassVar[str] = "SaliencySpec"
+    noun: ClassVar[str] = "saliencies"
+
+    def values(self, network: nn.Module, objective: Objective, state: State) -> dict[str, Any]:
+        """What is measured of an objective."""
+        totals, alone = totals_of(network, pruning.saliency(objective, state))
+        return {
+            "imbalances": digits(pruning.imbalances(network, objective, state)),
+            "totals": decimals(totals / totals[-1]),
+            "weights alone": decimals(alone / alone[-1]),
+        }
+
+
+def totals_of(network: nn.Module, scores: State) -> tuple[Tensor, Tensor]:
+    """The saliencies of the cuts of a network, with biases and without."""
+    with_them, without = (pruning.cut_totals(network, scores, biases=biases) for biases in (True, False))
+    return with_them, without
 
 
 def scored(run: RunSpec, examples: int) -> Split:
