@@ -584,10 +584,64 @@ def lazy_and_rich(records, name):
         yield np.mean([row[place][record["spec"]["points"] // 2 - 1] for row in record["values"][which]])
 
 
+def adding(specs, what, which, shift):
+    """The median over seeds of updates until networks that add know what they were trained on, or new sums; who do."""
+    found, scales = {}, [spec["scale"] for spec, _ in specs if spec["type"] == "AdditionSpec"]
+    for spec, values in specs:
+        if spec["type"] == "AdditionSpec":
+            marks = {"other directions": spec.get("redrawn"), "AdamW": spec["train"].get("optimiser")}
+            marks["larger"] = spec["scale"] > min(scales)
+            found[next((label for label, mark in marks.items() if mark), "gradient descent")] = spec, values
+    spec, values = found[which]
+    split, level = ("train", 0.99) if what == "trained" else ("test", 0.9)
+    steps, times, arrived = [math.log(step) for step in values["steps"]], [], 0
+    for row in (of_seed[spec["shifts"].index(shift)] for of_seed in values[split]):
+        after = next((look for look, each in enumerate(row) if each >= level), None)
+        arrived += after is not None
+        if not after:
+            times.append(values["steps"][-1 if after is None else 0])
+            continue
+        before = max(row[:after])
+        gone = (level - before) / (row[after] - before)
+        times.append(math.exp(steps[after - 1] + gone * (steps[after] - steps[after - 1])))
+    return arrived if what == "arrived" else np.median(times)
+
+
+def seeing(specs, what, which, shift):
+    """The mean over seeds of a measure of convolutional networks, where their loss has first come down far enough."""
+    found = {}
+    for spec, values in specs:
+        if spec["type"] == "FilterSpec":
+            marks = {"linear filters": "leak", "shuffled pixels": "shuffled", "second layer": "moved"}
+            marks["other filters"] = "redrawn"
+            found[next((label for label, mark in marks.items() if spec.get(mark)), "ReLU filters")] = spec, values
+    spec, values = found[which]
+    place, level = (
+        spec["shifts"].index(shift),
+        definitions.profile("unbalanced-starts", "laptop")["viewing"]["level"],
+    )
+    read = []
+    for losses, measured in zip(values["loss"], values[what], strict=True):
+        loss, row = losses[place], measured[place]
+        after = next((look for look, each in enumerate(loss) if each <= level), None)
+        if after is None:
+            continue
+        lowest = min(loss[:after])
+        gone = math.log(lowest / level) / math.log(lowest / loss[after])
+        read.append(row[after - 1] + gone * (row[after] - row[after - 1]))
+    return np.mean(read)
+
+
 def unbalanced_starts(records, name):
     """Means over seeds of one neuron at the end, and of students where their loss has first come down far enough."""
     what, which, *rest = name.split(", ")
     specs = [(each["spec"], each["values"]) for each in records.values()]
+    if what in ("trained", "new", "arrived"):
+        yield adding(specs, what, which, float(rest[0]))
+        return
+    if what in ("turned", "neighbours", "missed"):
+        yield seeing(specs, what, which, float(rest[0]))
+        return
     if which.startswith("charge "):
         ((spec, values),) = [pair for pair in specs if pair[0]["type"] == "NeuronSpec" and not pair[0].get("along")]
         place = spec["charges"].index(float(which.removeprefix("charge ")))

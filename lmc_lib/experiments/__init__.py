@@ -5,13 +5,13 @@ asks for the evidence of its claim.
 """
 
 __all__ = [
-    "Found", "adaptation", "adaptive", "agreement", "architectures", "autoencoders", "breaking", "butterfly", "chains",
-    "children", "collapse", "compositions", "compressed", "conservation", "contrasts", "critical_points", "cuts",
-    "data_pruning", "decoders", "feature_maps", "finetuning", "fingerprints", "geometry", "heads", "joint_paths",
-    "label_errors", "lengths", "margins", "mask_transfer", "measure", "metric_laws", "motions", "movement",
-    "neural_collapse", "neurons", "pair", "paths", "paths_of_twins", "pictures", "pruned", "pruned_pairs", "regimes",
-    "reliability", "runs", "saliency", "schedules", "score_table", "scores", "searches", "simplices", "students",
-    "trajectories", "twins", "widths",
+    "Found", "adaptation", "adaptive", "additions", "agreement", "architectures", "autoencoders", "breaking",
+    "butterfly", "chains", "children", "collapse", "compositions", "compressed", "conservation", "contrasts",
+    "critical_points", "cuts", "data_pruning", "decoders", "feature_maps", "filters", "finetuning", "fingerprints",
+    "geometry", "heads", "joint_paths", "label_errors", "lengths", "margins", "mask_transfer", "measure", "metric_laws",
+    "motions", "movement", "neural_collapse", "neurons", "pair", "paths", "paths_of_twins", "pictures", "pruned",
+    "pruned_pairs", "regimes", "reliability", "runs", "saliency", "schedules", "score_table", "scores", "searches",
+    "simplices", "students", "trajectories", "twins", "widths",
 ]  # fmt: skip
 
 from lmc_lib.experiments.connectivity import (
@@ -37,12 +37,14 @@ from lmc_lib.experiments.difficulty import (
 from lmc_lib.experiments.dynamics import (
     adaptation,
     adaptive,
+    additions,
     autoencoders,
     breaking,
     compositions,
     conservation,
     critical_points,
     decoders,
+    filters,
     heads,
     lengths,
     margins,

@@ -1,17 +1,20 @@
 """Small systems whose learning, or whose end, is known exactly: gradient descent and flow beside closed forms."""
 
 __all__ = [
-    "REGULARISERS", "Descent", "Landscape", "autoencoder", "composition", "critical", "descend", "groups",
-    "hidden_layer", "margins", "neuron", "normalised", "planted", "sequences", "stairs", "two_layers",
+    "REGULARISERS", "Descent", "Landscape", "autoencoder", "composition", "critical", "descend", "filters", "groups",
+    "hidden_layer", "margins", "modular_addition", "neuron", "normalised", "planted", "sequences", "stairs",
+    "two_layers",
 ]  # fmt: skip
 
 from lmc_lib.flow import (
     autoencoder,
     composition,
     critical,
+    filters,
     groups,
     hidden_layer,
     margins,
+    modular_addition,
     neuron,
     normalised,
     planted,

@@ -1,7 +1,7 @@
 """How single networks move in training: what is conserved, how lengths adapt steps, and what is solved exactly."""
 
 __all__ = [
-    "adaptation", "adaptive", "autoencoders", "breaking", "compositions", "conservation", "critical_points",
-    "decoders", "heads", "lengths", "margins", "motions", "neural_collapse", "neurons", "regimes", "schedules",
-    "students", "widths",
+    "adaptation", "adaptive", "additions", "autoencoders", "breaking", "compositions", "conservation",
+    "critical_points", "decoders", "filters", "heads", "lengths", "margins", "motions", "neural_collapse", "neurons",
+    "regimes", "schedules", "students", "widths",
 ]  # fmt: skip

@@ -145,9 +145,11 @@ class Curves(Record):
     in proportion to the training loss, as it does in linear networks, it is then that of every update.
     """
 
+    MEASURES: ClassVar[tuple[str, ...]] = MEASURES
+
     def at_loss(self, level: float) -> dict[str, Float[ndarray, "seeds shifts"]]:
         """Each measure when the training loss has first come down to a share of that at the start, or NaN."""
-        return {name: self._between(-np.log(self._lowest()), -np.log(level), name) for name in MEASURES}
+        return {name: self._between(-np.log(self._lowest()), -np.log(level), name) for name in self.MEASURES}
 
     def updates(self, level: float) -> Float[ndarray, "seeds shifts"]:
         """After how many updates the training loss has first come down to a share of that at the start, or NaN."""
@@ -157,7 +159,7 @@ class Curves(Record):
     def after(self, updates: Float[ndarray, " seeds"]) -> dict[str, Float[ndarray, "seeds shifts"]]:
         """Each measure after a number of updates, one for each seed."""
         log_steps = np.broadcast_to(np.log(self.of("steps")), self.of("loss").shape)
-        return {name: self._between(log_steps, np.log(updates)[:, None], name) for name in MEASURES}
+        return {name: self._between(log_steps, np.log(updates)[:, None], name) for name in self.MEASURES}
 
     def _lowest(self) -> Float[ndarray, "seeds shifts looks"]:
         return np.minimum.accumulate(self.of("loss").clip(min=_DIGIT), axis=-1)
