@@ -338,7 +338,7 @@ class TestRecords:
         """Says which commit the code is of."""
 
         def commit(name):
-            found = {"commit": name, "seconds": 1.0, "created": "2026-01-01"}
+            found = {"commit": name, "seconds": 1.0, "created": "2026-01-01", "machine": "any", "device": "cpu"}
             monkeypatch.setattr("lmc_lib.store.store.provenance", lambda: dict(found))
             monkeypatch.setattr("lmc_lib.cli.records.provenance", lambda: dict(found))
 
@@ -376,9 +376,10 @@ class TestRecords:
         assert kept["report"] == {name: value for name, value in RESULT.items() if name != "provenance"}
 
     def test_keeps_measurements_that_came_from_records(self, keep, toy):
-        record = {"spec": {"type": "PairSpec"}, "values": {"barrier": 0.5}, "provenance": {"commit": "def"}}
-        records.write(toy / "records" / "toy-laptop.json.gz", {}, {"abc": record})
-        assert keep("abc")[1]["records"] == {"abc": record}
+        entry = Store(toy / "elsewhere").get_or_compute(SPEC, lambda: Result({"barrier": 0.5}))
+        kept = {entry.fingerprint: entry.as_record()}
+        records.write(toy / "records" / "toy-laptop.json.gz", {}, kept)
+        assert keep(entry.fingerprint)[1]["records"] == kept
 
     def test_the_report_is_read_without_the_measurements(self, keep, toy):
         keep(Store(toy / "store").get_or_compute(SPEC, lambda: Result({"barrier": 0.5})).fingerprint)

@@ -3,5 +3,6 @@
 __all__ = ["DIRTY", "Entry", "NotStored", "Result", "Store", "StoreError", "describe", "fingerprint", "provenance"]
 
 from lmc_lib.store.address import describe, fingerprint
+from lmc_lib.store.entry import Entry, Result
 from lmc_lib.store.origin import DIRTY, provenance
-from lmc_lib.store.store import Entry, NotStored, Result, Store, StoreError
+from lmc_lib.store.store import NotStored, Store, StoreError

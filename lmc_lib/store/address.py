@@ -1,10 +1,11 @@
 """The address of a result: a hash of all that defines it."""
 
-__all__ = ["canonical", "describe", "fingerprint"]
+__all__ = ["canonical", "describe", "fingerprint", "hashed"]
 
 import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -41,7 +42,12 @@ def describe(spec: Any) -> dict[str, Any]:
 
 def fingerprint(spec: Any) -> str:
     """Returns 20 hexadecimal digits that stand for a spec, the same in every process and on every machine."""
-    return hashlib.sha256(canonical(describe(spec)).encode()).hexdigest()[:20]
+    return hashed(describe(spec))
+
+
+def hashed(description: Mapping[str, Any]) -> str:
+    """The fingerprint of the spec that has this description."""
+    return hashlib.sha256(canonical(description).encode()).hexdigest()[:20]
 
 
 def canonical(value: Any) -> str:
