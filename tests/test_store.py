@@ -654,6 +654,40 @@ class TestShipped:
     def test_records_serve_only_their_own_run(self, shipping):
         assert shipping.get(Spec(2)) is None
 
+    @pytest.mark.parametrize(
+        ("change", "told"),
+        [
+            ({"spec": {"type": "Spec", "number": 2}}, "it is the entry of another run"),
+            ({"spec": None}, "it lacks a spec"),
+            ({"values": [1]}, "it lacks a spec, values"),
+            ({"provenance": {"commit": "abc"}}, "its provenance is incomplete: created, machine"),
+        ],
+    )
+    def test_records_that_are_not_what_they_stand_under_are_told(self, shipping, store, change, told):
+        path = shipping.shipped[0].with_name("altered.json.gz")
+        entry = store.get(Spec(1))
+        records.write(path, {}, {entry.fingerprint: entry.as_record() | change})
+        altered = dataclasses.replace(shipping, shipped=(path,))
+        message = f"altered.json.gz, record {entry.fingerprint}: {told}.*take the file from git again"
+        with pytest.raises(StoreError, match=message):
+            altered.get(Spec(1))
+
+    @pytest.mark.parametrize("make", [lambda path: None, Path.mkdir, Path.touch], ids=["nothing", "folder", "empty"])
+    def test_a_file_of_records_that_cannot_be_read_is_told(self, shipping, tmp_path, make):
+        make(tmp_path / "other.json.gz")
+        with pytest.raises(StoreError, match=r"other\.json\.gz.*take it from git again"):
+            dataclasses.replace(shipping, shipped=(tmp_path / "other.json.gz",)).get(Spec(1))
+
+    def test_records_serve_where_the_folder_is_damaged_and_cannot_be_written(self, shipping, monkeypatch, caplog):
+        dataclasses.replace(shipping, shipped=()).get_or_compute(Spec(1), lambda: Result({"mine": True}))
+        DAMAGES["noise"](path_of(shipping, Spec(1)))
+        before = bytes_of(shipping)
+        for compute in (True, False):
+            entry = served(dataclasses.replace(shipping, compute=compute), Spec(1))
+            assert entry.values == result_of(Spec(1)).values
+        assert bytes_of(shipping) == before
+        assert caplog.text.count("the record that ships is taken") == 2
+
     def test_the_folder_comes_before_the_records(self, shipping):
         own = dataclasses.replace(shipping, shipped=())
         own.get_or_compute(Spec(1), lambda: Result({"mine": True}))

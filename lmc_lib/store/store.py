@@ -84,9 +84,10 @@ class Store:
             tensors: whether to read the tensors; without them the entry has none, and their damage does not show.
         """
         found = self._look(key, tensors=tensors)
-        if isinstance(found, Damaged):
+        entry = self._served(key, found)
+        if entry is None and isinstance(found, Damaged):
             _LOG.warning("run %s is damaged (%s): it counts as missing", key, found)
-        return self._served(key, found)
+        return entry
 
     def has(self, spec: Any) -> bool:
         """Says whether the entry of a spec is stored, by its description alone, whose checksum is verified.
@@ -141,7 +142,12 @@ class Store:
 
     def _served(self, key: str, found: Entry | Damaged | None) -> Entry | None:
         """What is served where this was found: nothing that is damaged or stale; else what ships."""
-        return found if isinstance(found, Entry) and self._is_fresh(found) else self._shipped(key)
+        if isinstance(found, Entry) and self._is_fresh(found):
+            return found
+        entry = self._shipped(key)
+        if entry is not None and isinstance(found, Damaged):
+            _LOG.warning("run %s is damaged (%s): the record that ships is taken", key, found)
+        return entry
 
     def _is_fresh(self, entry: Entry) -> bool:
         made = entry.provenance
