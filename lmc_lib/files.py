@@ -1,6 +1,6 @@
 """Files that are whole or not there: written aside, flushed to disk and put in place in one step."""
 
-__all__ = ["aside", "write"]
+__all__ = ["ABANDONED", "aside", "write", "writing"]
 
 import contextlib
 import errno
@@ -11,9 +11,10 @@ import secrets
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
-# Who writes needs seconds; what was written aside and not touched for a day belongs to nobody.
-_ABANDONED = 86400.0
+# Seconds. Who writes needs few; what was written aside and not touched for a day belongs to nobody.
+ABANDONED = 86400.0
 
 _TRIES = 5
 
@@ -21,11 +22,36 @@ _TRIES = 5
 _NO_LINKS = (errno.EPERM, errno.EACCES, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.EXDEV)
 
 
-def write(path: Path, *parts: bytes, replace: bool = True) -> bool:
-    """Writes a file in such a way that readers see what was there before or all of it, also after a kill.
+@contextlib.contextmanager
+def writing(path: Path, *, replace: bool = True) -> Iterator[BinaryIO]:
+    """A file to write to, which is put in its place at the end, so that readers see what was there before or all of it.
 
     No lock is needed: each writer writes aside, to a hidden name beside the file that holds its host, its process and a
     random part.
+
+    Args:
+        path: the file; its folder exists.
+        replace: whether to replace a file that stands there.
+
+    Raises:
+        FileExistsError: if there is a file already, which is not to be replaced.
+        OSError: if it cannot be written; what was there before is still there, and nothing else.
+    """
+    beside = path.with_name(f".{path.name}-{_host()}-{os.getpid()}-{secrets.token_hex(8)}")
+    try:
+        with beside.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        _put(beside, path, replace=replace)
+        _sync_folder(path.parent)
+    finally:
+        with contextlib.suppress(OSError):
+            beside.unlink()
+
+
+def write(path: Path, *parts: bytes, replace: bool = True) -> bool:
+    """Writes a file in such a way that readers see what was there before or all of it, also after a kill.
 
     Args:
         path: the file; its folder exists.
@@ -39,24 +65,17 @@ def write(path: Path, *parts: bytes, replace: bool = True) -> bool:
         OSError: if it cannot be written; what was there before is still there, and nothing else.
     """
     for attempt in range(_TRIES):
-        beside = path.with_name(f".{path.name}-{_host()}-{os.getpid()}-{secrets.token_hex(8)}")
         try:
-            with beside.open("xb") as file:
+            with writing(path, replace=replace) as file:
                 file.writelines(parts)
-                file.flush()
-                os.fsync(file.fileno())
-            if not _put(beside, path, replace=replace):
-                return False
+        except FileExistsError:
+            return False
         except FileNotFoundError:
             # Somebody whose clock is wrong took what was written aside for abandoned.
             if attempt == _TRIES - 1:
                 raise
-            continue
-        finally:
-            with contextlib.suppress(OSError):
-                beside.unlink()
-        break
-    _sync_folder(path.parent)
+        else:
+            break
     return True
 
 
@@ -68,24 +87,22 @@ def aside(path: Path) -> Iterator[tuple[Path, bool]]:
     """
     for each in sorted(path.parent.glob(f".{path.name}-*")):
         with contextlib.suppress(OSError):  # its writer was alive, and has finished
-            yield each, time.time() - each.lstat().st_mtime > _ABANDONED
+            yield each, time.time() - each.lstat().st_mtime > ABANDONED
 
 
-def _put(beside: Path, path: Path, *, replace: bool) -> bool:
+def _put(beside: Path, path: Path, *, replace: bool) -> None:
     if not replace:
         try:
             os.link(beside, path)
-        except FileExistsError:
-            return False
         except OSError as error:
             if error.errno not in _NO_LINKS:
                 raise
             if os.path.lexists(path):
-                return False  # without links two writers can both come here: then the last one wins
+                raise FileExistsError(str(path)) from error
+            # Without links two writers can both come here: then the last one wins.
         else:
-            return True
+            return
     beside.replace(path)
-    return True
 
 
 def _host() -> str:

@@ -18,7 +18,7 @@ from lmc_lib import files
 SUFFIX = ".json.gz"
 
 # What reading a file that is cut, altered or no file of records raises.
-_BROKEN = (ValueError, KeyError, TypeError, EOFError, zlib.error, gzip.BadGzipFile)
+_BROKEN = (ValueError, KeyError, TypeError, EOFError, RecursionError, zlib.error, gzip.BadGzipFile)
 
 
 class Damaged(ValueError):

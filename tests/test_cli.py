@@ -20,7 +20,19 @@ import pytest
 
 import lmc_lib
 from lmc_lib import claims, definitions, records
-from lmc_lib.cli import Refused, commands, completion, judging, main, measuring, notebooks, running, tree, verdicts
+from lmc_lib.cli import (
+    Refused,
+    commands,
+    completion,
+    judging,
+    main,
+    measuring,
+    notebooks,
+    running,
+    storing,
+    tree,
+    verdicts,
+)
 from lmc_lib.cli.output import duration
 from lmc_lib.cli.parameters import parameters_of, resolve
 from lmc_lib.store import Result, Store
@@ -548,6 +560,18 @@ class TestHelp:
             else:
                 assert main(arguments) == 0
         assert len(done) == sum("--help" not in example for example in examples)
+
+    @pytest.mark.parametrize("command", ["check", "prune", "export", "import"])
+    def test_of_each_command_on_the_store_has_examples_that_can_be_parsed(self, command, capsys, monkeypatch):
+        assert re.search(rf"^    {command} ", said_by_help(["store", "--help"], capsys), re.MULTILINE)
+        said = said_by_help(["store", command, "--help"], capsys)
+        examples = [shlex.split(line) for line in said.partition("examples:\n")[2].splitlines()]
+        done = []
+        monkeypatch.setattr(storing, "take" if command == "import" else command, done.append)
+        for program, *arguments in examples:
+            assert (program, *arguments[:2]) == ("lmc", "store", command)
+            assert main(arguments) == 0
+        assert len(done) == len(examples) > 1
 
     @pytest.mark.parametrize("command", ["run", "status"])
     def test_behind_a_claim_is_about_that_claim(self, toy, command, capsys):

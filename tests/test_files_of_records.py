@@ -91,7 +91,9 @@ def test_a_cut_file_is_told(path, kept):
         records.read(path)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"report": {}}', '{"records": {}}', '{"report": 1,\n"records": 2}'])
+@pytest.mark.parametrize(
+    "text", ["", "[" * 9999, "[]", "{}", '{"report": {}}', '{"records": {}}', '{"report": 1,\n"records": 2}']
+)
 def test_another_file_is_told(path, text):
     path.write_bytes(gzip.compress(text.encode()))
     with pytest.raises(records.Damaged):

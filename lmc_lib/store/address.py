@@ -1,10 +1,11 @@
 """The address of a result: a hash of all that defines it."""
 
-__all__ = ["canonical", "describe", "fingerprint", "hashed"]
+__all__ = ["canonical", "describe", "fingerprint", "hashed", "is_key"]
 
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -48,6 +49,11 @@ def fingerprint(spec: Any) -> str:
 def hashed(description: Mapping[str, Any]) -> str:
     """The fingerprint of the spec that has this description."""
     return hashlib.sha256(canonical(description).encode()).hexdigest()[:20]
+
+
+def is_key(name: str) -> bool:
+    """Says whether a name is a fingerprint."""
+    return re.fullmatch(r"[0-9a-f]{20}", name) is not None
 
 
 def canonical(value: Any) -> str:

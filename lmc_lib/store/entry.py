@@ -1,6 +1,6 @@
 """An entry of the store and its file: a line of JSON, then the tensors, checked when they are read."""
 
-__all__ = ["Damaged", "Entry", "Result", "Unreadable", "from_record", "pack", "read"]
+__all__ = ["Damaged", "Entry", "Result", "Unreadable", "from_record", "pack", "read", "unpack"]
 
 import hashlib
 import json
@@ -108,6 +108,20 @@ def read(path: Path, key: str, *, tensors: bool = True) -> Entry:
         raise Unreadable(f"{path} cannot be read: {error.strerror or error}") from error
     except OSError as error:
         raise Damaged(f"it cannot be read: {error.strerror or error}") from error
+    return _decoded(key, head, raw)
+
+
+def unpack(key: str, content: bytes) -> Entry:
+    """The entry whose file has this content.
+
+    Raises:
+        Damaged: if it is not what was written, or the entry of another spec.
+    """
+    head, _, raw = content.partition(b"\n")
+    return _decoded(key, head, raw)
+
+
+def _decoded(key: str, head: bytes, raw: bytes | None) -> Entry:
     content = _content(head)
     entry = from_record(key, content)
     if raw is None:

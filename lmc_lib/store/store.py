@@ -17,7 +17,7 @@ from typing import Any
 from filelock import FileLock
 
 from lmc_lib import files, records
-from lmc_lib.store.address import canonical, describe, fingerprint
+from lmc_lib.store.address import canonical, describe, fingerprint, is_key
 from lmc_lib.store.entry import Damaged, Entry, Result, Unreadable, from_record, pack, read
 from lmc_lib.store.origin import provenance
 
@@ -96,6 +96,45 @@ class Store:
         finds out, and ``get_or_compute`` computes it anew.
         """
         return self.find(fingerprint(spec), tensors=False) is not None
+
+    def keys(self) -> Iterator[str]:
+        """The fingerprints of the entries in the folder, sound or not, in order; not of those that ship."""
+        files_of, folders = self.root.glob("runs/??/*.entry"), self.root.glob("runs/*")
+        found = {path.stem for path in files_of if path.parent.name == path.stem[:2]} | {path.name for path in folders}
+        yield from sorted(key for key in found if is_key(key))
+
+    def damage(self, key: str) -> str | None:
+        """Says what is wrong with an entry, all of which is read; None if it is sound or not there."""
+        found = self._look(key)
+        return str(found) if isinstance(found, Damaged) else None
+
+    def set_aside(self, key: str) -> list[Path]:
+        """Moves an entry out of its place if it is damaged; what this process is not permitted to read stays.
+
+        Returns:
+            Where it is now: a file, or a folder of an earlier version, or both; empty if it stays.
+
+        Raises:
+            StoreError: if the store cannot be written.
+        """
+        found = self._look(key)
+        return self._set_aside(key, found) if isinstance(found, Damaged) and not isinstance(found, Unreadable) else []
+
+    def add(self, entry: Entry) -> bool:
+        """Keeps an entry that was made elsewhere, unless there is a sound one.
+
+        Returns:
+            Whether it is kept.
+
+        Raises:
+            StoreError: if the store cannot be written.
+        """
+        if isinstance(found := self._look(entry.fingerprint), Entry):
+            return False
+        self._prepare(entry.fingerprint)
+        if isinstance(found, Damaged):
+            self._set_aside(entry.fingerprint, found)
+        return self._keep(entry) is entry
 
     def get_or_compute(self, spec: Any, compute: Callable[[], Result]) -> Entry:
         """Returns the entry of a spec, computing and storing it if it is not there.
@@ -236,8 +275,9 @@ class Store:
                 _remove(left)
         return entry
 
-    def _set_aside(self, key: str, damage: Damaged) -> None:
+    def _set_aside(self, key: str, damage: Damaged) -> list[Path]:
         """Moves what is damaged out of the place of an entry; what turns out to be sound goes back."""
+        moved = []
         for path in self._places(key):
             place = self.root / "set-aside" / f"{path.name}-{time.time_ns()}-{secrets.token_hex(4)}"
             try:
@@ -251,9 +291,11 @@ class Store:
                 read(place, key)
             except (Damaged, FileNotFoundError):
                 _LOG.warning("run %s is damaged (%s); it is set aside in %s and computed anew", key, damage, place)
+                moved.append(place)
             else:  # another writer was faster
                 with contextlib.suppress(OSError):
                     place.rename(path)
+        return moved
 
     def _shipped(self, key: str) -> Entry | None:
         if self.stale_before > 0.0:
