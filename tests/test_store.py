@@ -12,6 +12,7 @@ import os
 import pickle
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -591,7 +592,7 @@ class TestLeftBehind:
         silent = dataclasses.replace(store, compute=False)
         assert served(silent, Spec(1)).values == result_of(Spec(1)).values
         assert torch.equal(served(store, Spec(1)).tensors["weights"], result_of(Spec(1)).tensors["weights"])
-        assert f"run {key} is there again" in caplog.text
+        assert f"run {key} is there: what a writer had finished" in caplog.text
         assert store.has(Spec(1))
 
     def test_a_file_that_was_finished_and_not_put_in_place_is_used(self, store):
@@ -854,6 +855,20 @@ class TestUnwritable:
         self.refuse(store, Spec(1))
         assert store.root.read_text() == "a file"
 
+    def test_who_may_write_to_a_shared_store_may_write_to_all_its_folders(self, store):
+        store.root.mkdir()
+        store.root.chmod(0o2775)
+        before = os.umask(0o022)
+        try:
+            stored(store, Spec(1))
+            DAMAGES["noise"](path_of(store, Spec(1)))
+            stored(store, Spec(1))
+        finally:
+            os.umask(before)
+        folders = [path for path in store.root.rglob("*") if path.is_dir()]
+        assert {path.relative_to(store.root).parts[0] for path in folders} == {"runs", "locks", "set-aside"}
+        assert {stat.S_IMODE(path.stat().st_mode) for path in folders} == {0o2775}
+
     def test_a_lock_that_cannot_be_taken_stops_no_run(self, store, caplog):
         # As in a shared store, where the lock belongs to somebody else; a folder in its place stops root, too.
         key = fingerprint(Spec(1))
@@ -1073,8 +1088,14 @@ def damage(worker):
 
 tasks = {"write": [write] * 3 + [read] * 2, "replace": [replace_them] * 2 + [read] * 2, "damage": [damage] * 3}[task]
 if task == "replace":
-    for number in range(3):
-        store.get_or_compute(Spec(number), compute)
+    for number in range(3):  # as an earlier version kept them
+        entry = store.get_or_compute(Spec(number), compute)
+        path = store._path(entry.fingerprint)
+        folder = store.root / "runs" / entry.fingerprint
+        folder.mkdir()
+        for name, content in zip(("entry.json", "tensors.safetensors"), path.read_bytes().split(b"\\n", 1)):
+            (folder / name).write_bytes(content)
+        path.unlink()
 
 children = []
 for worker, work in enumerate(tasks):

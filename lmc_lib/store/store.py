@@ -8,6 +8,7 @@ import logging
 import os
 import secrets
 import shutil
+import stat
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -166,7 +167,7 @@ class Store:
             if isinstance(found, Damaged):
                 self._set_aside(key, found)
             if (entry := self._hidden(key)) is not None:
-                _LOG.warning("run %s is there again: a writer that was stopped had finished it", key)
+                _LOG.warning("run %s is there: what a writer had finished, and not put in its place, is taken", key)
             else:
                 entry = self._computed(spec, compute)
             return self._keep(entry)
@@ -217,21 +218,31 @@ class Store:
 
     def _prepare(self, key: str) -> None:
         """Makes the folder of an entry, so that a store that cannot be written is told before anything is computed."""
-        folder = self._path(key).parent
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder = self._folder("runs", key[:2])
             if not os.access(folder, os.W_OK):
                 raise PermissionError(f"no permission to write to {folder}")
         except OSError as error:
             raise StoreError(_advice(self.root, error)) from error
 
+    def _folder(self, *names: str) -> Path:
+        """Makes a folder with the permissions of the one above, so that a shared store is shared in all its parts."""
+        folder = self.root
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            above, folder = folder, folder / name
+            if not folder.is_dir():
+                folder.mkdir(exist_ok=True)
+                with contextlib.suppress(OSError):
+                    folder.chmod(stat.S_IMODE(above.stat().st_mode))
+        return folder
+
     @contextlib.contextmanager
     def _lock(self, key: str) -> Iterator[None]:
         """Makes others wait who want the same entry. That saves work and is needed for nothing else."""
-        path = self.root / "locks" / key[:2] / f"{key}.lock"
-        lock = FileLock(path)
+        lock = FileLock(self.root / "locks" / key[:2] / f"{key}.lock")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            self._folder("locks", key[:2])
             lock.acquire()
         except (OSError, NotImplementedError) as error:
             _LOG.warning("run %s is computed without a lock (%s): others who want it compute it too", key, error)
@@ -266,6 +277,8 @@ class Store:
                 if isinstance(found, Damaged):
                     self._set_aside(entry.fingerprint, found)
                 files.write(path, *parts)
+        except StoreError:
+            raise
         except OSError as error:
             raise StoreError(_advice(self.root, error)) from error
         _remove(former)
@@ -281,7 +294,7 @@ class Store:
         for path in self._places(key):
             place = self.root / "set-aside" / f"{path.name}-{time.time_ns()}-{secrets.token_hex(4)}"
             try:
-                place.parent.mkdir(parents=True, exist_ok=True)
+                self._folder("set-aside")
                 path.rename(place)
             except (FileNotFoundError, NotADirectoryError):
                 continue
