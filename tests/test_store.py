@@ -506,7 +506,15 @@ class TestDamage:
             assert not store.has(Spec(1))
             with pytest.raises(StoreError, match=r"cannot be read: Permission denied\. Its owner can permit it"):
                 store.get_or_compute(Spec(1), lambda: pytest.fail("computed"))
+            assert store.set_aside(fingerprint(Spec(1))) == []
         assert bytes_of(store) == before
+
+    def test_what_is_no_file_is_not_read(self, store, caplog):
+        """A device could be read without end."""
+        stored(store, Spec(1))
+        DAMAGES["a pipe in its place"](path_of(store, Spec(1)))
+        assert store.get(Spec(1)) is None
+        assert "(it is no file)" in caplog.text
 
     @pytest.mark.parametrize("former", [False, True], ids=["file", "folder"])
     def test_a_link_is_read_and_nothing_is_written_through_it(self, store, tmp_path, former):

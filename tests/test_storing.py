@@ -338,6 +338,11 @@ class TestHostileArchives:
         archive(tmp_path / "bad.tar", *members)
         self.refused(store, tmp_path / "bad.tar", capsys)
 
+    def test_an_entry_that_is_there_and_listed_twice(self, store, tmp_path, capsys):
+        entry = member(f"{KEYS[1]}.entry", entry_bytes(store, 1))
+        archive(tmp_path / "bad.tar", entry, entry, member("contents.json", json.dumps([KEYS[1]] * 2).encode()))
+        self.refused(store, tmp_path / "bad.tar", capsys)
+
     def test_something_behind_the_list(self, store, tmp_path, capsys):
         members = [member(f"{KEYS[n]}.entry", entry_bytes(store, n)) for n in (1, 2)]
         archive(tmp_path / "bad.tar", members[0], member("contents.json", json.dumps([KEYS[1]]).encode()), members[1])

@@ -69,8 +69,6 @@ def _entries(archive: tarfile.TarFile, size: int) -> Iterator[Entry]:
         if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or member.sparse or not 0 <= member.size <= size:
             raise ValueError(f"{member.name!r} is no plain file")
         content = _content(archive, member)
-        if listed is not None:
-            raise ValueError(f"{member.name!r} stands behind its list of entries")
         if member.name == _CONTENTS:
             listed = content
             continue
