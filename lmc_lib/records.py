@@ -13,10 +13,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lmc_lib import files
+
 SUFFIX = ".json.gz"
 
 # What reading a file that is cut, altered or no file of records raises.
-_BROKEN = (ValueError, KeyError, TypeError, EOFError, zlib.error, gzip.BadGzipFile)
+_BROKEN = (ValueError, KeyError, TypeError, EOFError, RecursionError, zlib.error, gzip.BadGzipFile)
 
 
 class Damaged(ValueError):
@@ -24,7 +26,7 @@ class Damaged(ValueError):
 
 
 def write(path: Path, report: Mapping[str, Any], records: Mapping[str, Mapping[str, Any]]) -> None:
-    """Writes a file of records; one that says the same already stays as it is, to the byte.
+    """Writes a file of records, whole or not at all; one that says the same already stays as it is, to the byte.
 
     Args:
         path: the file; its name should end in ``SUFFIX``.
@@ -37,7 +39,7 @@ def write(path: Path, report: Mapping[str, Any], records: Mapping[str, Mapping[s
     if path.exists() and _text(path) == text:
         return
     path.parent.mkdir(exist_ok=True)
-    path.write_bytes(gzip.compress(text.encode(), mtime=0))
+    files.write(path, gzip.compress(text.encode(), mtime=0))
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -20,7 +20,19 @@ import pytest
 
 import lmc_lib
 from lmc_lib import claims, definitions, records
-from lmc_lib.cli import Refused, commands, completion, judging, main, measuring, notebooks, running, tree, verdicts
+from lmc_lib.cli import (
+    Refused,
+    commands,
+    completion,
+    judging,
+    main,
+    measuring,
+    notebooks,
+    running,
+    storing,
+    tree,
+    verdicts,
+)
 from lmc_lib.cli.output import duration
 from lmc_lib.cli.parameters import parameters_of, resolve
 from lmc_lib.store import Result, Store
@@ -338,7 +350,7 @@ class TestRecords:
         """Says which commit the code is of."""
 
         def commit(name):
-            found = {"commit": name, "seconds": 1.0, "created": "2026-01-01"}
+            found = {"commit": name, "seconds": 1.0, "created": "2026-01-01", "machine": "any", "device": "cpu"}
             monkeypatch.setattr("lmc_lib.store.store.provenance", lambda: dict(found))
             monkeypatch.setattr("lmc_lib.cli.records.provenance", lambda: dict(found))
 
@@ -376,9 +388,10 @@ class TestRecords:
         assert kept["report"] == {name: value for name, value in RESULT.items() if name != "provenance"}
 
     def test_keeps_measurements_that_came_from_records(self, keep, toy):
-        record = {"spec": {"type": "PairSpec"}, "values": {"barrier": 0.5}, "provenance": {"commit": "def"}}
-        records.write(toy / "records" / "toy-laptop.json.gz", {}, {"abc": record})
-        assert keep("abc")[1]["records"] == {"abc": record}
+        entry = Store(toy / "elsewhere").get_or_compute(SPEC, lambda: Result({"barrier": 0.5}))
+        kept = {entry.fingerprint: entry.as_record()}
+        records.write(toy / "records" / "toy-laptop.json.gz", {}, kept)
+        assert keep(entry.fingerprint)[1]["records"] == kept
 
     def test_the_report_is_read_without_the_measurements(self, keep, toy):
         keep(Store(toy / "store").get_or_compute(SPEC, lambda: Result({"barrier": 0.5})).fingerprint)
@@ -547,6 +560,18 @@ class TestHelp:
             else:
                 assert main(arguments) == 0
         assert len(done) == sum("--help" not in example for example in examples)
+
+    @pytest.mark.parametrize("command", ["check", "prune", "export", "import"])
+    def test_of_each_command_on_the_store_has_examples_that_can_be_parsed(self, command, capsys, monkeypatch):
+        assert re.search(rf"^    {command} ", said_by_help(["store", "--help"], capsys), re.MULTILINE)
+        said = said_by_help(["store", command, "--help"], capsys)
+        examples = [shlex.split(line) for line in said.partition("examples:\n")[2].splitlines()]
+        done = []
+        monkeypatch.setattr(storing, "take" if command == "import" else command, done.append)
+        for program, *arguments in examples:
+            assert (program, *arguments[:2]) == ("lmc", "store", command)
+            assert main(arguments) == 0
+        assert len(done) == len(examples) > 1
 
     @pytest.mark.parametrize("command", ["run", "status"])
     def test_behind_a_claim_is_about_that_claim(self, toy, command, capsys):

@@ -169,7 +169,7 @@ class TestFill:
         specs = [*tiny(), *listed(tiny(), **OPTIONS)]
         sweeps.fill(store, specs * 2, workers=1)
         assert all(store.has(spec) for spec in specs)
-        assert {path.name for path in (store.root / "runs").iterdir()} == set(map(fingerprint, specs))
+        assert {path.stem for path in (store.root / "runs").glob("*/*")} == set(map(fingerprint, specs))
 
     def test_pairs_bring_their_runs(self, store):
         sweeps.fill(store, listed(tiny(2), **OPTIONS), workers=1)
@@ -262,7 +262,7 @@ class TestPlan:
         pairs = listed(tiny(2), **OPTIONS)
         sweeps.fill(store, pairs, workers=1)
         for run in tiny(2):
-            (path,) = store.root.glob(f"runs/{fingerprint(run)}/entry.json")
+            (path,) = store.root.glob(f"runs/*/{fingerprint(run)}.entry")
             path.unlink()
         assert [row["needed"] for row in plan(store, pairs)] == [False] * 3
 
@@ -419,7 +419,7 @@ def killed(tmp_path_factory):
     script.write_text(SWEEP)
     sweep = subprocess.Popen([sys.executable, str(script), str(folder / "store")])
     try:
-        wait_until(lambda: len(list((folder / "store").glob("runs/*/entry.json"))) >= 2, 180)
+        wait_until(lambda: len(list((folder / "store").glob("runs/*/*.entry"))) >= 2, 180)
         workers = workers_of(sweep.pid)
     finally:
         sweep.send_signal(signal.SIGKILL)
@@ -463,9 +463,8 @@ class TestKilledSweep:
 
 def finished(store):
     """When each run of a store was finished."""
-    entries = [json.loads(path.read_text()) for path in store.root.glob("runs/*/entry.json")]
-    times = [entry["provenance"]["finished"] for entry in entries]
-    return dict(zip([path.parent.name for path in store.root.glob("runs/*/entry.json")], times, strict=True))
+    keys = [path.stem for path in store.root.glob("runs/*/*.entry")]
+    return {key: store.find(key).provenance["finished"] for key in keys}
 
 
 def wait_until(condition, seconds):

@@ -1,7 +1,9 @@
 """Files of records: one text, compressed, that is read back as it was written or is called damaged."""
 
+import errno
 import gzip
 import json
+import os
 
 import pytest
 
@@ -54,6 +56,19 @@ def test_what_another_compressor_wrote_stays_if_it_says_the_same(path):
     assert records.head(path)["verdict"] == "supported"
 
 
+def test_a_full_disk_leaves_the_former_file(path, monkeypatch):
+    former = path.read_bytes()
+
+    def flush(_descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", flush)
+    with pytest.raises(OSError, match="No space left"):
+        records.write(path, REPORT | {"verdict": "supported"}, RECORDS)
+    assert path.read_bytes() == former
+    assert list(path.parent.iterdir()) == [path]
+
+
 def test_a_damaged_file_is_written_anew(path):
     path.write_bytes(b"not at all")
     records.write(path, REPORT, RECORDS)
@@ -76,7 +91,9 @@ def test_a_cut_file_is_told(path, kept):
         records.read(path)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"report": {}}', '{"records": {}}', '{"report": 1,\n"records": 2}'])
+@pytest.mark.parametrize(
+    "text", ["", "[" * 9999, "[]", "{}", '{"report": {}}', '{"records": {}}', '{"report": 1,\n"records": 2}']
+)
 def test_another_file_is_told(path, text):
     path.write_bytes(gzip.compress(text.encode()))
     with pytest.raises(records.Damaged):

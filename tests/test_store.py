@@ -12,6 +12,7 @@ import os
 import pickle
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -68,8 +69,31 @@ def served(store, spec):
     return store.get_or_compute(spec, lambda: pytest.fail("computed, although it is stored"))
 
 
+def path_of(store, spec):
+    key = fingerprint(spec)
+    return store.root / "runs" / key[:2] / f"{key}.entry"
+
+
 def folder_of(store, spec):
+    """Where an earlier version kept an entry."""
     return store.root / "runs" / fingerprint(spec)
+
+
+def stored_before(store, spec, folder=None):
+    """Stores an entry as earlier versions did, in a folder of two files."""
+    entry = stored(store, spec)
+    folder = folder or folder_of(store, spec)
+    folder.mkdir(parents=True)
+    head, tensors = path_of(store, spec).read_bytes().split(b"\n", 1)
+    (folder / "entry.json").write_text(json.dumps(json.loads(head), indent=1))
+    (folder / "tensors.safetensors").write_bytes(tensors)
+    path_of(store, spec).unlink()
+    return entry
+
+
+def hidden(store):
+    """What writers that were stopped left behind."""
+    return [path for path in store.root.glob("runs/**/.*")]
 
 
 def files_of(store):
@@ -245,6 +269,19 @@ class TestGetOrCompute:
         stored(store, Spec(1))
         assert served(silent, Spec(1)).values["number"] == 1
 
+    def test_has_looks_at_no_tensors(self, store):
+        """Of a folder of networks it would read gigabytes; who reads the entry finds the damage."""
+        for spec, store_it in ((Spec(1), stored), (Spec(2), stored_before)):
+            store_it(store, spec)
+        DAMAGES["tensors cut"](path_of(store, Spec(1)))
+        FORMER_DAMAGES["tensors deleted"](folder_of(store, Spec(2)))
+        for spec in (Spec(1), Spec(2)):
+            assert store.has(spec)
+            assert store.find(fingerprint(spec), tensors=False).values == result_of(spec).values
+            assert store.get(spec) is None
+            assert stored(store, spec).tensors.keys() == {"weights"}
+            assert store.get(spec) is not None
+
     def test_has_says_whether_there_is_an_entry(self, store):
         assert not store.has(Spec(1))
         stored(store, Spec(1))
@@ -276,16 +313,90 @@ class TestEnvironment:
         assert Store.from_environment() == expected
 
 
-def cut_tensors(folder):
-    path = folder / "tensors.safetensors"
-    path.write_bytes(path.read_bytes()[:-1])
+def edit(change):
+    """A damage to the file of an entry: a function of its first line and of its tensors."""
+
+    def damage(path):
+        path.write_bytes(change(*path.read_bytes().split(b"\n", 1)))
+
+    return damage
 
 
-def flip_a_bit(folder):
-    path = folder / "tensors.safetensors"
-    content = bytearray(path.read_bytes())
-    content[-100] ^= 1
-    path.write_bytes(content)
+def swap(old, new):
+    """A damage to what an entry says."""
+
+    def change(head, tensors):
+        assert old in head
+        return head.replace(old, new) + b"\n" + tensors
+
+    return edit(change)
+
+
+def forged(**changes):
+    """A damage with a valid checksum: other content, or none where it is None."""
+
+    def change(head, tensors):
+        content = json.loads(head) | {"tensors": hashlib.sha256(tensors).hexdigest()} | changes
+        del content["checksum"]
+        content = {name: value for name, value in content.items() if value is not None}
+        checksum = hashlib.sha256(store_module.address.canonical(content).encode()).hexdigest()
+        return json.dumps(content | {"checksum": checksum}).encode() + b"\n" + tensors
+
+    return edit(change)
+
+
+def without(name):
+    """A damage with a valid checksum: a provenance that lacks what pages show."""
+    return lambda path: forged(provenance={key: value for key, value in told(path).items() if key != name})(path)
+
+
+def told(path):
+    return json.loads(path.read_bytes().split(b"\n", 1)[0])["provenance"]
+
+
+def replaced_by(make):
+    """A damage: something else stands in the place of a file."""
+
+    def damage(path):
+        path.unlink()
+        make(path)
+
+    return damage
+
+
+def nonsense(path):
+    """Tensors that are none, with a checksum."""
+    path.write_bytes(path.read_bytes().split(b"\n", 1)[0] + b"\nno tensors at all")
+    forged()(path)
+
+
+DAMAGES = {
+    "tensors cut": edit(lambda head, tensors: head + b"\n" + tensors[:-1]),
+    "one bit of the tensors flipped": edit(
+        lambda head, tensors: head + b"\n" + tensors[:-100] + bytes([tensors[-100] ^ 1]) + tensors[-99:]
+    ),
+    "tensors emptied": edit(lambda head, tensors: head + b"\n"),
+    "cut after the first line": edit(lambda head, tensors: head),
+    "emptied": edit(lambda head, tensors: b""),
+    "first line cut": edit(lambda head, tensors: head[:-2]),
+    "first line lost": edit(lambda head, tensors: tensors),
+    "noise": edit(lambda head, tensors: b"\xff\x00\xfe"),
+    "another JSON value": edit(lambda head, tensors: b"[1, 2]"),
+    "nested too deeply": edit(lambda head, tensors: b"[" * 100_000),
+    "no checksum": edit(lambda head, tensors: b'{"values": {}}'),
+    "value edited": swap(b'"half": 0.5', b'"half": 0.25'),
+    "value edited to NaN": swap(b'"half": 0.5', b'"half": NaN'),
+    "spec edited": swap(b'"number": 1', b'"number": 2'),
+    "a folder in its place": replaced_by(Path.mkdir),
+    "a pipe in its place": replaced_by(os.mkfifo),
+    "forged without spec": forged(spec=None),
+    "forged without values": forged(values=None),
+    "forged without provenance": forged(provenance=None),
+    "forged values": forged(values=[1]),
+    "forged provenance": forged(provenance="mine"),
+    "forged checksum of tensors": forged(tensors=None),
+    "forged tensors": nonsense,
+} | {f"forged without {name}": without(name) for name in ("created", "commit", "machine", "device", "seconds")}
 
 
 def rewrite(folder, old, new):
@@ -295,76 +406,243 @@ def rewrite(folder, old, new):
     path.write_text(text.replace(old, new))
 
 
-DAMAGES = {
-    "tensors cut": cut_tensors,
-    "one bit of the tensors flipped": flip_a_bit,
-    "tensors emptied": lambda folder: (folder / "tensors.safetensors").write_bytes(b""),
-    "tensors deleted": lambda folder: (folder / "tensors.safetensors").unlink(),
-    "entry deleted": lambda folder: (folder / "entry.json").unlink(),
-    "entry emptied": lambda folder: (folder / "entry.json").write_text(""),
-    "entry cut": lambda folder: (folder / "entry.json").write_text((folder / "entry.json").read_text()[:-2]),
-    "entry is noise": lambda folder: (folder / "entry.json").write_bytes(b"\xff\x00\xfe"),
-    "entry is another JSON value": lambda folder: (folder / "entry.json").write_text("[1, 2]"),
-    "entry without checksum": lambda folder: (folder / "entry.json").write_text('{"values": {}}'),
+def at(name, change):
+    """A damage to a file of the folder of an entry of an earlier version."""
+    return lambda folder: change(folder / name)
+
+
+# Of a folder, as earlier versions wrote it.
+FORMER_DAMAGES = {
+    "tensors cut": at("tensors.safetensors", lambda path: path.write_bytes(path.read_bytes()[:-1])),
+    "tensors emptied": at("tensors.safetensors", lambda path: path.write_bytes(b"")),
+    "tensors deleted": at("tensors.safetensors", Path.unlink),
+    "tensors are a folder": at("tensors.safetensors", replaced_by(Path.mkdir)),
+    "tensors are a pipe": at("tensors.safetensors", replaced_by(os.mkfifo)),
+    "entry deleted": at("entry.json", Path.unlink),
+    "entry emptied": at("entry.json", lambda path: path.write_text("")),
+    "entry cut": at("entry.json", lambda path: path.write_text(path.read_text()[:-2])),
+    "entry is a folder": at("entry.json", replaced_by(Path.mkdir)),
     "value edited": lambda folder: rewrite(folder, '"half": 0.5', '"half": 0.25'),
-    "value edited to NaN": lambda folder: rewrite(folder, '"half": 0.5', '"half": NaN'),
     "spec edited": lambda folder: rewrite(folder, '"number": 1', '"number": 2'),
 }
 
 
+def bytes_within(path):
+    """The content of a file, or of the files of a folder by name; nothing of what is neither."""
+    if path.is_dir():
+        return {each.name: each.read_bytes() for each in path.iterdir() if each.is_file()}
+    return path.read_bytes() if path.is_file() else None
+
+
 class TestDamage:
-    @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-    def test_is_reported_set_aside_and_repaired(self, store, damage, caplog):
-        stored(store, Spec(1))
-        stored(store, Spec(2))
-        damage(folder_of(store, Spec(1)))
-        kept = {path.name: path.read_bytes() for path in folder_of(store, Spec(1)).iterdir()}
+    def repaired(self, store, path, caplog):
+        """Checks that the damaged entry of ``Spec(1)`` is reported, set aside as it is, and computed anew."""
+        kept = bytes_within(path)
         entry = stored(store, Spec(1))
         assert entry.values == result_of(Spec(1)).values
         assert f"run {fingerprint(Spec(1))} is damaged" in caplog.text
         (aside,) = (store.root / "set-aside").iterdir()
         assert str(aside) in caplog.text
-        assert {path.name: path.read_bytes() for path in aside.iterdir()} == kept
+        assert bytes_within(aside) == kept
         assert torch.equal(served(store, Spec(1)).tensors["weights"], result_of(Spec(1)).tensors["weights"])
         assert served(store, Spec(2)).values["number"] == 2
+
+    @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+    def test_is_reported_set_aside_and_repaired(self, store, damage, caplog):
+        stored(store, Spec(1))
+        stored(store, Spec(2))
+        damage(path_of(store, Spec(1)))
+        self.repaired(store, path_of(store, Spec(1)), caplog)
+
+    @pytest.mark.parametrize("damage", FORMER_DAMAGES.values(), ids=FORMER_DAMAGES)
+    def test_of_an_earlier_version_too(self, store, damage, caplog):
+        stored_before(store, Spec(1))
+        stored(store, Spec(2))
+        damage(folder_of(store, Spec(1)))
+        self.repaired(store, folder_of(store, Spec(1)), caplog)
 
     def test_swapped_entries_are_both_found_out(self, store, caplog):
         for number in (1, 2):
             stored(store, Spec(number))
-        first, second = (folder_of(store, Spec(number)) for number in (1, 2))
+        first, second = (path_of(store, Spec(number)) for number in (1, 2))
         first.rename(first.with_name("swap"))
         second.rename(first)
         first.with_name("swap").rename(second)
         assert store.get(Spec(1)) is None
         assert [stored(store, Spec(number)).values["number"] for number in (1, 2)] == [1, 2]
-        assert caplog.text.count("it is the entry of another run") == 2
+        assert caplog.text.count("it is the entry of another run") == 3  # asked for once, set aside twice
+
+    def test_who_only_reads_reports_it_and_leaves_it_where_it_is(self, store, caplog):
+        stored(store, Spec(1))
+        DAMAGES["tensors cut"](path_of(store, Spec(1)))
+        before = bytes_of(store)
+        assert store.get(Spec(1)) is None
+        assert f"run {fingerprint(Spec(1))} is damaged (its tensors were altered or cut)" in caplog.text
+        assert bytes_of(store) == before
 
     def test_a_damaged_entry_is_not_served_by_a_store_that_does_not_compute(self, store):
         stored(store, Spec(1))
-        flip_a_bit(folder_of(store, Spec(1)))
-        with pytest.raises(NotStored):
+        DAMAGES["one bit of the tensors flipped"](path_of(store, Spec(1)))
+        with pytest.raises(NotStored, match=r"is damaged \(its tensors were altered or cut\)"):
             dataclasses.replace(store, compute=False).get_or_compute(Spec(1), lambda: pytest.fail("computed"))
 
-    def test_a_half_written_run_is_removed_and_reported(self, store, caplog):
-        half = folder_of(store, Spec(1)).with_name(f".{fingerprint(Spec(1))}-4711")
-        half.mkdir(parents=True)
-        (half / "tensors.safetensors").write_bytes(b"half")
-        assert not store.has(Spec(1))
+    def test_what_was_taken_for_damaged_and_is_sound_goes_back(self, store, monkeypatch):
+        """As where another process repaired it between a look and the next step."""
         stored(store, Spec(1))
-        assert not half.exists()
-        assert f"removing {half.name}, which a writer that was stopped left behind" in caplog.text
+        store._set_aside(fingerprint(Spec(1)), store_module.entry.Damaged("as it was before"))
+        assert served(store, Spec(1)).values["number"] == 1
+        assert list((store.root / "set-aside").iterdir()) == []
 
-    def test_what_cannot_be_removed_stops_no_run(self, store):
-        store.root.joinpath("runs").mkdir(parents=True)
-        stray = folder_of(store, Spec(1)).with_name(f".{fingerprint(Spec(1))}-4711")
-        stray.write_text("a file, where a writer leaves a folder")
-        assert stored(store, Spec(1)).values["number"] == 1
+    def test_an_entry_of_somebody_else_that_cannot_be_read_stays(self, store, monkeypatch):
+        # The tests may run as root, who may read everything, so the answer of the system is replaced.
+        stored(store, Spec(1))
+        before = bytes_of(store)
+
+        def refuse(path):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(store_module.entry, "_open", refuse)
+            assert not store.has(Spec(1))
+            with pytest.raises(StoreError, match=r"cannot be read: Permission denied\. Its owner can permit it"):
+                store.get_or_compute(Spec(1), lambda: pytest.fail("computed"))
+            assert store.set_aside(fingerprint(Spec(1))) == []
+        assert bytes_of(store) == before
+
+    def test_what_is_no_file_is_not_read(self, store, caplog):
+        """A device could be read without end."""
+        stored(store, Spec(1))
+        DAMAGES["a pipe in its place"](path_of(store, Spec(1)))
+        assert store.get(Spec(1)) is None
+        assert "(it is no file)" in caplog.text
+
+    @pytest.mark.parametrize("former", [False, True], ids=["file", "folder"])
+    def test_a_link_is_read_and_nothing_is_written_through_it(self, store, tmp_path, former):
+        place = folder_of(store, Spec(1)) if former else path_of(store, Spec(1))
+        (stored_before if former else stored)(store, Spec(1))
+        place.rename(tmp_path / "elsewhere")
+        place.symlink_to(tmp_path / "elsewhere")
+        before = bytes_within(tmp_path / "elsewhere")
+        assert served(store, Spec(1)).values["number"] == 1
+        again = dataclasses.replace(store, stale_before=time.time())
+        again.get_or_compute(Spec(1), lambda: Result({"new": True}))
+        assert served(store, Spec(1)).values == {"new": True}
+        assert bytes_within(tmp_path / "elsewhere") == before
+        assert not any(path.is_symlink() for path in (store.root / "runs").rglob("*"))
+
+    @pytest.mark.parametrize("target", ["nowhere", "."], ids=["nothing", "a folder"])
+    def test_a_link_to_what_is_no_entry_is_replaced(self, store, target):
+        stored(store, Spec(1))
+        path_of(store, Spec(1)).unlink()
+        path_of(store, Spec(1)).symlink_to(target)
+        assert not store.has(Spec(1))
+        assert stored(store, Spec(1)).values == served(store, Spec(1)).values == result_of(Spec(1)).values
 
     def test_a_sound_store_is_silent(self, store, caplog):
         stored(store, Spec(1))
         served(store, Spec(1))
         assert caplog.text == ""
         assert not (store.root / "set-aside").exists()
+
+
+DAY = 24 * 3600
+
+
+def age(path, seconds):
+    os.utime(path, (time.time() - seconds,) * 2, follow_symlinks=False)
+
+
+class TestLeftBehind:
+    """What writers leave who were stopped between their first and their last step."""
+
+    @pytest.fixture(params=["of a file", "of a folder"])
+    def half(self, request, store):
+        key = fingerprint(Spec(1))
+        if request.param == "of a file":
+            path = path_of(store, Spec(1)).with_name(f".{key}.entry-host-4711-c0ffee")
+            path.parent.mkdir(parents=True)
+            path.write_bytes(b"half")
+        else:
+            path = folder_of(store, Spec(1)).with_name(f".{key}-4711")
+            path.mkdir(parents=True)
+            (path / "tensors.safetensors").write_bytes(b"half")
+        return path
+
+    def test_what_is_not_whole_is_removed_after_a_day_and_reported(self, store, half, caplog):
+        age(half, 1.1 * DAY)
+        assert not store.has(Spec(1))
+        stored(store, Spec(1))
+        assert hidden(store) == []
+        assert f"removing {half.name}, which a writer that was stopped left behind" in caplog.text
+
+    @pytest.mark.parametrize("seconds", [0.0, 0.9 * DAY, -5 * DAY])
+    def test_what_a_writer_may_still_be_writing_stays(self, store, half, caplog, seconds):
+        age(half, seconds)
+        stored(store, Spec(1))
+        assert hidden(store) == [half]
+        assert caplog.text == ""
+
+    def test_what_cannot_be_removed_stops_no_run(self, store, half, monkeypatch):
+        age(half, 1.1 * DAY)
+
+        def refuse(*_args, **_options):
+            raise PermissionError
+
+        monkeypatch.setattr(store_module.store, "_remove", lambda path: None)
+        assert stored(store, Spec(1)).values["number"] == 1
+
+    @pytest.mark.parametrize("name", [".{}-4711-older", ".{}-4711"])
+    def test_a_whole_entry_that_was_renamed_out_of_its_place_comes_back(self, store, name, caplog):
+        """An earlier version replaced a folder by two renames; a kill between them hid both."""
+        key = fingerprint(Spec(1))
+        stored_before(store, Spec(1), store.root / "runs" / name.format(key))
+        assert not store.has(Spec(1))
+        silent = dataclasses.replace(store, compute=False)
+        assert served(silent, Spec(1)).values == result_of(Spec(1)).values
+        assert torch.equal(served(store, Spec(1)).tensors["weights"], result_of(Spec(1)).tensors["weights"])
+        assert f"run {key} is there: what a writer had finished" in caplog.text
+        assert store.has(Spec(1))
+
+    def test_a_file_that_was_finished_and_not_put_in_place_is_used(self, store):
+        stored(store, Spec(1))
+        path = path_of(store, Spec(1))
+        path.rename(path.with_name(f".{path.name}-host-4711-c0ffee"))
+        assert not store.has(Spec(1))
+        assert served(store, Spec(1)).values == result_of(Spec(1)).values
+        assert store.has(Spec(1))
+
+    def test_a_recomputation_uses_none_that_is_older(self, store):
+        stored(store, Spec(1))
+        path = path_of(store, Spec(1))
+        path.rename(path.with_name(f".{path.name}-host-4711-c0ffee"))
+        again = dataclasses.replace(store, stale_before=time.time())
+        assert again.get_or_compute(Spec(1), lambda: Result({"new": True})).values == {"new": True}
+
+
+class TestEarlierVersions:
+    """Entries in folders, as earlier versions wrote them, are served where they are."""
+
+    def test_are_served_and_stay(self, store):
+        old = stored_before(store, Spec(1))
+        before = bytes_of(store)
+        assert store.has(Spec(1))
+        again = served(store, Spec(1))
+        assert dataclasses.replace(again, tensors={}) == dataclasses.replace(old, tensors={})
+        assert torch.equal(again.tensors["weights"], old.tensors["weights"])
+        assert bytes_of(store) == before
+
+    def test_without_tensors(self, store):
+        store.get_or_compute(Spec(1), lambda: Result({"a": 1}))
+        stored_before(store, Spec(1))
+        (folder_of(store, Spec(1)) / "tensors.safetensors").unlink()
+        assert (served(store, Spec(1)).values, served(store, Spec(1)).tensors) == ({"a": 1}, {})
+
+    def test_give_way_to_what_replaces_them(self, store):
+        stored_before(store, Spec(1))
+        again = dataclasses.replace(store, stale_before=time.time())
+        again.get_or_compute(Spec(1), lambda: Result({"new": True}))
+        assert served(store, Spec(1)).values == {"new": True}
+        assert not folder_of(store, Spec(1)).exists()
 
 
 class TestShipped:
@@ -384,6 +662,40 @@ class TestShipped:
 
     def test_records_serve_only_their_own_run(self, shipping):
         assert shipping.get(Spec(2)) is None
+
+    @pytest.mark.parametrize(
+        ("change", "told"),
+        [
+            ({"spec": {"type": "Spec", "number": 2}}, "it is the entry of another run"),
+            ({"spec": None}, "it lacks a spec"),
+            ({"values": [1]}, "it lacks a spec, values"),
+            ({"provenance": {"commit": "abc"}}, "its provenance is incomplete: created, machine"),
+        ],
+    )
+    def test_records_that_are_not_what_they_stand_under_are_told(self, shipping, store, change, told):
+        path = shipping.shipped[0].with_name("altered.json.gz")
+        entry = store.get(Spec(1))
+        records.write(path, {}, {entry.fingerprint: entry.as_record() | change})
+        altered = dataclasses.replace(shipping, shipped=(path,))
+        message = f"altered.json.gz, record {entry.fingerprint}: {told}.*take the file from git again"
+        with pytest.raises(StoreError, match=message):
+            altered.get(Spec(1))
+
+    @pytest.mark.parametrize("make", [lambda path: None, Path.mkdir, Path.touch], ids=["nothing", "folder", "empty"])
+    def test_a_file_of_records_that_cannot_be_read_is_told(self, shipping, tmp_path, make):
+        make(tmp_path / "other.json.gz")
+        with pytest.raises(StoreError, match=r"other\.json\.gz.*take it from git again"):
+            dataclasses.replace(shipping, shipped=(tmp_path / "other.json.gz",)).get(Spec(1))
+
+    def test_records_serve_where_the_folder_is_damaged_and_cannot_be_written(self, shipping, monkeypatch, caplog):
+        dataclasses.replace(shipping, shipped=()).get_or_compute(Spec(1), lambda: Result({"mine": True}))
+        DAMAGES["noise"](path_of(shipping, Spec(1)))
+        before = bytes_of(shipping)
+        for compute in (True, False):
+            entry = served(dataclasses.replace(shipping, compute=compute), Spec(1))
+            assert entry.values == result_of(Spec(1)).values
+        assert bytes_of(shipping) == before
+        assert caplog.text.count("the record that ships is taken") == 2
 
     def test_the_folder_comes_before_the_records(self, shipping):
         own = dataclasses.replace(shipping, shipped=())
@@ -407,13 +719,42 @@ class TestRecomputation:
 
     def test_an_entry_that_does_not_say_when_it_was_made_is_older_than_any_other(self, store):
         stored(store, Spec(1))
-        path = folder_of(store, Spec(1)) / "entry.json"
-        content = json.loads(path.read_text())
-        del content["checksum"], content["provenance"]["finished"]
-        checksum = hashlib.sha256(store_module.address.canonical(content).encode()).hexdigest()
-        path.write_text(json.dumps(content | {"checksum": checksum}))
+        without("finished")(path_of(store, Spec(1)))
         assert served(store, Spec(1)).values["number"] == 1
         assert not dataclasses.replace(store, stale_before=0.001).has(Spec(1))
+
+    @pytest.fixture
+    def clock(self, monkeypatch):
+        """A clock that the test sets."""
+        clock = SimpleNamespace(now=1000.0, perf_counter=time.perf_counter, time_ns=time.time_ns)
+        clock.time = lambda: clock.now
+        monkeypatch.setattr(store_module.store, "time", clock)
+        return clock
+
+    def test_computes_once_though_the_clock_is_set_back(self, store, clock):
+        stored(store, Spec(1))
+        again = dataclasses.replace(store, stale_before=1001.0)
+        clock.now = 500.0
+        again.get_or_compute(Spec(1), lambda: Result({"new": True}))
+        assert served(again, Spec(1)).values == {"new": True}
+        clock.now = 1002.0
+        later = dataclasses.replace(store, stale_before=1002.0)
+        assert not later.has(Spec(1))
+
+    def test_computes_also_what_is_dated_in_the_future(self, store, clock):
+        clock.now = 5000.0
+        stored(store, Spec(1))
+        clock.now = 1000.0
+        assert store.has(Spec(1))
+        again = dataclasses.replace(store, stale_before=1000.0)
+        again.get_or_compute(Spec(1), lambda: Result({"new": True}))
+        assert served(again, Spec(1)).values == {"new": True}
+
+    def test_takes_what_others_finished_meanwhile(self, store, clock):
+        again = dataclasses.replace(store, stale_before=1000.0)
+        clock.now = 1001.0
+        stored(store, Spec(1))
+        assert served(again, Spec(1)).values["number"] == 1
 
     def test_an_old_entry_survives_a_failed_recomputation(self, store):
         stored(store, Spec(1))
@@ -427,7 +768,7 @@ class TestRecomputation:
 
     @pytest.fixture
     def replace(self, store, monkeypatch):
-        """Replaces the entry of ``Spec(1)``; calls ``hook(number)`` before each rename and removal in ``runs``."""
+        """Replaces the entry of ``Spec(1)``; calls ``hook(number)`` before each step that changes names in ``runs``."""
         stored(store, Spec(1))
 
         def replace(hook, expected=()):
@@ -435,37 +776,41 @@ class TestRecomputation:
 
             def hooked(function):
                 def call(path, *args, **options):
-                    if path.parent == store.root / "runs" and path.exists():
+                    if store.root / "runs" in Path(path).parents:
                         hook(next(numbers))
                     return function(path, *args, **options)
 
                 return call
 
             with monkeypatch.context() as patch:
-                patch.setattr(Path, "rename", hooked(Path.rename))
-                patch.setattr(shutil, "rmtree", hooked(shutil.rmtree))
+                for owner, name in ((Path, "rename"), (Path, "replace"), (Path, "unlink"), (os, "link")):
+                    patch.setattr(owner, name, hooked(getattr(owner, name)))
                 again = dataclasses.replace(store, stale_before=time.time())
                 with pytest.raises(expected) if expected else contextlib.nullcontext():
                     again.get_or_compute(Spec(1), lambda: Result({"new": True}))
+            return next(numbers)
 
         return replace
 
-    def test_at_every_step_there_is_the_old_entry_or_the_new_one_or_none(self, store, replace):
+    # What is written aside is linked, which fails, and removed; then written aside again, put in place and removed.
+    STEPS = range(4)
+
+    def test_at_every_step_there_is_the_old_entry_or_the_new_one(self, store, replace):
         seen = []
 
         def look(number):
-            seen.append(None if (entry := store.get(Spec(1))) is None else entry.values)
+            seen.append(store.get(Spec(1)).values)
 
-        replace(look)
+        count = replace(look)
         old, new = result_of(Spec(1)).values, {"new": True}
-        # Before the old one is renamed, before the new one is, and then whatever is removed.
-        assert seen[:2] == [old, None]
-        assert seen[2:]
-        assert all(each == new for each in seen[2:])
-        assert list(store.root.glob("runs/.*")) == []
+        assert seen[:3] == [old] * 3
+        assert seen[3:4] == [new]
+        assert all(each == new for each in seen[3:])
+        assert len(self.STEPS) <= count <= len(self.STEPS) + 1  # the last look at a folder of an earlier version
+        assert hidden(store) == []
         assert not (store.root / "set-aside").exists()
 
-    @pytest.mark.parametrize("step", [0, 1])
+    @pytest.mark.parametrize("step", [0, 2])
     def test_an_old_entry_survives_a_replacement_that_fails(self, store, replace, step, stopping):
         def fail(number):
             if number == step:
@@ -473,24 +818,23 @@ class TestRecomputation:
 
         replace(fail, expected=(StoreError, KeyboardInterrupt))
         assert served(store, Spec(1)).values == result_of(Spec(1)).values
-        assert list(store.root.glob("runs/.*")) == []
+        assert hidden(store) == []
 
-    @pytest.mark.parametrize("step", [0, 1, 2])
+    @pytest.mark.parametrize("step", STEPS[:3])
     def test_what_a_killed_replacement_leaves_is_ignored_and_later_removed(self, store, replace, step, caplog):
-        """A kill is an exception after which nothing else happens: from the step on, no rename and no removal."""
+        """A kill is an exception after which nothing else happens: from the step on, no name changes."""
 
         def kill(number):
             if number >= step:
                 raise Killed
 
         replace(kill, expected=Killed)
-        assert list(store.root.glob("runs/.*"))
-        values = [old := result_of(Spec(1)).values, None, {"new": True}][step]
-        assert (values is not None) == store.has(Spec(1))
-        assert stored(store, Spec(1)).values == (values or old)
+        (left,) = hidden(store)
+        assert store.get(Spec(1)).values == result_of(Spec(1)).values
+        age(left, 2 * DAY)
         again = dataclasses.replace(store, stale_before=time.time())
         assert again.get_or_compute(Spec(1), lambda: Result({"newest": True})).values == {"newest": True}
-        assert list(store.root.glob("runs/.*")) == []
+        assert hidden(store) == []
         assert "which a writer that was stopped left behind" in caplog.text
         assert not (store.root / "set-aside").exists()
 
@@ -507,11 +851,10 @@ class TestUnwritable:
         with pytest.raises(StoreError, match=f"cannot be written: .*{self.ADVICE}"):
             store.get_or_compute(spec, lambda: pytest.fail("computed, although it cannot be kept"))
 
-    @pytest.mark.parametrize("folder", ["locks", "runs"])
-    def test_missing_permission_is_told_before_anything_is_computed(self, store, monkeypatch, folder):
+    def test_missing_permission_is_told_before_anything_is_computed(self, store, monkeypatch):
         # The tests may run as root, whom no mode of a folder stops, so the answer of the system is replaced.
         stored(store, Spec(1))
-        monkeypatch.setattr(os, "access", lambda path, mode: path != store.root / folder)
+        monkeypatch.setattr(os, "access", lambda path, mode: "runs" not in path.parts)
         self.refuse(store, Spec(2))
         assert served(store, Spec(1)).values["number"] == 1
 
@@ -520,23 +863,58 @@ class TestUnwritable:
         self.refuse(store, Spec(1))
         assert store.root.read_text() == "a file"
 
-    def test_a_lock_that_cannot_be_taken_is_told_before_anything_is_computed(self, store):
+    def test_who_may_write_to_a_shared_store_may_write_to_all_its_folders(self, store):
+        store.root.mkdir()
+        store.root.chmod(0o2775)
+        before = os.umask(0o022)
+        try:
+            stored(store, Spec(1))
+            DAMAGES["noise"](path_of(store, Spec(1)))
+            stored(store, Spec(1))
+        finally:
+            os.umask(before)
+        folders = [path for path in store.root.rglob("*") if path.is_dir()]
+        assert {path.relative_to(store.root).parts[0] for path in folders} == {"runs", "locks", "set-aside"}
+        assert {stat.S_IMODE(path.stat().st_mode) for path in folders} == {0o2775}
+
+    def test_a_lock_that_cannot_be_taken_stops_no_run(self, store, caplog):
         # As in a shared store, where the lock belongs to somebody else; a folder in its place stops root, too.
-        (store.root / "locks" / f"{fingerprint(Spec(1))}.lock").mkdir(parents=True)
-        self.refuse(store, Spec(1))
-        assert not store.has(Spec(1))
-        assert not bytes_of(store)
+        key = fingerprint(Spec(1))
+        (store.root / "locks" / key[:2] / f"{key}.lock").mkdir(parents=True)
+        assert stored(store, Spec(1)).values == served(store, Spec(1)).values == result_of(Spec(1)).values
+        assert f"run {key} is computed without a lock" in caplog.text
+
+    @pytest.mark.parametrize("error", [NotImplementedError("no locks here"), OSError(errno.ENOLCK, "no locks here")])
+    def test_a_file_system_without_locks_stops_no_run(self, store, monkeypatch, caplog, error):
+        def refuse(*_args, **_options):
+            raise error
+
+        monkeypatch.setattr(store_module.store.FileLock, "acquire", refuse)
+        assert stored(store, Spec(1)).values == served(store, Spec(1)).values == result_of(Spec(1)).values
+        assert "no locks here" in caplog.text
+
+    @pytest.mark.parametrize("recompute", [False, True])
+    def test_a_file_system_without_links_stops_no_run(self, store, monkeypatch, recompute):
+        def refuse(*_args, **_options):
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+        monkeypatch.setattr(os, "link", refuse)
+        stored(store, Spec(1))
+        if recompute:
+            again = dataclasses.replace(store, stale_before=time.time())
+            again.get_or_compute(Spec(1), lambda: Result({"new": True}))
+        assert served(store, Spec(1)).values == ({"new": True} if recompute else result_of(Spec(1)).values)
+        assert hidden(store) == []
 
     def test_a_full_disk_loses_nothing(self, store, monkeypatch):
         stored(store, Spec(1))
         before = bytes_of(store)
 
-        def write(path, content):
-            path.write_bytes(content[:10])
+        def flush(_descriptor):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
         with monkeypatch.context() as patch:
-            patch.setattr(store_module.store, "_write_durably", write)
+            patch.setattr(os, "fsync", flush)
             with pytest.raises(StoreError, match=self.FULL):
                 stored(store, Spec(2))
         assert bytes_of(store) == before
@@ -559,7 +937,7 @@ class TestUnwritable:
         with pytest.raises(StoreError, match=self.FULL):
             store.get_or_compute(Spec(2), lambda: Result(tensors={"large": torch.zeros(2**17)}))
         assert bytes_of(store) == before
-        assert list(store.root.glob("runs/.*")) == []
+        assert hidden(store) == []
         assert stored(store, Spec(3)).values["number"] == 3
 
     def test_a_disk_that_is_really_read_only_serves_what_it_holds(self, small_disk):
@@ -575,7 +953,6 @@ import os, sys, time
 from pathlib import Path
 from dataclasses import dataclass
 import torch
-from lmc_lib import store as store_module
 from lmc_lib.store import Result, Store
 
 @dataclass(frozen=True)
@@ -599,15 +976,13 @@ def hang():
     tell("hanging")
     time.sleep(600)
 
-write = store_module.store._write_durably
-
-def write_or_hang(path, content):
-    if path.name.startswith(stage):
-        path.write_bytes(content[: len(content) // 2])
+def flush(descriptor):
+    if stage == "half":
+        os.ftruncate(descriptor, os.fstat(descriptor).st_size // 2)
+    if stage in ("half", "whole"):
         hang()
-    write(path, content)
 
-store_module.store._write_durably = write_or_hang
+os.fsync = flush
 tell("ready")
 while not (root / "go").exists():
     time.sleep(0.01)
@@ -647,19 +1022,125 @@ class TestProcesses:
         assert (tmp_path / "told").read_text().split().count("computing") == 1
 
     @pytest.mark.slow
-    @pytest.mark.parametrize("stage", ["compute", "tensors", "entry"])
-    def test_a_killed_writer_leaves_nothing_that_is_served(self, start, tmp_path, stage):
+    @pytest.mark.parametrize("stage", ["compute", "half", "whole"])
+    def test_a_killed_writer_leaves_nothing_that_is_served_half(self, start, tmp_path, stage):
         (tmp_path / "go").touch()
         writer = start(stage)
         self.wait_for(tmp_path, "hanging")
         writer.send_signal(signal.SIGKILL)
         writer.wait()
         store = Store(tmp_path / "store")
-        assert len(list(store.root.glob("runs/.*"))) == (stage != "compute")
+        assert len(hidden(store)) == (stage != "compute")
         assert store.get(Spec(1)) is None
-        assert stored(store, Spec(1)).values["number"] == 1
-        assert list(store.root.glob("runs/.*")) == []
+        # What was whole need not be computed again.
+        assert (served if stage == "whole" else stored)(store, Spec(1)).values["number"] == 1
+        assert len(hidden(store)) == (stage != "compute")
         assert isinstance(served(store, Spec(1)), Entry)
+
+
+RACE = """
+import contextlib, os, random, sys, time
+from dataclasses import dataclass, replace
+from pathlib import Path
+import torch
+from lmc_lib.store import Result, Store, fingerprint, store as module
+
+@dataclass(frozen=True)
+class Spec:
+    number: int
+
+store, rounds, task = Store(Path(sys.argv[1])), int(sys.argv[2]), sys.argv[3]
+module.Store._lock = lambda self, key: contextlib.nullcontext()
+os.fsync = lambda descriptor: None  # the test is about the order of steps, not about the disk
+module.provenance = lambda: {"created": "now", "commit": "abc", "machine": "any", "device": "cpu"}
+torch.set_num_threads(1)
+
+def compute():
+    mine = random.getrandbits(50)
+    return Result({"who": mine}, {"who": torch.full((2_000,), mine)})
+
+def check(entry):
+    assert entry.tensors["who"].unique().tolist() == [entry.values["who"]], "served of two writers"
+
+def write(worker):
+    for number in range(rounds):
+        check(store.get_or_compute(Spec(number), compute))
+        assert store.has(Spec(number)), f"entry {number} is lost"
+
+def replace_them(worker):
+    for number in range(rounds):
+        again = replace(store, stale_before=time.time())
+        check(again.get_or_compute(Spec(number % 3), compute))
+
+def read(worker):
+    seen = set()
+    end = time.monotonic() + 30
+    while len(seen) < rounds and not (store.root / "done").exists() and time.monotonic() < end:
+        for number in sorted(seen)[-3:] + [len(seen)] if task == "write" else range(3):
+            entry = store.get(Spec(number))
+            assert entry is not None or number not in seen, f"entry {number} is lost"
+            if entry is not None:
+                check(entry)
+                seen.add(number)
+        time.sleep(0.001)
+
+def damage(worker):
+    for number in range(rounds):
+        if worker == 0:
+            place = store._path(fingerprint(Spec(number % 3)))
+            place.parent.mkdir(parents=True, exist_ok=True)
+            wrong = place.with_name("wrong")
+            wrong.write_bytes(b"damaged")
+            wrong.replace(place)
+        check(store.get_or_compute(Spec(number % 3), compute))
+
+tasks = {"write": [write] * 3 + [read] * 2, "replace": [replace_them] * 2 + [read] * 2, "damage": [damage] * 3}[task]
+if task == "replace":
+    for number in range(3):  # as an earlier version kept them
+        entry = store.get_or_compute(Spec(number), compute)
+        path = store._path(entry.fingerprint)
+        folder = store.root / "runs" / entry.fingerprint
+        folder.mkdir()
+        for name, content in zip(("entry.json", "tensors.safetensors"), path.read_bytes().split(b"\\n", 1)):
+            (folder / name).write_bytes(content)
+        path.unlink()
+
+children = []
+for worker, work in enumerate(tasks):
+    if not (child := os.fork()):
+        random.seed(worker)
+        try:
+            work(worker)
+        except BaseException as error:
+            print(f"{work.__name__} {worker}: {type(error).__name__}: {error}", flush=True)
+            os._exit(1)
+        os._exit(0)
+    children.append((child, work))
+codes = [os.waitpid(child, 0)[1] for child, work in children if work is not read]
+(store.root / "done").touch()
+codes += [os.waitpid(child, 0)[1] for child, work in children if work is read]
+sys.exit(any(codes))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks its processes")
+class TestWithoutLocks:
+    """As on a file system whose locks do nothing: what several processes write, replace and read stays whole."""
+
+    @pytest.mark.parametrize(("task", "rounds"), [("write", 300), ("replace", 300), ("damage", 300)])
+    def test_no_entry_is_lost_or_served_half_and_everybody_gets_it(self, tmp_path, task, rounds):
+        store = Store(tmp_path / "store")
+        command = [sys.executable, "-c", RACE, str(store.root), str(rounds), task]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr
+        entries = {path.stem: store.find(path.stem) for path in store.root.glob("runs/*/*.entry")}
+        assert len(entries) == (rounds if task == "write" else 3)
+        assert None not in entries.values()
+        assert hidden(store) == []
+        for path in (store.root / "set-aside").glob("*"):  # where entries were damaged on purpose
+            assert path.read_bytes() == b"damaged"
+        assert (store.root / "set-aside").exists() == (task == "damage")
 
 
 class TestCommit:

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
+import torch
 
 from lmc_lib.store import Result, Store
-from lmc_lib.sweeps import Planned, Spec, fill, filling, obtain
+from lmc_lib.sweeps import Planned, Spec, fill, filling, obtain, origin
 from lmc_lib.sweeps.filling import time_left
+from lmc_lib.sweeps.plan import stages, write_plan
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,64 @@ def test_what_is_needed_comes_first(store, monkeypatch):
     assert set(done[:5]) == {Leaf(number) for number in (1, 2, 3, 4, 9)}
     assert done[5:] == [TREE, FOREST]
     assert obtain(store, FOREST).values == {"sum": 19}
+
+
+@dataclass(frozen=True)
+class Rung(Spec):
+    """Needs two rungs, which need two each: there are two to the power of its height ways down."""
+
+    kind: ClassVar[str] = "Rung"
+    noun: ClassVar[str] = "rungs"
+
+    height: int
+    side: str = "left"
+    bytes: int = 8
+
+    @property
+    def label(self):
+        return f"rung {self.height}"
+
+    @property
+    def needs(self):
+        return tuple(Rung(self.height - 1, side) for side in ("left", "right") if self.height)
+
+    def compute(self, store):
+        return Result({"sum": self.height}, {"wide": torch.zeros(self.bytes, dtype=torch.uint8)})
+
+
+def test_what_is_needed_in_many_ways_is_looked_at_once(store, monkeypatch, tmp_path):
+    looks = []
+    has = Store.has
+    monkeypatch.setattr(Store, "has", lambda store, spec: looks.append(spec) or has(store, spec))
+    found = stages(store, [Rung(50)])
+    assert [{spec.height for spec in stage} for stage in found] == [{height} for height in range(51)]
+    assert [len(stage) for stage in found] == [2] * 50 + [1]
+    assert len(looks) == 101
+    write_plan(tmp_path / "plan.json", store, [Rung(50)], [])
+    assert [row["label"] for row in json.loads((tmp_path / "plan.json").read_text())][::2] == [
+        f"rung {height}" for height in range(51)
+    ]
+
+
+def test_what_is_stored_needs_nothing_and_is_no_stage(store):
+    obtain(store, Rung(1))
+    assert stages(store, [Rung(2)]) == [[Rung(0), Rung(0, "right")], [Rung(1, "right")], [Rung(2)]]
+    obtain(store, Rung(1, "right"))
+    assert stages(store, [Rung(2)]) == [[Rung(2)]]
+
+
+def test_planning_reads_no_tensors(store, monkeypatch, tmp_path):
+    """A store can hold gigabytes; what of it is damaged is found by who reads it, and computed then."""
+    obtain(store, Rung(0))
+    with monkeypatch.context() as patch:
+        patch.setattr("safetensors.torch.load", lambda _: pytest.fail("read tensors"))
+        assert stages(store, [Rung(0)]) == []
+        write_plan(tmp_path / "plan.json", store, [Rung(0)], [])
+        assert len(origin(store, [Rung(0)]).measurements) == 1
+    (path,) = tmp_path.glob("runs/*/*.entry")
+    path.write_bytes(path.read_bytes()[:-1])
+    fill(store, [Rung(0)])
+    assert obtain(store, Rung(0)).tensors["wide"].tolist() == [0] * 8
 
 
 def test_a_plan_tells_what_a_training_takes(store, monkeypatch, tmp_path):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lmc_lib import __version__
-from lmc_lib.cli import completion, measuring, overview, skeleton, tree, verdicts
+from lmc_lib.cli import completion, measuring, overview, skeleton, storing, tree, verdicts
 from lmc_lib.cli.output import write_json
 from lmc_lib.cli.refused import Refused
 from lmc_lib.definitions import CHAPTERS, DefinitionError
@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"lmc {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
-    for add in (_add_list, _add_run, _add_open, _add_status, _add_shared, _add_judge, _add_audit, _add_new):
+    for add in (_add_list, _add_run, _add_open, _add_status, _add_shared, _add_judge, _add_audit, _add_store, _add_new):
         add(commands)
     return parser
 
@@ -88,9 +88,12 @@ def _parser() -> argparse.ArgumentParser:
 def _add(
     commands: Any, name: str, action: Callable[[argparse.Namespace], None], says: str, *examples: str, **options: Any
 ) -> argparse.ArgumentParser:
-    """Adds a command with a line for the list of commands, and examples for its own help."""
+    """Adds a command with a line for the list of commands, and examples for its own help.
+
+    Its name is that behind ``lmc``: of a command within another one, ``"store check"``, both.
+    """
     found: argparse.ArgumentParser = commands.add_parser(
-        name,
+        name.split()[-1],
         help=says,
         description=f"{says[0].upper()}{says[1:]}.",
         epilog="\n".join(["examples:", *(f"  lmc {name} {each}".rstrip() for each in examples)]),
@@ -165,6 +168,33 @@ def _add_audit(commands: Any) -> None:
     auditing.add_argument(
         "--json", type=Path, metavar="FILE", help="file of the rows; those that nothing changed are taken from it"
     )
+
+
+def _add_store(commands: Any) -> None:
+    says = "look after what is stored: check, prune, export, import"
+    storing_ = _add(commands, "store", storing.check, says, "check", "export weak-connectivity results.tar")
+    within = storing_.add_subparsers(required=True, metavar="COMMAND", title="commands")
+
+    says = "read all entries to their end; set aside what is damaged"
+    checking = _add(within, "store check", storing.check, says, "", "--json")
+    _takes_json(checking, "how many `entries` there are, and a list of those that are `damaged`")
+
+    says = "say what no profile of any claim asks for and was not written today; asking all notebooks takes minutes"
+    pruning = _add(within, "store prune", storing.prune, says, "", "--delete")
+    pruning.add_argument("--delete", action="store_true", help="remove it, also results of other values (-p)")
+    _takes_json(pruning, "the `kinds` of what can go, with `count` and `bytes`, and whether it was `deleted`")
+
+    says = "write what is stored of a claim's results to one file"
+    examples = ("weak-connectivity results.tar", "weak-connectivity results.tar --profile laptop")
+    exporting = _add(within, "store export", storing.export, says, *examples, add_help=False)
+    _takes_parameters(exporting)
+    exporting.add_argument("file", metavar="FILE", type=Path, help="the file; one that is there is replaced")
+    _takes_json(exporting, "the `file`, how many `entries` are in it, how many are `missing`, and its `bytes`")
+
+    says = "take the results in such a file into the store, once all are checked"
+    taking = _add(within, "store import", storing.take, says, "results.tar", "results.tar --json")
+    taking.add_argument("file", metavar="FILE", type=Path, help="a file that lmc store export wrote")
+    _takes_json(taking, "how many `entries` the file has, and how many were `taken`, since they were not there")
 
 
 def _add_new(commands: Any) -> None:

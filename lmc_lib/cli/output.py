@@ -1,6 +1,6 @@
 """How commands write what they found: times in words, and JSON for other programs."""
 
-__all__ = ["duration", "plain", "write_json"]
+__all__ = ["duration", "plain", "size", "write_json"]
 
 import json
 import sys
@@ -13,6 +13,14 @@ def duration(seconds: float) -> str:
         if seconds >= length:
             return f"{seconds / length:.1f} {unit}"
     return f"{seconds:.1f} s"
+
+
+def size(count: float) -> str:
+    """A number of bytes in the unit that fits: ``"2.5 GB"``, ``"12.0 MB"``, ``"8.3 kB"``, ``"17 bytes"``."""
+    for unit, length in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= length:
+            return f"{count / length:.1f} {unit}"
+    return f"{count:.0f} bytes"
 
 
 def plain(text: str) -> str:

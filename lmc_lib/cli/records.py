@@ -43,7 +43,7 @@ def shown(notebook: Path) -> list[Entry]:
     if not keys:
         raise Refused(f"{notebook.name} does not say what it shows: a cell must end with sweeps.origin(store, wanted)")
     store = replace(Store.from_environment(), shipped=tree.shipped(), compute=False)
-    entries = [entry for key in keys if (entry := store.find(key)) is not None]
+    entries = [entry for key in keys if (entry := store.find(key, tensors=False)) is not None]
     if len(entries) < len(keys):
         raise Refused(f"{len(keys) - len(entries)} of {len(keys)} measurements have left {store.root} since the run")
     return entries

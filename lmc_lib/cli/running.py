@@ -19,7 +19,7 @@ import papermill
 from papermill.exceptions import PapermillExecutionError
 from tqdm import tqdm
 
-from lmc_lib import store
+from lmc_lib import files, store
 from lmc_lib.claims.verdict import extract
 from lmc_lib.cli import tree
 from lmc_lib.cli.output import duration
@@ -96,7 +96,7 @@ def run(
         raise Refused(f"{notebook} ran, but shows no report: a cell must end with claims.conclude(...)")
     origin = store.provenance() | {"seconds": round(time.time() - started, 1)}
     result = report | {"parameters": parameters_of(claim) | parameters, "provenance": origin}
-    (out / f"{claim}.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    files.write(out / f"{claim}.json", (json.dumps(result, indent=1) + "\n").encode())
     return result
 
 

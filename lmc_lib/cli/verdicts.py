@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from lmc_lib import files
 from lmc_lib.cli import tree
 from lmc_lib.cli.output import write_json
 from lmc_lib.cli.refused import Refused
@@ -63,7 +64,7 @@ def audit(options: argparse.Namespace) -> None:
         raise
     finally:
         if options.json:
-            options.json.write_text(judging.as_text([*kept, *rows]), encoding="utf-8")
+            files.write(options.json.resolve(), judging.as_text([*kept, *rows]).encode())
 
 
 def _records_of(options: argparse.Namespace) -> list[Path]:

@@ -1,10 +1,12 @@
 """The address of a result: a hash of all that defines it."""
 
-__all__ = ["canonical", "describe", "fingerprint"]
+__all__ = ["canonical", "describe", "fingerprint", "hashed", "is_key"]
 
 import dataclasses
 import hashlib
 import json
+import re
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -41,7 +43,17 @@ def describe(spec: Any) -> dict[str, Any]:
 
 def fingerprint(spec: Any) -> str:
     """Returns 20 hexadecimal digits that stand for a spec, the same in every process and on every machine."""
-    return hashlib.sha256(canonical(describe(spec)).encode()).hexdigest()[:20]
+    return hashed(describe(spec))
+
+
+def hashed(description: Mapping[str, Any]) -> str:
+    """The fingerprint of the spec that has this description."""
+    return hashlib.sha256(canonical(description).encode()).hexdigest()[:20]
+
+
+def is_key(name: str) -> bool:
+    """Says whether a name is a fingerprint."""
+    return re.fullmatch(r"[0-9a-f]{20}", name) is not None
 
 
 def canonical(value: Any) -> str:

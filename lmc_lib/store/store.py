@@ -1,31 +1,28 @@
 """Get or compute: the only way in which the book obtains a network or a number."""
 
-__all__ = ["Entry", "NotStored", "Result", "Store", "StoreError"]
+__all__ = ["NotStored", "Store", "StoreError"]
 
 import contextlib
 import functools
-import hashlib
-import json
 import logging
 import os
+import secrets
 import shutil
+import stat
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 from filelock import FileLock
-from torch import Tensor
 
-from lmc_lib import records
-from lmc_lib.store.address import canonical, describe, fingerprint
+from lmc_lib import files, records
+from lmc_lib.store.address import canonical, describe, fingerprint, is_key
+from lmc_lib.store.entry import Damaged, Entry, Result, Unreadable, from_record, pack, read
 from lmc_lib.store.origin import provenance
 
 _LOG = logging.getLogger(__name__)
-_TENSORS = "tensors.safetensors"
-_ENTRY = "entry.json"
 
 
 class StoreError(OSError):
@@ -37,42 +34,23 @@ class NotStored(KeyError):
 
 
 @dataclass(frozen=True)
-class Result:
-    """What a computation returns: JSON-ready values and tensors by name."""
-
-    values: dict[str, Any] = field(default_factory=dict)
-    tensors: dict[str, Tensor] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A stored result with the description of its spec and its provenance."""
-
-    fingerprint: str
-    spec: dict[str, Any]
-    values: dict[str, Any]
-    tensors: dict[str, Tensor]
-    provenance: dict[str, Any]
-
-    def as_record(self) -> dict[str, Any]:
-        """The entry without its tensors, as it stands in a file of shipped records."""
-        return {"spec": self.spec, "values": self.values, "provenance": self.provenance}
-
-
-@dataclass(frozen=True)
 class Store:
-    """A folder of results, each at ``runs/<fingerprint>/`` with ``entry.json`` and, if any, ``tensors.safetensors``.
+    """A folder of results, each a file ``runs/<two digits>/<fingerprint>.entry``.
 
-    An entry is written under a temporary name, flushed to disk and renamed, so it is whole or absent; one that it
-    replaces is renamed away before and deleted after. When read, its checksum is verified; an entry that fails is
-    reported, set aside and computed anew. Of two processes that want one entry, one computes and the other waits.
+    A file begins with a line of JSON: the description of the spec, values, provenance and a checksum. Tensors, if any,
+    follow as a safetensors file. It is written aside and put in place in one step, so a reader sees one entry or the
+    other, and each is whole. Of two processes that want one entry, one computes and the other waits; where locks do
+    not work both compute, and the first to finish is kept. When read, the checksum is verified: a damaged entry is
+    reported and counts as missing; who computes it anew sets it aside before. Entries of earlier versions, each a
+    folder ``runs/<fingerprint>/``, are read where they are, so that also a store that cannot be written is served.
     Stores are values: pass them, pickle them to workers.
 
     Attributes:
         root: the folder; made when first written to.
         shipped: files of records (without tensors) that are consulted when the folder has no entry.
         compute: whether missing results may be computed.
-        stale_before: entries made before this time (seconds since 1970) count as missing; for recomputation.
+        stale_before: when a recomputation began (seconds since 1970): entries that were neither made for it nor
+            finished between then and now count as missing; 0 if all count.
     """
 
     root: Path
@@ -99,24 +77,65 @@ class Store:
         """Returns the entry of a spec if it is stored and sound, else None."""
         return self.find(fingerprint(spec))
 
-    def find(self, key: str) -> Entry | None:
-        """Returns the entry with this fingerprint if it is stored and sound, else None."""
-        folder = self._folder(key)
-        if (folder / _ENTRY).exists():
-            try:
-                entry = _read(folder, key)
-            except _Damaged as damage:
-                self._set_aside(folder, str(damage))
-            else:
-                if entry.provenance.get("finished", 0.0) >= self.stale_before:
-                    return entry
-        elif folder.exists():
-            self._set_aside(folder, f"{_ENTRY} is missing")
-        return self._shipped(key)
+    def find(self, key: str, *, tensors: bool = True) -> Entry | None:
+        """Returns the entry with this fingerprint if it is stored and sound, else None.
+
+        Args:
+            key: the fingerprint.
+            tensors: whether to read the tensors; without them the entry has none, and their damage does not show.
+        """
+        found = self._look(key, tensors=tensors)
+        entry = self._served(key, found)
+        if entry is None and isinstance(found, Damaged):
+            _LOG.warning("run %s is damaged (%s): it counts as missing", key, found)
+        return entry
 
     def has(self, spec: Any) -> bool:
-        """Says whether the entry of a spec is stored and sound; a damaged one counts as missing."""
-        return self.get(spec) is not None
+        """Says whether the entry of a spec is stored, by its description alone, whose checksum is verified.
+
+        Tensors are not read, so that asking for many entries costs little. Should they be damaged, who reads the entry
+        finds out, and ``get_or_compute`` computes it anew.
+        """
+        return self.find(fingerprint(spec), tensors=False) is not None
+
+    def keys(self) -> Iterator[str]:
+        """The fingerprints of the entries in the folder, sound or not, in order; not of those that ship."""
+        files_of, folders = self.root.glob("runs/??/*.entry"), self.root.glob("runs/*")
+        found = {path.stem for path in files_of if path.parent.name == path.stem[:2]} | {path.name for path in folders}
+        yield from sorted(key for key in found if is_key(key))
+
+    def damage(self, key: str) -> str | None:
+        """Says what is wrong with an entry, all of which is read; None if it is sound or not there."""
+        found = self._look(key)
+        return str(found) if isinstance(found, Damaged) else None
+
+    def set_aside(self, key: str) -> list[Path]:
+        """Moves an entry out of its place if it is damaged; what this process is not permitted to read stays.
+
+        Returns:
+            Where it is now: a file, or a folder of an earlier version, or both; empty if it stays.
+
+        Raises:
+            StoreError: if the store cannot be written.
+        """
+        found = self._look(key)
+        return self._set_aside(key, found) if isinstance(found, Damaged) and not isinstance(found, Unreadable) else []
+
+    def add(self, entry: Entry) -> bool:
+        """Keeps an entry that was made elsewhere, unless there is a sound one.
+
+        Returns:
+            Whether it is kept.
+
+        Raises:
+            StoreError: if the store cannot be written.
+        """
+        if isinstance(found := self._look(entry.fingerprint), Entry):
+            return False
+        self._prepare(entry.fingerprint)
+        if isinstance(found, Damaged):
+            self._set_aside(entry.fingerprint, found)
+        return self._keep(entry) is entry
 
     def get_or_compute(self, spec: Any, compute: Callable[[], Result]) -> Entry:
         """Returns the entry of a spec, computing and storing it if it is not there.
@@ -129,151 +148,196 @@ class Store:
             NotStored: if the entry is missing and this store does not compute.
             StoreError: if the store cannot be written: read-only, no permission, disk full. Nothing is left behind.
         """
-        if (entry := self.get(spec)) is not None:
-            return entry
         key = fingerprint(spec)
+        found = self._look(key)
+        if (entry := self._served(key, found)) is not None:
+            return entry
         if not self.compute:
-            raise NotStored(
-                f"no entry {key} in {self.root}, and computing is switched off: {canonical(describe(spec))}"
-            )
-        with self._lock(key):
-            if (entry := self.get(spec)) is not None:
+            if (entry := self._hidden(key)) is not None:
                 return entry
-            for orphan in self._folder(key).parent.glob(f".{key}-*"):
-                _LOG.warning("removing %s, which a writer that was stopped left behind", orphan.name)
-                shutil.rmtree(orphan, ignore_errors=True)
-            started = time.perf_counter()
-            result = compute()
-            origin = provenance() | {"seconds": round(time.perf_counter() - started, 3), "finished": time.time()}
-            self._write(key, describe(spec), result, origin)
-            return Entry(key, describe(spec), result.values, result.tensors, origin)
+            what = f"entry {key} is damaged ({found})" if isinstance(found, Damaged) else f"no entry {key}"
+            raise NotStored(f"{what} in {self.root}, and computing is switched off: {canonical(describe(spec))}")
+        self._prepare(key)
+        with self._lock(key):
+            found = self._look(key)
+            if (entry := self._served(key, found)) is not None:
+                return entry
+            if isinstance(found, Unreadable):
+                raise StoreError(f"{found}. Its owner can permit it, or set LMC_STORE to another folder")
+            if isinstance(found, Damaged):
+                self._set_aside(key, found)
+            if (entry := self._hidden(key)) is not None:
+                _LOG.warning("run %s is there: what a writer had finished, and not put in its place, is taken", key)
+            else:
+                entry = self._computed(spec, compute)
+            return self._keep(entry)
 
-    def _folder(self, key: str) -> Path:
-        return self.root / "runs" / key
+    def _computed(self, spec: Any, compute: Callable[[], Result]) -> Entry:
+        started = time.perf_counter()
+        result = compute()
+        origin = provenance() | {"seconds": round(time.perf_counter() - started, 3), "finished": time.time()}
+        # A clock can be set back while it computes: then the time alone would not say that it is new.
+        origin |= {"recomputation": self.stale_before} if self.stale_before else {}
+        return Entry(fingerprint(spec), describe(spec), result.values, result.tensors, origin)
+
+    def _served(self, key: str, found: Entry | Damaged | None) -> Entry | None:
+        """What is served where this was found: nothing that is damaged or stale; else what ships."""
+        if isinstance(found, Entry) and self._is_fresh(found):
+            return found
+        entry = self._shipped(key)
+        if entry is not None and isinstance(found, Damaged):
+            _LOG.warning("run %s is damaged (%s): the record that ships is taken", key, found)
+        return entry
+
+    def _is_fresh(self, entry: Entry) -> bool:
+        made = entry.provenance
+        return (
+            not self.stale_before
+            or made.get("recomputation") == self.stale_before
+            or self.stale_before <= made.get("finished", 0.0) <= time.time()
+        )
+
+    def _path(self, key: str) -> Path:
+        return self.root / "runs" / key[:2] / f"{key}.entry"
+
+    def _places(self, key: str) -> tuple[Path, Path]:
+        """Where an entry can stand: its file, and the folder in which an earlier version kept it."""
+        return self._path(key), self.root / "runs" / key
+
+    def _look(self, key: str, *, tensors: bool = True) -> Entry | Damaged | None:
+        """What stands in the place of an entry."""
+        found: Damaged | None = None
+        for path in self._places(key) * 2:  # twice: a folder can go, and a file come, between the one and the other
+            try:
+                return read(path, key, tensors=tensors)
+            except Damaged as damage:
+                found = damage
+            except FileNotFoundError:
+                pass
+        return found
+
+    def _prepare(self, key: str) -> None:
+        """Makes the folder of an entry, so that a store that cannot be written is told before anything is computed."""
+        try:
+            folder = self._folder("runs", key[:2])
+            if not os.access(folder, os.W_OK):
+                raise PermissionError(f"no permission to write to {folder}")
+        except OSError as error:
+            raise StoreError(_advice(self.root, error)) from error
+
+    def _folder(self, *names: str) -> Path:
+        """Makes a folder with the permissions of the one above, so that a shared store is shared in all its parts."""
+        folder = self.root
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            above, folder = folder, folder / name
+            if not folder.is_dir():
+                folder.mkdir(exist_ok=True)
+                with contextlib.suppress(OSError):
+                    folder.chmod(stat.S_IMODE(above.stat().st_mode))
+        return folder
 
     @contextlib.contextmanager
     def _lock(self, key: str) -> Iterator[None]:
-        path = self.root / "locks" / f"{key}.lock"
+        """Makes others wait who want the same entry. That saves work and is needed for nothing else."""
+        lock = FileLock(self.root / "locks" / key[:2] / f"{key}.lock")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._folder(key).parent.mkdir(parents=True, exist_ok=True)
-            if not os.access(path.parent, os.W_OK) or not os.access(self._folder(key).parent, os.W_OK):
-                raise PermissionError(f"no permission to write to {self.root}")
-            lock = FileLock(path)
+            self._folder("locks", key[:2])
             lock.acquire()
-        except OSError as error:
-            raise StoreError(_advice(self.root, error)) from error
+        except (OSError, NotImplementedError) as error:
+            _LOG.warning("run %s is computed without a lock (%s): others who want it compute it too", key, error)
         try:
             yield
         finally:
-            lock.release()
+            with contextlib.suppress(OSError):
+                lock.release()
 
-    def _write(self, key: str, spec: dict[str, Any], result: Result, origin: dict[str, Any]) -> None:
-        folder = self._folder(key)
-        temporary = folder.with_name(f".{key}-{os.getpid()}")
-        tensors = safetensors.torch.save(result.tensors) if result.tensors else b""
-        content = {"spec": spec, "values": result.values, "provenance": origin, "tensors": _digest(tensors)}
+    def _hidden(self, key: str) -> Entry | None:
+        """A whole entry that a writer who was stopped did not put in place, or had moved out of it."""
+        for path, _ in self._left_behind(key):
+            with contextlib.suppress(Damaged, FileNotFoundError):
+                if self._is_fresh(entry := read(path, key)):
+                    return entry
+        return None
+
+    def _left_behind(self, key: str) -> Iterator[tuple[Path, bool]]:
+        """What writers of an entry that were stopped left, and whether it is so old that none of them can be alive."""
+        for place in self._places(key):
+            yield from files.aside(place)
+
+    def _keep(self, entry: Entry) -> Entry:
+        """Puts an entry in its place; returns the one that stands there, which can be that of a faster writer."""
+        path, former = self._places(entry.fingerprint)
+        parts = pack(entry)
         try:
-            temporary.mkdir()
-            if tensors:
-                _write_durably(temporary / _TENSORS, tensors)
-            entry = content | {"checksum": _digest(canonical(content).encode())}
-            _write_durably(temporary / _ENTRY, json.dumps(entry, indent=1, allow_nan=False).encode())
-            _put(temporary, folder)
+            if not files.write(path, *parts, replace=False):
+                found = self._look(entry.fingerprint)
+                if isinstance(found, Entry) and self._is_fresh(found):
+                    return found
+                if isinstance(found, Damaged):
+                    self._set_aside(entry.fingerprint, found)
+                files.write(path, *parts)
+        except StoreError:
+            raise
         except OSError as error:
             raise StoreError(_advice(self.root, error)) from error
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+        _remove(former)
+        for left, is_old in self._left_behind(entry.fingerprint):
+            if is_old:
+                _LOG.warning("removing %s, which a writer that was stopped left behind", left.name)
+                _remove(left)
+        return entry
 
-    def _set_aside(self, folder: Path, reason: str) -> None:
-        place = self.root / "set-aside" / f"{folder.name}-{time.time_ns()}"
-        _LOG.warning("run %s is damaged (%s); it is set aside in %s and computed anew", folder.name, reason, place)
-        try:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            folder.rename(place)
-        except FileNotFoundError:
-            pass  # another process was faster
-        except OSError as error:
-            raise StoreError(_advice(self.root, error)) from error
+    def _set_aside(self, key: str, damage: Damaged) -> list[Path]:
+        """Moves what is damaged out of the place of an entry; what turns out to be sound goes back."""
+        moved = []
+        for path in self._places(key):
+            place = self.root / "set-aside" / f"{path.name}-{time.time_ns()}-{secrets.token_hex(4)}"
+            try:
+                self._folder("set-aside")
+                path.rename(place)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except OSError as error:
+                raise StoreError(_advice(self.root, error)) from error
+            try:
+                read(place, key)
+            except (Damaged, FileNotFoundError):
+                _LOG.warning("run %s is damaged (%s); it is set aside in %s and computed anew", key, damage, place)
+                moved.append(place)
+            else:  # another writer was faster
+                with contextlib.suppress(OSError):
+                    place.rename(path)
+        return moved
 
     def _shipped(self, key: str) -> Entry | None:
         if self.stale_before > 0.0:
             return None
         for path in self.shipped:
             if (record := _records(path).get(key)) is not None:
-                return Entry(key, record["spec"], record["values"], {}, record["provenance"])
+                try:
+                    return from_record(key, record)
+                except Damaged as damage:
+                    raise StoreError(f"{path}, record {key}: {damage}: take the file from git again") from damage
         return None
-
-
-class _Damaged(Exception):
-    """An entry is not what was written."""
-
-
-def _read(folder: Path, key: str) -> Entry:
-    try:
-        content = json.loads((folder / _ENTRY).read_text(encoding="utf-8"))
-        checksum = content.pop("checksum")
-        digest = _digest(canonical(content).encode())
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise _Damaged(f"{_ENTRY} cannot be read: {error}") from error
-    if checksum != digest:
-        raise _Damaged(f"{_ENTRY} was altered")
-    if hashlib.sha256(canonical(content["spec"]).encode()).hexdigest()[:20] != key:
-        raise _Damaged("it is the entry of another run")
-    path = folder / _TENSORS
-    raw = path.read_bytes() if path.exists() else b""
-    if content["tensors"] != _digest(raw):
-        raise _Damaged(f"{_TENSORS} was altered or cut")
-    tensors = safetensors.torch.load(raw) if raw else {}
-    return Entry(key, content["spec"], content["values"], tensors, content["provenance"])
 
 
 @functools.cache
 def _records(path: Path) -> dict[str, Any]:
     try:
         found: dict[str, Any] = records.read(path)["records"]
-    except records.Damaged as error:
+    except (records.Damaged, OSError) as error:
         raise StoreError(f"{error}: take it from git again") from error
     return found
 
 
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
-def _write_durably(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _put(temporary: Path, folder: Path) -> None:
-    """Renames a whole entry into its place, and an older one out of it.
-
-    A folder cannot be replaced in one step, so a kill between the two leaves no entry, but never a part of one. The
-    older one gets a name that starts like ``temporary``: no reader looks at it, and the next writer removes it.
-    """
-    older = temporary.with_name(f"{temporary.name}-older")
-    try:
-        with contextlib.suppress(FileNotFoundError):  # there is none, or a reader has just set it aside
-            folder.rename(older)
-        temporary.rename(folder)
-    except BaseException:
-        if not folder.exists():
-            with contextlib.suppress(OSError):
-                older.rename(folder)
-        raise
-    _sync_folder(folder.parent)
-    shutil.rmtree(older, ignore_errors=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _remove(path: Path) -> None:
+    """Removes a file, a link or a folder, as far as that is allowed."""
+    with contextlib.suppress(OSError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink()
 
 
 def _advice(root: Path, error: OSError) -> str:

@@ -4,7 +4,8 @@ __all__ = ["Planned", "stages", "write_plan"]
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 from lmc_lib.store import Store, describe, fingerprint
@@ -20,14 +21,14 @@ def stages(store: Store, specs: Sequence[Spec]) -> list[list[Spec]]:
 
     What is stored needs nothing: measurements can be shipped without the networks behind them.
     """
-    missing: dict[str, Spec] = {}
-    waiting = list(specs)
-    for spec in waiting:
-        if (key := fingerprint(spec)) not in missing and not store.has(spec):
-            missing[key] = spec
-            waiting += spec.needs
-    depths = {key: _depth(spec) for key, spec in missing.items()}
-    return [[missing[key] for key in missing if depths[key] == depth] for depth in sorted(set(depths.values()))]
+    missing, graph = _needed(specs, lambda spec: not store.has(spec))
+    sorter = TopologicalSorter(graph)
+    sorter.prepare()
+    found = []
+    while keys := set(sorter.get_ready()):
+        found.append([missing[key] for key in missing if key in keys])
+        sorter.done(*keys)
+    return found
 
 
 def write_plan(path: Path, store: Store, specs: Sequence[Spec], missing: Sequence[Spec]) -> None:
@@ -36,7 +37,9 @@ def write_plan(path: Path, store: Store, specs: Sequence[Spec], missing: Sequenc
     The time of an update is measured where a training is missing and nothing like it is stored.
     """
     needed, asked = ({fingerprint(spec) for spec in some} for some in (missing, specs))
-    entries = {key: (spec, store.get(spec)) for key, spec in _everything(specs).items()}
+    everything, graph = _needed(specs, lambda _: True)
+    in_order = TopologicalSorter(graph).static_order()
+    entries = {key: (everything[key], store.find(key, tensors=False)) for key in in_order}
     timed = {(spec.noun, spec.label) for spec, entry in entries.values() if entry is not None}
     paced = os.environ.get("LMC_PACE", "0") != "0"
     rows = []
@@ -61,13 +64,23 @@ def write_plan(path: Path, store: Store, specs: Sequence[Spec], missing: Sequenc
     path.write_text(json.dumps(rows), encoding="utf-8")
 
 
-def _depth(spec: Spec) -> int:
-    return max((1 + _depth(each) for each in spec.needs), default=0)
+def _needed(specs: Sequence[Spec], counts: Callable[[Spec], bool]) -> tuple[dict[str, Spec], dict[str, list[str]]]:
+    """Specs and all that they need, by fingerprint, and of each the fingerprints of what it needs.
 
-
-def _everything(specs: Sequence[Spec]) -> dict[str, Spec]:
-    """Specs and all that they need, by fingerprint; what is needed stands first."""
+    Args:
+        specs: what is asked for.
+        counts: whether a spec counts; one that does not is left out, and what it alone needs.
+    """
     found: dict[str, Spec] = {}
-    for spec in specs:
-        found |= _everything(spec.needs)
-    return found | {fingerprint(spec): spec for spec in specs}
+    graph: dict[str, list[str]] = {}
+    seen: set[str] = set()
+    waiting = list(specs)
+    for spec in waiting:
+        if (key := fingerprint(spec)) in seen:
+            continue
+        seen.add(key)
+        if counts(spec):
+            found[key] = spec
+            graph[key] = [fingerprint(each) for each in spec.needs]
+            waiting += spec.needs
+    return found, {key: [each for each in needs if each in found] for key, needs in graph.items()}

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import Any
 
-from lmc_lib.store import Store, provenance
+from lmc_lib.store import Store, fingerprint, provenance
 from lmc_lib.sweeps.spec import Spec
 
 _MIME = "application/vnd.lmc.measurements+json"
@@ -46,7 +46,7 @@ def origin(store: Store, specs: Sequence[Spec]) -> Origin:
         store: the store that holds them.
         specs: what was measured; missing ones are left out.
     """
-    stored = [(spec, entry) for spec in specs if (entry := store.get(spec)) is not None]
+    stored = [(spec, entry) for spec in specs if (entry := store.find(fingerprint(spec), tensors=False)) is not None]
     found = [entry.provenance for _, entry in stored]
     here = provenance()
     created = sorted(each["created"] for each in found)

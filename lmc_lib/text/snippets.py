@@ -14,6 +14,8 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from lmc_lib import files
+
 VERSION = "0.5"
 ARCHIVE = f"vaderSentiment-{VERSION}.zip"
 
@@ -46,7 +48,7 @@ def read_snippets(folder: Path) -> Snippets:
         raise OSError(f"{path if path.exists() else _URL} is not the published archive: its checksum differs")
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+        files.write(path, content)
     return parse(_unpack(content))
 
 

@@ -1,0 +1,131 @@
+"""The commands that look after the store: ``lmc store check``, ``prune``, ``export`` and ``import``.
+
+The store loads torch, so each command imports it when it is called.
+"""
+
+__all__ = ["check", "export", "prune", "take"]
+
+import argparse
+import sys
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+from lmc_lib.cli import tree
+from lmc_lib.cli.output import size, write_json
+from lmc_lib.cli.refused import Refused
+from lmc_lib.definitions import load_all
+
+
+def check(options: argparse.Namespace) -> None:
+    """Reads every entry to its end; says which are damaged, and sets them aside.
+
+    Raises:
+        Refused: if an entry is damaged, after all of them were read.
+    """
+    from lmc_lib.store import Store, StoreError  # noqa: PLC0415 -- loads torch
+
+    store = Store.from_environment()
+    count, damaged = 0, []
+    for count, key in enumerate(store.keys(), 1):  # noqa: B007 -- it is what is told at the end
+        if (damage := store.damage(key)) is None:
+            continue
+        try:
+            places = list(map(str, store.set_aside(key)))
+        except StoreError:  # it is told by where it is
+            places = []
+        damaged.append({"fingerprint": key, "damage": damage, "set_aside": places})
+        if not options.json:
+            sys.stdout.write(f"{key}: {damage}; {', '.join(places) or 'it stays where it is'}\n")
+    if options.json:
+        write_json({"store": str(store.root), "entries": count, "damaged": damaged})
+    if damaged:
+        raise Refused(
+            f"{len(damaged)} of {count} entries in {store.root} are damaged: see above. Those that are set aside are "
+            "computed anew by the run that needs them; where one stays, mend who may read and write there"
+        )
+    if not options.json:
+        sys.stdout.write(f"{count} entries in {store.root}, all sound\n")
+
+
+def prune(options: argparse.Namespace) -> None:
+    """Says what of the store no profile of any claim asks for, and with ``--delete`` removes it."""
+    from tqdm import tqdm  # noqa: PLC0415 -- only here
+
+    from lmc_lib import store as stores  # noqa: PLC0415 -- loads torch
+    from lmc_lib.cli import running  # noqa: PLC0415 -- loads torch and papermill
+
+    store = stores.Store.from_environment()
+    plans = [(claim, profile) for claim in load_all() for profile in tree.PROFILES]
+    bar = tqdm(plans, desc="asking notebooks", disable=None, file=sys.stderr)
+    wanted = {row["fingerprint"] for claim, profile in bar for row in running.plan(claim, profile=profile)}
+    found = stores.waste(store, wanted)
+    if options.delete:
+        stores.remove(found)
+    total = sum(each.bytes for each in found)
+    kinds = Counter(each.kind for each in found)
+    taken = {kind: sum(each.bytes for each in found if each.kind == kind) for kind in kinds}
+    if options.json:
+        rows = [{"kind": kind, "count": kinds[kind], "bytes": taken[kind]} for kind in kinds]
+        write_json({"store": str(store.root), "kinds": rows, "bytes": total, "deleted": options.delete})
+        return
+    for kind, count in kinds.items():
+        sys.stdout.write(f"{_PLURALS[kind]:<36} {count:>6} {size(taken[kind]):>10}\n")
+    done = "is removed" if options.delete else "can go: give --delete to remove it"
+    sys.stdout.write(f"{size(total)} in {store.root} {done}\n" if found else f"nothing in {store.root} can go\n")
+
+
+_PLURALS = {
+    "entry": "entries that no claim asks for",
+    "left behind": "left by writers that were stopped",
+    "set aside": "set aside, since they are damaged",
+    "lock": "locks of entries that are not there",
+}
+
+
+def export(options: argparse.Namespace) -> None:
+    """Writes what is stored of a claim's results to one file.
+
+    Raises:
+        Refused: if nothing is stored of them, or if there is no folder for the file.
+    """
+    from lmc_lib.cli import running  # noqa: PLC0415 -- loads torch and papermill
+    from lmc_lib.store import Store, write_archive  # noqa: PLC0415 -- loads torch
+
+    path: Path = options.file
+    if not path.parent.is_dir():
+        raise Refused(f"there is no folder {path.parent} for {path.name}: make it, or name another one")
+    store = replace(Store.from_environment(), shipped=())  # records lack tensors: they are no entries of a store
+    rows = running.plan(options.claim, profile=options.profile, overrides=options.overrides)
+    if all(store.find(row["fingerprint"], tensors=False) is None for row in rows):
+        raise Refused(
+            f"{store.root} holds none of the {len(rows)} results of {options.claim} at the {options.profile} scale: "
+            f"compute them with lmc run {options.claim} --profile {options.profile} --recompute"
+        )
+    count = write_archive(path, (entry for row in rows if (entry := store.find(row["fingerprint"])) is not None))
+    missing, taken = len(rows) - count, path.stat().st_size
+    if options.json:
+        write_json({"file": str(path), "entries": count, "missing": missing, "bytes": taken})
+        return
+    left = f"; {missing} are not in {store.root}" if missing else ""
+    sys.stdout.write(f"{count} of {len(rows)} results in {path}, {size(taken)}{left}\n")
+
+
+def take(options: argparse.Namespace) -> None:
+    """Takes the results in a file into the store, after all of them were checked; what is stored and sound stays.
+
+    Raises:
+        Refused: if the file is no archive of results, or was cut or altered; then nothing is taken.
+    """
+    from lmc_lib.store import BadArchive, Store, read_archive  # noqa: PLC0415 -- loads torch
+
+    store = Store.from_environment()
+    try:
+        count = sum(1 for _ in read_archive(options.file))
+        taken = sum(store.add(entry) for entry in read_archive(options.file))
+    except BadArchive as error:
+        raise Refused(f"{error}. Nothing was taken from it: copy or export it again") from error
+    if options.json:
+        write_json({"store": str(store.root), "entries": count, "taken": taken})
+    else:
+        sys.stdout.write(f"{taken} of {count} results are new in {store.root}; the others were there\n")

@@ -1,0 +1,77 @@
+"""What a store holds that nobody asks for, and what that takes."""
+
+__all__ = ["Waste", "remove", "waste"]
+
+import contextlib
+import shutil
+import time
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from lmc_lib import files
+from lmc_lib.store.address import is_key
+from lmc_lib.store.store import Store
+
+
+@dataclass(frozen=True)
+class Waste:
+    """Something in the folder of a store that nobody asks for.
+
+    Attributes:
+        path: a file, a link or a folder.
+        kind: ``"entry"``, ``"left behind"`` by a writer that was stopped, ``"set aside"`` since it is damaged, or
+            ``"lock"``.
+        bytes: what it takes.
+    """
+
+    path: Path
+    kind: str
+    bytes: int
+
+
+def waste(store: Store, wanted: Collection[str]) -> list[Waste]:
+    """Lists what can be removed: nothing that is wanted, and nothing that was written or renamed within a day.
+
+    Args:
+        store: the store.
+        wanted: the fingerprints of the entries that are wanted.
+    """
+    found = []
+    for kind, path in _everything(store.root):
+        key = path.name if is_key(path.name) else path.stem
+        with contextlib.suppress(OSError):  # somebody else has removed it
+            status = path.lstat()
+            if key not in wanted and time.time() - max(status.st_mtime, status.st_ctime) > files.ABANDONED:
+                found.append(Waste(path, kind, _bytes(path)))
+    return found
+
+
+def remove(found: Iterable[Waste]) -> None:
+    """Removes what :func:`waste` has found; a link goes, and what it leads to stays.
+
+    Raises:
+        OSError: if something cannot be removed.
+    """
+    for each in found:
+        with contextlib.suppress(FileNotFoundError):
+            if each.path.is_dir() and not each.path.is_symlink():
+                shutil.rmtree(each.path)
+            else:
+                each.path.unlink()
+
+
+def _everything(root: Path) -> Iterator[tuple[str, Path]]:
+    yield from (("entry", path) for path in sorted(root.glob("runs/??/*.entry")) if is_key(path.stem))
+    yield from (("entry", path) for path in sorted(root.glob("runs/*")) if is_key(path.name))
+    for pattern in ("runs/.*", "runs/??/.*"):
+        yield from (("left behind", path) for path in sorted(root.glob(pattern)))
+    yield from (("set aside", path) for path in sorted(root.glob("set-aside/*")))
+    for pattern in ("locks/*.lock", "locks/??/*.lock"):
+        yield from (("lock", path) for path in sorted(root.glob(pattern)))
+
+
+def _bytes(path: Path) -> int:
+    if path.is_dir() and not path.is_symlink():
+        return sum(each.lstat().st_size for each in path.rglob("*") if not each.is_dir())
+    return path.lstat().st_size
