@@ -116,6 +116,22 @@ class TestResolve:
     def test_an_override_of_the_right_type_is_taken(self, toy, text, name, value):
         assert resolve("toy", "quick", [text]) == {"scale": "quick", name: value}
 
+    @pytest.mark.parametrize(
+        ("text", "name", "stored"),
+        [
+            ("rate=1", "rate", "1.0"),
+            ("width=1", "width", "1"),
+            ("rates=[1, 0.5]", "rates", "[1.0, 0.5]"),
+            ("widths=[1]", "widths", "[1]"),
+            ("training.lr=1", "training", '{"steps": 300, "lr": 1.0}'),
+            ("training.momentum=0", "training", '{"steps": 300, "lr": 0.05, "momentum": 0.0}'),
+            ("others.a={'lr': 1}", "others", '{"a": {"lr": 1.0}}'),
+        ],
+    )
+    def test_a_whole_number_is_a_float_where_floats_are_taken(self, toy, text, name, stored):
+        """A fingerprint tells them apart."""
+        assert json.dumps(resolve("toy", "quick", [text])[name]) == stored
+
     def test_overrides_come_after_the_profile_and_after_each_other(self, toy):
         found = resolve("toy", "laptop", ["width=1", "width=2", "training.lr=1.0", "training.steps=7"])
         assert found == {"scale": "laptop", "width": 2, "training": {"steps": 7, "lr": 1.0}}
@@ -189,6 +205,26 @@ class TestResolve:
     def test_the_scale_is_that_of_the_profile(self, toy):
         with pytest.raises(Refused, match="-p: scale is the name of the profile, which --profile sets"):
             resolve("toy", "quick", ["scale=paper"])
+
+    @pytest.mark.parametrize(
+        "raw",
+        [
+            "{[]: 1}", "{{}}", "-" * 100_000, "[" * 100_000, "(" * 300, "{'a':" * 200, "9" * 5000, "'", "\\x", "1is 2",
+            "\0", "\ud800", "f'{1}'", "1if 1else 2", "not 1", "*", "lambda: 0", "__import__('os')", "[1,", "0x", "1_",
+        ],
+        ids=lambda raw: ascii(raw[:12]),
+    )  # fmt: skip
+    @pytest.mark.parametrize("name", ["widths", "training", "training.steps", "rate", "fast", "others.a"])
+    def test_any_text_is_a_value_or_refused(self, toy, name, raw):
+        """Whatever the parser of Python makes of it; a warning of the compiler would be an error here."""
+        with pytest.raises(Refused, match=r"-p: .* takes ") as caught:
+            resolve("toy", "quick", [f"{name}={raw}"])
+        assert len(str(caught.value)) < 300
+
+    @pytest.mark.parametrize("text", ["training={1: 2}", "others={1: {}}", "others={'a': {2: 3}}", "training.lr.a=3"])
+    def test_keys_are_names(self, toy, text):
+        with pytest.raises(Refused, match=r"-p: (training|others)"):
+            resolve("toy", "quick", [text])
 
     @pytest.mark.parametrize("text", ["rate=1e999", "rates=[0.1, -1e999]", "rate=" + "-" * 100_000])
     def test_what_is_no_finite_number_is_refused(self, toy, text):

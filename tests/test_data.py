@@ -299,22 +299,38 @@ def test_augmentation_without_padding_only_flips():
 
 
 @pytest.mark.parametrize(
-    ("spec", "message"),
+    ("options", "message"),
     [
-        (DataSpec("imagenet"), "unknown data set 'imagenet'.*digits.*svhn"),
-        (DataSpec("digits", train_examples=1298), "train_examples is 1298, but digits has 1297 train examples"),
-        (DataSpec("digits", test_examples=501), "test_examples is 501, but digits has 500 test examples"),
-        (DataSpec("digits", train_examples=0), "train_examples is 0"),
-        (DataSpec("digits", test_examples=-1), "test_examples is -1"),
-        (DataSpec("digits", label_noise=1.01), "between 0 and 1, not 1.01"),
-        (DataSpec("digits", label_noise=-0.1), "between 0 and 1, not -0.1"),
-        (DataSpec("digits", classes=(8, 10, -1)), "digits has the classes 0 to 9, not 10, -1"),
-        (DataSpec("digits", train_examples=500, classes=(8, 9)), "digits in these classes has 245 train examples"),
+        (dict(name="imagenet"), "unknown data set 'imagenet'.*digits.*svhn"),
+        (dict(name="digits", train_examples=1298), "train_examples is 1298, but digits has 1297 train examples"),
+        (dict(name="digits", test_examples=501), "test_examples is 501, but digits has 500 test examples"),
+        (dict(name="digits", train_examples=0), "train_examples is 0"),
+        (dict(name="digits", test_examples=-1), "test_examples is -1"),
+        (dict(name="digits", label_noise=1.01), "between 0 and 1, not 1.01"),
+        (dict(name="digits", label_noise=-0.1), "between 0 and 1, not -0.1"),
+        (dict(name="digits", classes=(8, 10, -1)), "digits has the classes 0 to 9, not 10, -1"),
+        (dict(name="digits", train_examples=500, classes=(8, 9)), "digits in these classes has 245 train examples"),
     ],
 )
-def test_impossible_specs_are_refused(spec, message):
+def test_impossible_specs_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        data.load(spec)
+        data.load(DataSpec(**options))
+
+
+@pytest.mark.parametrize("options", [{"train_examples": 1298}, {"train_examples": 0}, {"label_noise": 2.0}])
+def test_they_are_refused_before_anything_is_read(options, monkeypatch):
+    monkeypatch.setattr(data, "_whole", None)
+    with pytest.raises(ValueError, match=r"digits has 1297|between 0 and 1"):
+        DataSpec("digits", **options)
+
+
+@pytest.mark.parametrize("name", ["digits", "mnist1d", "group_composition"])
+def test_numbers_of_examples_are_known_before_they_are_read(name):
+    spec, found = DataSpec(name), data.load(DataSpec(name))
+    assert [spec.examples("train"), spec.examples("test")] == [len(found.train), len(found.test)]
+    assert DataSpec(name, train_examples=7).examples("train") == 7
+    some = DataSpec(name, classes=(1, 3)).examples("train")
+    assert some in (None, len(data.load(DataSpec(name, classes=(1, 3))).train))
 
 
 @pytest.fixture
