@@ -399,6 +399,14 @@ def _torchvision(name: str) -> tuple[Split, Split]:
 
 
 def _as_split(dataset: Any) -> Split:
+    # torchvision verifies what it downloads, and the files of CIFAR and SVHN whenever it reads them; those of MNIST's
+    # kind it reads as they are, and lists the sums of the packed ones.
+    for file, md5 in getattr(dataset, "resources", ()):
+        packed = Path(dataset.raw_folder) / file
+        stamps = tuple(each.stat().st_mtime_ns if each.exists() else 0 for each in (packed, packed.with_suffix("")))
+        _check_published(packed, md5, stamps)
+    if Path(old := getattr(dataset, "processed_folder", "")).parts and Path(old).exists():
+        raise OSError(f"{old} is of an old torchvision, and nothing tells what is in it: remove it and run again")
     images = torch.as_tensor(np.asarray(dataset.data))
     labels = torch.as_tensor(np.asarray(dataset.targets if hasattr(dataset, "targets") else dataset.labels))
     if images.dim() == 3:
@@ -406,6 +414,21 @@ def _as_split(dataset: Any) -> Split:
     elif images.shape[-1] == 3:
         images = images.permute(0, 3, 1, 2)
     return Split(images.float().div_(255.0).contiguous(), labels.long())
+
+
+@functools.cache
+def _check_published(packed: Path, md5: str, stamps: tuple[int, int]) -> None:
+    """Refuses a packed file with another sum, and what is not in it; once for each version, told by the stamps."""
+    del stamps
+    unpacked = packed.with_suffix("")
+    advice = f"remove {packed.parent} and run again with a network connection, or copy it from where it was downloaded"
+    if not packed.exists():
+        raise OSError(f"{packed} is missing, by which {unpacked.name} is told from other files (MD5 {md5}): {advice}")
+    content = packed.read_bytes()
+    if (found := hashlib.md5(content).hexdigest()) != md5:
+        raise OSError(f"{packed} is not the published file: its MD5 is {found}, not {md5}: {advice}")
+    if gzip.decompress(content) != unpacked.read_bytes():
+        raise OSError(f"{unpacked} is not what {packed.name} holds: {advice}")
 
 
 def _read_idx(part: str) -> Split:

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import itertools
+import os
 import random
 import socket
 import struct
@@ -427,6 +428,67 @@ def test_data_are_downloaded_only_if_they_are_not_on_disk(name, empty_folder, mo
     _, parts, calls = fake_torchvision(monkeypatch, name, on_disk=False)
     assert len(data.load(DataSpec(name)).train) == 30
     assert calls == [(empty_folder, parts[0], False), *((empty_folder, part, True) for part in parts)]
+
+
+# -- files that are not the published ones -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def noise(empty_folder, monkeypatch):
+    """Random images and labels in the files of MNIST, packed and unpacked, with torchvision told of their sums."""
+    folder = empty_folder / "MNIST" / "raw"
+    folder.mkdir(parents=True)
+    generator, sums = rng.numpy_stream(0, "noise"), []
+    for part, count in (("train", 20), ("t10k", 10)):
+        pixels = generator.integers(0, 256, (count, 28, 28), dtype=np.uint8)
+        for file, content in (
+            (f"{part}-images-idx3-ubyte", struct.pack(">IIII", 2051, count, 28, 28) + pixels.tobytes()),
+            (f"{part}-labels-idx1-ubyte", struct.pack(">II", 2049, count) + bytes(range(10)) * (count // 10)),
+        ):
+            (folder / file).write_bytes(content)
+            (folder / f"{file}.gz").write_bytes(gzip.compress(content, mtime=0))
+            sums.append((f"{file}.gz", hashlib.md5(gzip.compress(content, mtime=0)).hexdigest()))
+    published = datasets.MNIST.resources
+    monkeypatch.setattr(datasets.MNIST, "resources", sums)
+    return folder, published
+
+
+@pytest.mark.usefixtures("no_network")
+class TestPublishedFiles:
+    def test_those_with_the_sums_that_torchvision_lists_are_read(self, noise):
+        assert len(data.load(DataSpec("mnist")).train) == 20
+
+    def test_noise_in_the_place_of_mnist_is_refused(self, noise, monkeypatch):
+        _, published = noise
+        monkeypatch.setattr(datasets.MNIST, "resources", published)
+        with pytest.raises(
+            OSError, match=r"MNIST/raw/\S+\.gz is not the published file: its MD5 is \w+, not \w+: remove"
+        ):
+            data.load(DataSpec("mnist"))
+        assert len(published) == 4
+
+    @pytest.mark.parametrize("file", ["train-images-idx3-ubyte", "t10k-labels-idx1-ubyte"])
+    def test_what_was_changed_after_it_was_unpacked_is_refused_also_when_it_was_read_before(self, noise, file):
+        folder, _ = noise
+        data.load(DataSpec("mnist"))
+        content = bytearray((folder / file).read_bytes())
+        content[-1] ^= 1
+        (folder / file).write_bytes(bytes(content))
+        os.utime(folder / file, ns=(1, 1))  # another stamp, however coarse the clock
+        with pytest.raises(OSError, match=rf"{file} is not what {file}.gz holds"):
+            data.load(DataSpec("mnist"))
+
+    def test_without_the_packed_file_nothing_tells_what_it_is(self, noise):
+        folder, _ = noise
+        (folder / "train-images-idx3-ubyte.gz").unlink()
+        with pytest.raises(OSError, match=r"train-images-idx3-ubyte.gz is missing, by which .* \(MD5 \w+\): remove"):
+            data.load(DataSpec("mnist"))
+
+    def test_what_an_old_torchvision_left_is_refused(self, noise):
+        folder, _ = noise
+        (folder.parent / "processed").mkdir()
+        with pytest.raises(OSError, match="processed is of an old torchvision"):
+            data.load(DataSpec("mnist"))
 
 
 # -- Debian's Fashion-MNIST --------------------------------------------------------------------------------------------
