@@ -17,6 +17,8 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
+from jupyter_client.kernelspec import NoSuchKernel
+from nbclient.exceptions import DeadKernelError
 
 import lmc_lib
 from lmc_lib import claims, definitions, records
@@ -352,11 +354,69 @@ class TestRun:
             running.run("toy", out=toy / "out", workers=0)
         assert executed == {}
 
+    @pytest.mark.parametrize("ending", ["ipynb", "json"])
+    def test_what_cannot_be_written_is_noticed_before_the_notebook_runs(self, executed, toy, ending):
+        (toy / "out" / f"toy.{ending}").mkdir(parents=True)
+        with pytest.raises(OSError, match=f"toy.{ending}"):
+            running.run("toy", out=toy / "out")
+        assert executed == {}
+
+    def test_a_file_is_no_folder_for_results(self, executed, toy):
+        (toy / "out").touch()
+        with pytest.raises(OSError, match="out"):
+            running.run("toy", out=toy / "out")
+        assert executed == {}
+
+    @pytest.mark.parametrize(
+        ("name", "text"),
+        [
+            ("LMC_WORKERS", "x"), ("LMC_WORKERS", "-1"), ("LMC_WORKERS", "²"), ("LMC_WORKERS", "1.5"),
+            ("LMC_COMPUTE", "no"), ("LMC_COMPUTE", "false"), ("LMC_STALE_BEFORE", "soon"), ("LMC_STALE_BEFORE", "nan"),
+        ],
+    )  # fmt: skip
+    def test_a_variable_that_means_nothing_is_refused_by_run_and_status(self, executed, toy, monkeypatch, name, text):
+        monkeypatch.setenv(name, text)
+        for ask in (functools.partial(running.run, out=toy / "out"), running.plan):
+            with pytest.raises(Refused, match=f"the variable {name} is '{text}', and takes .*: set it so, or unset it"):
+                ask("toy")
+        assert executed == {}
+        assert not (toy / "out").exists()
+
     def test_wrong_parameters_stop_before_anything_is_written(self, executed, toy):
         with pytest.raises(Refused):
             running.run("toy", overrides=["width=wide"], out=toy / "out")
         assert not (toy / "out").exists()
         assert executed == {}
+
+
+class TestExecute:
+    """``running.execute`` around papermill, which is not asked to run anything."""
+
+    @pytest.fixture
+    def asked(self, monkeypatch):
+        def set_end(end):
+            def execute_notebook(source, target, **_):
+                if isinstance(end, Exception):
+                    raise end
+                return source.format(n=1), target.format(n=1)
+
+            monkeypatch.setattr(running.papermill, "execute_notebook", execute_notebook)
+
+        return set_end
+
+    def test_braces_in_a_path_are_its_own(self, asked):
+        asked(None)
+        assert running.execute(Path("{n}.ipynb"), Path("out/{n}{}/a.ipynb")) == ("{n}.ipynb", "out/{n}{}/a.ipynb")
+
+    def test_a_process_that_was_ended_is_told_in_a_line(self, asked):
+        asked(DeadKernelError("Kernel died"))
+        with pytest.raises(running.Stopped, match=r"^toy stopped: Kernel died\. Its process ended from outside, often"):
+            running.execute(Path("toy.ipynb"), Path("out.ipynb"))
+
+    def test_a_kernel_that_is_not_installed_is_told_with_what_to_do(self, asked):
+        asked(NoSuchKernel("python3"))
+        with pytest.raises(Refused, match=r"toy cannot run: .*python3.*Install ipykernel"):
+            running.execute(Path("toy.ipynb"), Path("out.ipynb"))
 
 
 SPEC = claims.Condition("raw", "the barrier", 0.2, True, "any dataclass is a spec")

@@ -105,7 +105,7 @@ def run(
     for each in (notebook, out / f"{claim}.json"):
         each.unlink(missing_ok=True)
         each.touch()
-    (out / f"{claim}.json").unlink()
+        each.unlink()
     with variables(environment), _progress(claim), _telling(overrides):
         executed = execute(tree.NOTEBOOKS / f"{claim}.ipynb", notebook, parameters, vectors=vectors)
     report = next((found for cell in executed.cells if (found := extract(cell.get("outputs", [])))), None)
