@@ -58,6 +58,27 @@ SHAPES: dict[str, tuple[tuple[int, int, int], int]] = {
     "group_composition": ((1, _ELEMENTS, _PRIME), _PRIME),
 }
 
+# By name the numbers of training and test examples, for the same; those of snippets are known once they are read.
+_EXAMPLES = {
+    "digits": (1297, 500),
+    "fashion_mnist": (60000, 10000),
+    "mnist": (60000, 10000),
+    "cifar10": (50000, 10000),
+    "cifar100": (50000, 10000),
+    "svhn": (73257, 26032),
+    "mnist1d": (4000, 1000),
+    "group_composition": (1601, 800),
+}
+
+# By name the numbers of training and test examples of each class, where they are known and not the same in all.
+_OF_CLASSES = {
+    "digits": (
+        (127, 136, 136, 139, 128, 134, 129, 123, 114, 131),
+        (51, 46, 41, 44, 53, 48, 52, 56, 60, 49),
+    ),
+}
+_BALANCED = ("fashion_mnist", "cifar10", "cifar100")
+
 # What publishers call the classes, in their order (Xiao et al. 2017, Krizhevsky 2009); others have numbers.
 _CLASSES = {
     "fashion_mnist": (
@@ -97,6 +118,8 @@ class MissingData(FileNotFoundError):
 class DataSpec:
     """What defines a data set and what was done to it.
 
+    An unknown name or class, a subset that is empty or too large, and noise outside [0, 1] are a ``ValueError``.
+
     Attributes:
         name: one of ``NAMES``.
         train_examples: size of the random, fixed training subset; all examples if None.
@@ -116,13 +139,40 @@ class DataSpec:
     classes: Sequence[int] | None = None
 
     def __post_init__(self) -> None:
-        if self.classes is None:
-            return
-        object.__setattr__(self, "classes", tuple(self.classes))  # notebooks write lists
-        if len(set(self.classes)) != len(self.classes):
-            raise ValueError(f"each class is named once, got {', '.join(map(str, self.classes))}")
-        if len(self.classes) < 2:
-            raise ValueError(f"telling classes apart takes two or more, got {len(self.classes)}")
+        if self.name not in NAMES:
+            raise ValueError(f"unknown data set {self.name!r}; there are {', '.join(NAMES)}")
+        if not 0.0 <= self.label_noise <= 1.0:
+            raise ValueError(f"label_noise is a share between 0 and 1, not {self.label_noise}")
+        if self.classes is not None:
+            self._check_classes(self.classes)
+        for part, available in zip(("train", "test"), self._available, strict=True):
+            _check_number(self, part, available)
+
+    def examples(self, part: str) -> int | None:
+        """The number of examples of a part, ``"train"`` or ``"test"``; None where it is known only once it is read."""
+        train, test = self._available
+        return {"train": self.train_examples or train, "test": self.test_examples or test}[part]
+
+    @property
+    def _available(self) -> tuple[int | None, int | None]:
+        """The numbers of examples of which subsets are taken; None where they are not known yet."""
+        if self.classes is None or self.name not in _EXAMPLES:
+            return _EXAMPLES.get(self.name, (None, None))
+        if self.name in _OF_CLASSES:
+            train, test = (sum(part[each] for each in self.classes) for part in _OF_CLASSES[self.name])
+            return train, test
+        train, test = (each * len(self.classes) // SHAPES[self.name][1] for each in _EXAMPLES[self.name])
+        return (train, test) if self.name in _BALANCED else (None, None)
+
+    def _check_classes(self, classes: Sequence[int]) -> None:
+        object.__setattr__(self, "classes", tuple(classes))  # notebooks write lists
+        if len(set(classes)) != len(classes):
+            raise ValueError(f"each class is named once, got {', '.join(map(str, classes))}")
+        if len(classes) < 2:
+            raise ValueError(f"telling classes apart takes two or more, got {len(classes)}")
+        there = SHAPES[self.name][1]
+        if unknown := [each for each in classes if not 0 <= each < there]:
+            raise ValueError(f"{self.name} has the classes 0 to {there - 1}, not {', '.join(map(str, unknown))}")
 
 
 @dataclass(frozen=True)
@@ -190,7 +240,7 @@ def load(spec: DataSpec) -> Dataset:
         spec: name, classes, subset and label noise.
 
     Raises:
-        ValueError: for an unknown name or class, a subset larger than the data set, or noise outside [0, 1].
+        ValueError: for a subset larger than what these classes, or the snippets, have.
         MissingData: if the files are not found; the message says where they were looked for and how to get them.
 
     Example:
@@ -198,15 +248,11 @@ def load(spec: DataSpec) -> Dataset:
         >>> digits.input_shape, len(digits.train), len(digits.test), digits.num_classes
         ((1, 8, 8), 1000, 500, 10)
     """
-    if spec.name not in NAMES:
-        raise ValueError(f"unknown data set {spec.name!r}; there are {', '.join(NAMES)}")
-    if not 0.0 <= spec.label_noise <= 1.0:
-        raise ValueError(f"label_noise is a share between 0 and 1, not {spec.label_noise}")
     train, test = _whole(spec.name)
     num_classes = int(train.labels.max()) + 1
     mean, deviation = _channel_statistics(spec.name, train.inputs)
     if spec.classes is not None:
-        train, test = (_of_classes(each, spec.classes, num_classes, spec.name) for each in (train, test))
+        train, test = (_of_classes(each, spec.classes, num_classes) for each in (train, test))
         num_classes = len(spec.classes)
     train = _subset(train, spec.train_examples, spec, "train")
     test = _subset(test, spec.test_examples, spec, "test")
@@ -353,6 +399,14 @@ def _torchvision(name: str) -> tuple[Split, Split]:
 
 
 def _as_split(dataset: Any) -> Split:
+    # torchvision verifies what it downloads, and the files of CIFAR and SVHN whenever it reads them; those of MNIST's
+    # kind it reads as they are, and lists the sums of the packed ones.
+    for file, md5 in getattr(dataset, "resources", ()):
+        packed = Path(dataset.raw_folder) / file
+        stamps = tuple(each.stat().st_mtime_ns if each.exists() else 0 for each in (packed, packed.with_suffix("")))
+        _check_published(packed, md5, stamps)
+    if Path(old := getattr(dataset, "processed_folder", "")).parts and Path(old).exists():
+        raise OSError(f"{old} is of an old torchvision, and nothing tells what is in it: remove it and run again")
     images = torch.as_tensor(np.asarray(dataset.data))
     labels = torch.as_tensor(np.asarray(dataset.targets if hasattr(dataset, "targets") else dataset.labels))
     if images.dim() == 3:
@@ -360,6 +414,21 @@ def _as_split(dataset: Any) -> Split:
     elif images.shape[-1] == 3:
         images = images.permute(0, 3, 1, 2)
     return Split(images.float().div_(255.0).contiguous(), labels.long())
+
+
+@functools.cache
+def _check_published(packed: Path, md5: str, stamps: tuple[int, int]) -> None:
+    """Refuses a packed file with another sum, and what is not in it; once for each version, told by the stamps."""
+    del stamps
+    unpacked = packed.with_suffix("")
+    advice = f"remove {packed.parent} and run again with a network connection, or copy it from where it was downloaded"
+    if not packed.exists():
+        raise OSError(f"{packed} is missing, by which {unpacked.name} is told from other files (MD5 {md5}): {advice}")
+    content = packed.read_bytes()
+    if (found := hashlib.md5(content).hexdigest()) != md5:
+        raise OSError(f"{packed} is not the published file: its MD5 is {found}, not {md5}: {advice}")
+    if gzip.decompress(content) != unpacked.read_bytes():
+        raise OSError(f"{unpacked} is not what {packed.name} holds: {advice}")
 
 
 def _read_idx(part: str) -> Split:
@@ -400,10 +469,8 @@ def _channel_statistics(name: str, inputs: Tensor) -> tuple[Tensor, Tensor]:
     )
 
 
-def _of_classes(split: Split, classes: Sequence[int], num_classes: int, name: str) -> Split:
+def _of_classes(split: Split, classes: Sequence[int], num_classes: int) -> Split:
     """The examples of some classes in their order, with the places of the classes in the list as labels."""
-    if unknown := [each for each in classes if not 0 <= each < num_classes]:
-        raise ValueError(f"{name} has the classes 0 to {num_classes - 1}, not {', '.join(map(str, unknown))}")
     places = torch.full((num_classes,), -1)
     places[list(classes)] = torch.arange(len(classes))
     labels = places[split.labels]
@@ -411,12 +478,19 @@ def _of_classes(split: Split, classes: Sequence[int], num_classes: int, name: st
     return Split(split.inputs[kept], labels[kept])
 
 
+def _check_number(spec: DataSpec, part: str, available: int | None) -> None:
+    """Refuses a subset that is empty, or larger than what is available, if that is known."""
+    examples = spec.train_examples if part == "train" else spec.test_examples
+    if examples is not None and not 0 < examples <= (examples if available is None else available):
+        whose = spec.name if spec.classes is None else f"{spec.name} in these classes"
+        number = "some" if available is None else available
+        raise ValueError(f"{part}_examples is {examples}, but {whose} has {number} {part} examples")
+
+
 def _subset(split: Split, examples: int | None, spec: DataSpec, part: str) -> Split:
     if examples is None:
         return split
-    if not 0 < examples <= len(split):
-        whose = spec.name if spec.classes is None else f"{spec.name} in these classes"
-        raise ValueError(f"{part}_examples is {examples}, but {whose} has {len(split)} {part} examples")
+    _check_number(spec, part, len(split))
     return split[_rows(spec, part, examples, len(split))]
 
 

@@ -10,6 +10,7 @@ __all__ = [
 ]  # fmt: skip
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -51,6 +52,10 @@ class ModelSpec:
     width: int
     depth: int
     norm: str = "none"
+
+    def __post_init__(self) -> None:
+        if self.width < 1 or self.depth < 1:
+            raise ValueError(f"a network has width and depth 1 or more, not width {self.width} and depth {self.depth}")
 
     @property
     def name(self) -> str:
@@ -162,7 +167,7 @@ def parse(name: str, width: int) -> ModelSpec:
         ModelSpec(family='resnet', width=16, depth=8, norm='layer')
     """
     family, *rest = name.split("-")
-    if family not in _FAMILIES or len(rest) not in (1, 2) or not rest[0].isdigit():
+    if family not in _FAMILIES or len(rest) not in (1, 2) or not re.fullmatch("[0-9]{1,4}", rest[0]):
         raise ValueError(f"an architecture is FAMILY-DEPTH or FAMILY-DEPTH-NORM, like 'resnet-8-layer', not {name!r}")
     norm = rest[1] if len(rest) == 2 else "none"
     _check_norm(norm)

@@ -17,6 +17,8 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
+from jupyter_client.kernelspec import NoSuchKernel
+from nbclient.exceptions import DeadKernelError
 
 import lmc_lib
 from lmc_lib import claims, definitions, records
@@ -128,6 +130,22 @@ class TestResolve:
     def test_an_override_of_the_right_type_is_taken(self, toy, text, name, value):
         assert resolve("toy", "quick", [text]) == {"scale": "quick", name: value}
 
+    @pytest.mark.parametrize(
+        ("text", "name", "stored"),
+        [
+            ("rate=1", "rate", "1.0"),
+            ("width=1", "width", "1"),
+            ("rates=[1, 0.5]", "rates", "[1.0, 0.5]"),
+            ("widths=[1]", "widths", "[1]"),
+            ("training.lr=1", "training", '{"steps": 300, "lr": 1.0}'),
+            ("training.momentum=0", "training", '{"steps": 300, "lr": 0.05, "momentum": 0.0}'),
+            ("others.a={'lr': 1}", "others", '{"a": {"lr": 1.0}}'),
+        ],
+    )
+    def test_a_whole_number_is_a_float_where_floats_are_taken(self, toy, text, name, stored):
+        """A fingerprint tells them apart."""
+        assert json.dumps(resolve("toy", "quick", [text])[name]) == stored
+
     def test_overrides_come_after_the_profile_and_after_each_other(self, toy):
         found = resolve("toy", "laptop", ["width=1", "width=2", "training.lr=1.0", "training.steps=7"])
         assert found == {"scale": "laptop", "width": 2, "training": {"steps": 7, "lr": 1.0}}
@@ -201,6 +219,26 @@ class TestResolve:
     def test_the_scale_is_that_of_the_profile(self, toy):
         with pytest.raises(Refused, match="-p: scale is the name of the profile, which --profile sets"):
             resolve("toy", "quick", ["scale=paper"])
+
+    @pytest.mark.parametrize(
+        "raw",
+        [
+            "{[]: 1}", "{{}}", "-" * 100_000, "[" * 100_000, "(" * 300, "{'a':" * 200, "9" * 5000, "'", "\\x", "1is 2",
+            "\0", "\ud800", "f'{1}'", "1if 1else 2", "not 1", "*", "lambda: 0", "__import__('os')", "[1,", "0x", "1_",
+        ],
+        ids=lambda raw: ascii(raw[:12]),
+    )  # fmt: skip
+    @pytest.mark.parametrize("name", ["widths", "training", "training.steps", "rate", "fast", "others.a"])
+    def test_any_text_is_a_value_or_refused(self, toy, name, raw):
+        """Whatever the parser of Python makes of it; a warning of the compiler would be an error here."""
+        with pytest.raises(Refused, match=r"-p: .* takes ") as caught:
+            resolve("toy", "quick", [f"{name}={raw}"])
+        assert len(str(caught.value)) < 300
+
+    @pytest.mark.parametrize("text", ["training={1: 2}", "others={1: {}}", "others={'a': {2: 3}}", "training.lr.a=3"])
+    def test_keys_are_names(self, toy, text):
+        with pytest.raises(Refused, match=r"-p: (training|others)"):
+            resolve("toy", "quick", [text])
 
     @pytest.mark.parametrize("text", ["rate=1e999", "rates=[0.1, -1e999]", "rate=" + "-" * 100_000])
     def test_what_is_no_finite_number_is_refused(self, toy, text):
@@ -328,11 +366,69 @@ class TestRun:
             running.run("toy", out=toy / "out", workers=0)
         assert executed == {}
 
+    @pytest.mark.parametrize("ending", ["ipynb", "json"])
+    def test_what_cannot_be_written_is_noticed_before_the_notebook_runs(self, executed, toy, ending):
+        (toy / "out" / f"toy.{ending}").mkdir(parents=True)
+        with pytest.raises(OSError, match=f"toy.{ending}"):
+            running.run("toy", out=toy / "out")
+        assert executed == {}
+
+    def test_a_file_is_no_folder_for_results(self, executed, toy):
+        (toy / "out").touch()
+        with pytest.raises(OSError, match="out"):
+            running.run("toy", out=toy / "out")
+        assert executed == {}
+
+    @pytest.mark.parametrize(
+        ("name", "text"),
+        [
+            ("LMC_WORKERS", "x"), ("LMC_WORKERS", "-1"), ("LMC_WORKERS", "²"), ("LMC_WORKERS", "1.5"),
+            ("LMC_COMPUTE", "no"), ("LMC_COMPUTE", "false"), ("LMC_STALE_BEFORE", "soon"), ("LMC_STALE_BEFORE", "nan"),
+        ],
+    )  # fmt: skip
+    def test_a_variable_that_means_nothing_is_refused_by_run_and_status(self, executed, toy, monkeypatch, name, text):
+        monkeypatch.setenv(name, text)
+        for ask in (functools.partial(running.run, out=toy / "out"), running.plan):
+            with pytest.raises(Refused, match=f"the variable {name} is '{text}', and takes .*: set it so, or unset it"):
+                ask("toy")
+        assert executed == {}
+        assert not (toy / "out").exists()
+
     def test_wrong_parameters_stop_before_anything_is_written(self, executed, toy):
         with pytest.raises(Refused):
             running.run("toy", overrides=["width=wide"], out=toy / "out")
         assert not (toy / "out").exists()
         assert executed == {}
+
+
+class TestExecute:
+    """``running.execute`` around papermill, which is not asked to run anything."""
+
+    @pytest.fixture
+    def asked(self, monkeypatch):
+        def set_end(end):
+            def execute_notebook(source, target, **_):
+                if isinstance(end, Exception):
+                    raise end
+                return source.format(n=1), target.format(n=1)
+
+            monkeypatch.setattr(running.papermill, "execute_notebook", execute_notebook)
+
+        return set_end
+
+    def test_braces_in_a_path_are_its_own(self, asked):
+        asked(None)
+        assert running.execute(Path("{n}.ipynb"), Path("out/{n}{}/a.ipynb")) == ("{n}.ipynb", "out/{n}{}/a.ipynb")
+
+    def test_a_process_that_was_ended_is_told_in_a_line(self, asked):
+        asked(DeadKernelError("Kernel died"))
+        with pytest.raises(running.Stopped, match=r"^toy stopped: Kernel died\. Its process ended from outside, often"):
+            running.execute(Path("toy.ipynb"), Path("out.ipynb"))
+
+    def test_a_kernel_that_is_not_installed_is_told_with_what_to_do(self, asked):
+        asked(NoSuchKernel("python3"))
+        with pytest.raises(Refused, match=r"toy cannot run: .*python3.*Install ipykernel"):
+            running.execute(Path("toy.ipynb"), Path("out.ipynb"))
 
 
 SPEC = claims.Condition("raw", "the barrier", 0.2, True, "any dataclass is a spec")

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import itertools
+import os
 import random
 import socket
 import struct
@@ -299,22 +300,38 @@ def test_augmentation_without_padding_only_flips():
 
 
 @pytest.mark.parametrize(
-    ("spec", "message"),
+    ("options", "message"),
     [
-        (DataSpec("imagenet"), "unknown data set 'imagenet'.*digits.*svhn"),
-        (DataSpec("digits", train_examples=1298), "train_examples is 1298, but digits has 1297 train examples"),
-        (DataSpec("digits", test_examples=501), "test_examples is 501, but digits has 500 test examples"),
-        (DataSpec("digits", train_examples=0), "train_examples is 0"),
-        (DataSpec("digits", test_examples=-1), "test_examples is -1"),
-        (DataSpec("digits", label_noise=1.01), "between 0 and 1, not 1.01"),
-        (DataSpec("digits", label_noise=-0.1), "between 0 and 1, not -0.1"),
-        (DataSpec("digits", classes=(8, 10, -1)), "digits has the classes 0 to 9, not 10, -1"),
-        (DataSpec("digits", train_examples=500, classes=(8, 9)), "digits in these classes has 245 train examples"),
+        (dict(name="imagenet"), "unknown data set 'imagenet'.*digits.*svhn"),
+        (dict(name="digits", train_examples=1298), "train_examples is 1298, but digits has 1297 train examples"),
+        (dict(name="digits", test_examples=501), "test_examples is 501, but digits has 500 test examples"),
+        (dict(name="digits", train_examples=0), "train_examples is 0"),
+        (dict(name="digits", test_examples=-1), "test_examples is -1"),
+        (dict(name="digits", label_noise=1.01), "between 0 and 1, not 1.01"),
+        (dict(name="digits", label_noise=-0.1), "between 0 and 1, not -0.1"),
+        (dict(name="digits", classes=(8, 10, -1)), "digits has the classes 0 to 9, not 10, -1"),
+        (dict(name="digits", train_examples=500, classes=(8, 9)), "digits in these classes has 245 train examples"),
     ],
 )
-def test_impossible_specs_are_refused(spec, message):
+def test_impossible_specs_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        data.load(spec)
+        data.load(DataSpec(**options))
+
+
+@pytest.mark.parametrize("options", [{"train_examples": 1298}, {"train_examples": 0}, {"label_noise": 2.0}])
+def test_they_are_refused_before_anything_is_read(options, monkeypatch):
+    monkeypatch.setattr(data, "_whole", None)
+    with pytest.raises(ValueError, match=r"digits has 1297|between 0 and 1"):
+        DataSpec("digits", **options)
+
+
+@pytest.mark.parametrize("name", ["digits", "mnist1d", "group_composition"])
+def test_numbers_of_examples_are_known_before_they_are_read(name):
+    spec, found = DataSpec(name), data.load(DataSpec(name))
+    assert [spec.examples("train"), spec.examples("test")] == [len(found.train), len(found.test)]
+    assert DataSpec(name, train_examples=7).examples("train") == 7
+    some = DataSpec(name, classes=(1, 3)).examples("train")
+    assert some in (None, len(data.load(DataSpec(name, classes=(1, 3))).train))
 
 
 @pytest.fixture
@@ -411,6 +428,67 @@ def test_data_are_downloaded_only_if_they_are_not_on_disk(name, empty_folder, mo
     _, parts, calls = fake_torchvision(monkeypatch, name, on_disk=False)
     assert len(data.load(DataSpec(name)).train) == 30
     assert calls == [(empty_folder, parts[0], False), *((empty_folder, part, True) for part in parts)]
+
+
+# -- files that are not the published ones -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def noise(empty_folder, monkeypatch):
+    """Random images and labels in the files of MNIST, packed and unpacked, with torchvision told of their sums."""
+    folder = empty_folder / "MNIST" / "raw"
+    folder.mkdir(parents=True)
+    generator, sums = rng.numpy_stream(0, "noise"), []
+    for part, count in (("train", 20), ("t10k", 10)):
+        pixels = generator.integers(0, 256, (count, 28, 28), dtype=np.uint8)
+        for file, content in (
+            (f"{part}-images-idx3-ubyte", struct.pack(">IIII", 2051, count, 28, 28) + pixels.tobytes()),
+            (f"{part}-labels-idx1-ubyte", struct.pack(">II", 2049, count) + bytes(range(10)) * (count // 10)),
+        ):
+            (folder / file).write_bytes(content)
+            (folder / f"{file}.gz").write_bytes(gzip.compress(content, mtime=0))
+            sums.append((f"{file}.gz", hashlib.md5(gzip.compress(content, mtime=0)).hexdigest()))
+    published = datasets.MNIST.resources
+    monkeypatch.setattr(datasets.MNIST, "resources", sums)
+    return folder, published
+
+
+@pytest.mark.usefixtures("no_network")
+class TestPublishedFiles:
+    def test_those_with_the_sums_that_torchvision_lists_are_read(self, noise):
+        assert len(data.load(DataSpec("mnist")).train) == 20
+
+    def test_noise_in_the_place_of_mnist_is_refused(self, noise, monkeypatch):
+        _, published = noise
+        monkeypatch.setattr(datasets.MNIST, "resources", published)
+        with pytest.raises(
+            OSError, match=r"MNIST/raw/\S+\.gz is not the published file: its MD5 is \w+, not \w+: remove"
+        ):
+            data.load(DataSpec("mnist"))
+        assert len(published) == 4
+
+    @pytest.mark.parametrize("file", ["train-images-idx3-ubyte", "t10k-labels-idx1-ubyte"])
+    def test_what_was_changed_after_it_was_unpacked_is_refused_also_when_it_was_read_before(self, noise, file):
+        folder, _ = noise
+        data.load(DataSpec("mnist"))
+        content = bytearray((folder / file).read_bytes())
+        content[-1] ^= 1
+        (folder / file).write_bytes(bytes(content))
+        os.utime(folder / file, ns=(1, 1))  # another stamp, however coarse the clock
+        with pytest.raises(OSError, match=rf"{file} is not what {file}.gz holds"):
+            data.load(DataSpec("mnist"))
+
+    def test_without_the_packed_file_nothing_tells_what_it_is(self, noise):
+        folder, _ = noise
+        (folder / "train-images-idx3-ubyte.gz").unlink()
+        with pytest.raises(OSError, match=r"train-images-idx3-ubyte.gz is missing, by which .* \(MD5 \w+\): remove"):
+            data.load(DataSpec("mnist"))
+
+    def test_what_an_old_torchvision_left_is_refused(self, noise):
+        folder, _ = noise
+        (folder.parent / "processed").mkdir()
+        with pytest.raises(OSError, match="processed is of an old torchvision"):
+            data.load(DataSpec("mnist"))
 
 
 # -- Debian's Fashion-MNIST --------------------------------------------------------------------------------------------

@@ -3,14 +3,16 @@
 import gzip
 import re
 from dataclasses import replace
+from html import escape
 from pathlib import Path
 from xml.etree import ElementTree
 
+import markdown_it
 import nbformat
 import pytest
 from pybtex.database import Entry, Person
 
-from builder import first_page, results, telling, verdict_tables
+from builder import first_page, glance, parameters, results, telling, verdict, verdict_tables
 from builder.layout import Page
 from builder.making import Outcome
 from builder.results import Result
@@ -483,3 +485,66 @@ def test_keywords_are_for_the_search_alone(name):
     without = replace(claim, keywords=())
     assert (repr(claim), claim._repr_html_()) == (repr(without), without._repr_html_())
     assert all(each.keys() == {"what", "value"} for each in claim.published)
+
+
+class TestMarkup:
+    """Texts of a claim, planted with marks of HTML, of Markdown and of tables, are shown as they are."""
+
+    MARKS = 'a <script>x()</script> | *b* `c` [d](e) &amp; $f$ {g} "h" _i_ <img src=x onerror=y()>'
+
+    @pytest.fixture
+    def planted(self):
+        """A claim of two parts and its report, with the marks in titles, labels, statements and settings."""
+        whole = claims.load("butterfly-onset")
+        conditions = tuple(replace(each, label=self.MARKS, reason=self.MARKS) for each in whole.parts[0].supported)
+        parts = tuple(
+            replace(each, title=f"{number} {self.MARKS}", observable=(), supported=conditions)
+            for number, each in enumerate(whole.parts[:2])
+        )
+        texts = dict.fromkeys(("title", "statement", "criterion", "where"), self.MARKS)
+        claim = replace(whole, parts=parts, **texts)
+        settings = [judged(part, "supported", setting=f"{self.MARKS} {n}") for part in parts for n in range(2)]
+        report = report_of(claim, *settings, controls=[judged(parts[0], "supported", setting=self.MARKS)])
+        definition = replace(DEFINITIONS[whole.id], claim=claim, brief=self.MARKS, headline=self.MARKS)
+        return Result(definition, {"quick": report})
+
+    def test_no_mark_makes_an_element_or_ends_a_cell(self, planted):
+        claim, report = planted.claim, planted.reports["quick"]
+        held = [each | {"held": True} for each in report["settings"]]
+        pages = {
+            "verdict": verdict.box(claim, report),
+            "few verdicts": verdict.box(claim, report | {"settings": report["settings"][:1]}),
+            "evidence": verdict_tables.tables([planted]),
+            "example": first_page.example([planted]),
+            "doubts": glance.doubts(claim, report | {"unit": "seed", "settings": held}, []),
+        }
+        for name, text in pages.items():
+            rows = re.sub(r"^:+.*$", "", text, flags=re.MULTILINE)  # the fences of MyST
+            html = markdown_it.MarkdownIt("commonmark").enable("table").render(rows)
+            assert not re.search(r'<(script|img|code|a href="e)', html), name
+            tables = re.findall(r"<table>(.*?)</table>", html, re.DOTALL)
+            for table in tables:
+                widths = {len(re.findall(r"<t[hd]", row)) for row in re.findall(r"<tr>(.*?)</tr>", table, re.DOTALL)}
+                assert len(widths) == 1, name
+            assert "a &lt;script&gt;x()&lt;/script&gt; | *b* `c` [d](e) &amp;amp; $f$ {g}" in html, name
+
+    def test_the_table_of_the_first_page_has_none_either(self, planted):
+        _, table = tables_of(first_page.table([planted], PAPERS))
+        assert self.MARKS in words(table)
+        assert not list(table.iter("script"))
+        assert not list(table.iter("img"))
+
+    def test_nor_has_the_box_of_a_notebook(self, planted):
+        html = planted.claim._repr_html_()
+        assert not re.search(r"<(script|img)", html)
+        assert escape(self.MARKS) in html
+
+    def test_nor_has_the_table_of_parameters(self):
+        source = f'data: str = "digits"  # {self.MARKS}\n'
+        cell = nbformat.v4.new_code_cell(source, metadata={"tags": ["parameters"]})
+        page = parameters.with_table(nbformat.v4.new_notebook(cells=[cell]), {"data": self.MARKS})
+        text = page.cells[-1].source
+        rows = "\n".join(line for line in text.splitlines() if not line.startswith(":"))
+        html = markdown_it.MarkdownIt("commonmark").render(rows)
+        assert not re.search(r"<(script|img|a )", html)
+        assert html.count("&lt;script&gt;x()&lt;/script&gt; | *b* `c`") == 2

@@ -1,5 +1,6 @@
 """Sentences as sequences of vectors, an encoder read from its files, and networks that begin with its layers."""
 
+import base64
 import dataclasses
 import gzip
 import hashlib
@@ -107,6 +108,27 @@ def small(monkeypatch, published, bert):
 
 
 class TestEncoder:
+    def test_files_that_changed_since_they_were_installed_are_refused(self, monkeypatch, tmp_path):
+        folder, info = tmp_path / "planted_encoder" / "model", tmp_path / "planted_encoder-1.0.dist-info"
+        folder.mkdir(parents=True)
+        info.mkdir()
+        (folder.parent / "__init__.py").touch()
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: planted-encoder\nVersion: 1.0\n")
+        (folder / "model.safetensors").write_bytes(b"weights")
+        digest = base64.urlsafe_b64encode(hashlib.sha256(b"weights").digest()).rstrip(b"=").decode()
+        (info / "RECORD").write_text(f"planted_encoder/model/model.safetensors,sha256={digest},7\n")
+        monkeypatch.syspath_prepend(str(tmp_path))
+        monkeypatch.setattr(minilm, "_PACKAGE", "planted_encoder")
+        minilm._check_installed.cache_clear()
+        assert text.encoder().folder == folder
+        minilm._check_installed.cache_clear()
+        (folder / "model.safetensors").write_bytes(b"Weights")
+        with pytest.raises(
+            text.EncoderMissing, match=r"model\.safetensors is not the file that was installed.*reinstall"
+        ):
+            text.encoder()
+        minilm._check_installed.cache_clear()
+
     @torch.random.fork_rng(devices=[])
     def test_layers_are_those_of_torchs_encoder(self, bert):
         """The oracle: torch's own layer of this kind, given the same numbers part by part."""

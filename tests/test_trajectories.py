@@ -109,8 +109,8 @@ def test_checkpoints_must_agree():
 
 
 def test_a_checkpoint_behind_the_end_is_an_error(store):
-    runs = [dataclasses.replace(run, save_at=(0, 7)) for run in RUNS[:2]]
     with pytest.raises(ValueError, match="cannot keep a checkpoint at step 7: the training runs from 0 to 6"):
+        runs = [dataclasses.replace(run, save_at=(0, 7)) for run in RUNS[:2]]
         experiments.measure(store, TrajectoryPairSpec.of_pairs(runs, **OPTIONS))
 
 

@@ -5,7 +5,7 @@ __all__ = ["rows_of", "section", "summary", "table"]
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from builder.telling import FROM, table_row
+from builder.telling import FROM, plain, table_row
 from lmc_lib.cli import judging
 
 _HEAD = (
@@ -86,4 +86,4 @@ def _row(row: Mapping[str, Any]) -> str:
     effect = f"{row['effect']:g}, {FROM[row['effect_from']]}"
     condition = f"{where}: {row['condition']}" if where else row["condition"]
     numbers = (row["n"], f"{row['at_bound']:.3f}", others, effect, power, f"{row['coverage']:.3f}", needed)
-    return table_row(condition, *numbers)
+    return table_row(plain(condition), *numbers)

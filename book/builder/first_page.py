@@ -16,7 +16,7 @@ from pybtex.database import Entry, parse_file
 from builder.layout import BOOK
 from builder.making import Outcome
 from builder.results import Result, by_claim
-from builder.telling import FEW, NONE, SCOPES, Caveats, badge, caveats, interval, notes
+from builder.telling import FEW, NONE, SCOPES, Caveats, badge, caveats, interval, notes, plain
 from lmc_lib import claims
 from lmc_lib.cli import judging
 from lmc_lib.definitions import CHAPTERS
@@ -45,7 +45,7 @@ def _short(paper: Entry) -> str:
 
 def _warning(failures: Iterable[Outcome]) -> str:
     """What the reader must know of pages that could not be made; nothing if all were."""
-    links = [f"- [{each.page.title}]({each.page.folder.name}/{each.page.name}.ipynb)" for each in failures]
+    links = [f"- [{plain(each.page.title)}]({each.page.folder.name}/{each.page.name}.ipynb)" for each in failures]
     if not links:
         return ""
     head = f":::{{error}}\nWhen this book was built, {len(links)} of its pages could not be made. Each says why:\n"
@@ -142,20 +142,20 @@ def example(results: Sequence[Result]) -> str:
     stated = zip((*rule.observable, *rule.supported), setting["conditions"], strict=True)
     steps = [
         f"- *{'Does the claim hold?' if condition in rule.supported else 'Is there anything to explain?'}* Asked is "
-        f"that {condition.text} ({condition.reason}). Found is {interval(found['estimate'])}, from "
+        f"that {plain(condition.text)} ({plain(condition.reason)}). Found is {interval(found['estimate'])}, from "
         f"n = {found['estimate']['count']}: the condition is {found['outcome']}."
         for condition, found in stated
     ]
     steps += [
-        f"- *Could the study have said no?* The same rule on a negative control, {control['title']}, says "
+        f"- *Could the study have said no?* The same rule on a negative control, {plain(control['title'])}, says "
         f"{badge(control['verdict'])}."
         for control in report["controls"][:1]
     ]
     others = len(report["settings"]) - 1
     whole = f" Its page judges {others} more, and says {badge(report['verdict'])} as a whole." if others else ""
     head = (
-        f"*{claim.statement}* [The page](claims/{claim.id}.ipynb) judges this claim in {_title(result, setting)}. "
-        f"{claim.criterion}"
+        f"*{plain(claim.statement)}* [The page](claims/{claim.id}.ipynb) judges this claim in "
+        f"{plain(_title(result, setting))}. {plain(claim.criterion)}"
     )
     end = f"So this verdict is {badge(setting['verdict'])}; its status is *{setting['status']}*.{whole}"
     return "\n".join([head, "", *steps, "", end, ""])

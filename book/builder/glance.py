@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from builder.downloads import runs_of
-from builder.telling import DATA, SCOPES, interval, published
+from builder.telling import DATA, SCOPES, interval, plain, published
 from lmc_lib import claims
 from lmc_lib.models import ModelSpec
 
@@ -90,15 +90,17 @@ def _reach(claim: claims.Claim, setting: Mapping[str, Any]) -> tuple[float, str]
     }[found["outcome"]]
     distance = abs(end - condition.bound)
     told = words.format(f"{condition.bound:g}", distance)
-    title = f"*{setting['title']}*: " if setting["title"] else ""
-    quantity = f"the interval of {about}, {interval(estimate)}"
+    title = f"*{plain(setting['title'])}*: " if setting["title"] else ""
+    quantity = f"the interval of {plain(about)}, {interval(estimate)}"
     sentence = f"Nearest to its bound: {title}{quantity}, {told}."
     return distance / max(estimate["high"] - estimate["low"], 1e-9), sentence
 
 
 def _held(report: Mapping[str, Any]) -> str:
     """Which verdicts wait for a control that says no."""
-    held = [f"*{each['title']}*" if each["title"] else "the claim" for each in report["settings"] if each["held"]]
+    held = [
+        f"*{plain(each['title'])}*" if each["title"] else "the claim" for each in report["settings"] if each["held"]
+    ]
     if not held:
         return ""
     return (
@@ -116,9 +118,9 @@ def _small(rows: Sequence[Mapping[str, Any]]) -> str:
     where = ", ".join(each for each in (row["part"], row["setting"]) if each)
     would = f"{row['needed']} would do" if row["needed"] else f"even {row['most']} would not do"
     return (
-        f"Underpowered: {len(weak)} of {len(rows)} conditions. For \u201c{row['condition']}\u201d"
-        f"{f' ({where})' if where else ''} the study has {row['n']} {row['unit']}s and a power of {row['power']:.2f}; "
-        f"{would}."
+        f"Underpowered: {len(weak)} of {len(rows)} conditions. For \u201c{plain(row['condition'])}\u201d"
+        f"{f' ({plain(where)})' if where else ''} the study has {row['n']} {row['unit']}s and a power of "
+        f"{row['power']:.2f}; {would}."
     )
 
 

@@ -14,7 +14,7 @@ import nbformat
 from builder import audits, citing, quick, verdict
 from builder.downloads import SCORES
 from builder.layout import Page
-from builder.telling import NONE, Caveats
+from builder.telling import NONE, Caveats, plain
 from lmc_lib import claims
 from lmc_lib.cli import Refused
 
@@ -125,7 +125,7 @@ def with_keywords(notebook: nbformat.NotebookNode, keywords: Iterable[str]) -> n
 def failed(notebook: nbformat.NotebookNode, page: Page, said: str, trace: str) -> nbformat.NotebookNode:
     """The page of a notebook that failed: what failed, what to do, and what was done until then."""
     command = f"lmc run {page.claim} --profile {page.scale}" if page.claim else "make book"
-    text = f"""# {page.title} (failed)
+    text = f"""# {plain(page.title)} (failed)
 
 ````{{error}}
 This page could not be made when the book was built.

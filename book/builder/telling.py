@@ -2,9 +2,10 @@
 
 __all__ = [
     "DATA", "FEW", "FROM", "NONE", "SCOPES", "Caveats", "badge", "caveats", "count_of", "interval", "not_kept", "notes",
-    "published", "table_row",
+    "plain", "published", "table_row",
 ]  # fmt: skip
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from types import MappingProxyType
@@ -109,7 +110,15 @@ def notes(report: Mapping[str, Any], setting: Mapping[str, Any], known: Caveats)
 
 def published(entries: Iterable[Mapping[str, str]]) -> str:
     """Published numbers, each behind what it is."""
-    return "; ".join(f"{each['what']}: {each['value']}" for each in entries)
+    return "; ".join(f"{plain(each['what'])}: {plain(each['value'])}" for each in entries)
+
+
+def plain(text: str) -> str:
+    """A text of a claim, a notebook or a report as Markdown that shows it as it is: no mark in it is Markdown or HTML.
+
+    A bar is left to :func:`table_row`, since it means nothing elsewhere.
+    """
+    return re.sub(r"([\\`*_\[\]{}<>$&~])", r"\\\1", text)
 
 
 def table_row(*cells: object) -> str:

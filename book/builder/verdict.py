@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any
 
-from builder.telling import FEW, FROM, NONE, SCOPES, Caveats, badge, interval, notes, published, table_row
+from builder.telling import FEW, FROM, NONE, SCOPES, Caveats, badge, interval, notes, plain, published, table_row
 from lmc_lib import claims
 
 # Of networks: cells of more than these have four lines and more.
@@ -69,12 +69,12 @@ def folded(box: str) -> str:
 
 def _sentence(claim: claims.Claim, setting: Mapping[str, Any], known: Sequence[str]) -> str:
     about, condition, found = claims.deciding(claim, setting)
-    title = f"**{setting['title']}**: " if setting["title"] else ""
+    title = f"**{plain(setting['title'])}**: " if setting["title"] else ""
     theirs = (
         f" (the paper: {condition.effect:g}, {FROM[condition.effect_from]})" if condition.effect_from != "ours" else ""
     )
     return (
-        f"- {title}{badge(setting['verdict'])} {about}: "
+        f"- {title}{badge(setting['verdict'])} {plain(about)}: "
         f"**{interval(found['estimate'])}**{theirs}, {_needed(condition)} is needed; {', '.join(known)}."
     )
 
@@ -98,7 +98,7 @@ def _told_once(
         if 1 < len(names) < sum(map(len, names.values())) == len({each[whose] for each in settings}) and noted & {
             *names
         }:
-            told.append("; ".join(f"{', '.join(own)}: {note}" for note, own in names.items()) + ".")
+            told.append("; ".join(f"{plain(', '.join(own))}: {note}" for note, own in names.items()) + ".")
             left = [[note for note in own if note not in names] for own in left]
     return told, left
 
@@ -115,13 +115,13 @@ def _table(claim: claims.Claim, settings: Sequence[Mapping[str, Any]], known: Se
     several = len(networks) > 1 and len({name for names in networks.values() for name in names}) > 1
     matrix = {part: own for part, own in networks.items() if several and (len(own) > 1 or len(networks) <= _ROWS)}
     rows = [
-        [each["title"], f"{_cell(claim, each, ' ')}, {_asked(claim, each)}{own}"]
+        [plain(each["title"]), f"{_cell(claim, each, ' ')}, {_asked(claim, each)}{own}"]
         for each, own in zip(settings, said, strict=True)
         if each["part"] not in matrix
     ]
     tables = [[["what", "verdict, deciding number, bound"], ["---", "---"], *rows]] if rows else []
     for columns, parts in _grouped(matrix):
-        head = ["part, bound", *(name or "the page's own" for name in columns)]
+        head = ["part, bound", *(plain(name) or "the page's own" for name in columns)]
         rows = [_row(claim, part, columns, settings, said) for part in parts]
         tables.append([head, ["---"] * len(head), *rows])
     return ["::::{div} settings", "\n\n".join("\n".join(table_row(*row) for row in table) for table in tables), "::::"]
@@ -150,7 +150,7 @@ def _row(
     """A part in several networks; a bound that is the same in all of them stands beside its name."""
     own = {each["setting"]: (each, notes) for each, notes in zip(settings, said, strict=True) if each["part"] == part}
     asked = {_asked(claim, each) for each, _ in own.values()}
-    title, beside = claim.part(part).heading, len(asked) == 1
+    title, beside = plain(claim.part(part).heading), len(asked) == 1
     cells = {
         name: _cell(claim, each, "<br>") + ("" if beside else f", {_asked(claim, each)}") + notes
         for name, (each, notes) in own.items()

@@ -8,7 +8,19 @@ from typing import Any
 from builder.layout import page_of
 from builder.making import Outcome
 from builder.results import Result, by_claim
-from builder.telling import NONE, Caveats, badge, caveats, count_of, interval, not_kept, notes, published, table_row
+from builder.telling import (
+    NONE,
+    Caveats,
+    badge,
+    caveats,
+    count_of,
+    interval,
+    not_kept,
+    notes,
+    plain,
+    published,
+    table_row,
+)
 from lmc_lib.cli import judging
 
 _HEAD = ("| scale | setting | verdict | evidence | n |", "|---|---|---|---|---|")
@@ -41,7 +53,7 @@ def multiplicity(reports: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[st
         conditions = sum(len(each["conditions"]) for each in settings)
         chance = sum(rates.get(judging.place(each), 0.025) for each in settings)
         supported = [each for each in settings if each["verdict"] == "supported"]
-        lost = [f"{each['claim']} ({each['title']})" for each in supported if judging.place(each) in gone]
+        lost = [f"{each['claim']} ({plain(each['title'])})" for each in supported if judging.place(each) in gone]
         after = f"{len(lost)} of them would not stay: {'; '.join(lost)}" if lost else "all of them would stay"
         lines.append(
             f"- The {scale} scale has {len(settings)} verdicts from {conditions} conditions; "
@@ -61,7 +73,13 @@ def tables(results: Sequence[Result], known: Caveats = NONE) -> str:
         known: what a reader must know of their verdicts.
     """
     folded = (
-        [f"::::{{dropdown}} {each.claim.title}", f":name: evidence-{each.claim.id}", "", _table(each, known), "::::"]
+        [
+            f"::::{{dropdown}} {plain(each.claim.title)}",
+            f":name: evidence-{each.claim.id}",
+            "",
+            _table(each, known),
+            "::::",
+        ]
         for each in results
     )
     return "\n".join("\n".join(lines) for lines in folded)
@@ -81,6 +99,8 @@ def _table(result: Result, known: Caveats) -> str:
         ]
         controls = [(each, f"negative control: {each['title']}", badge(each["verdict"])) for each in report["controls"]]
         for each, title, said in [*judged, *controls]:
-            evidence = "; ".join(f"{found['condition']}: {interval(found['estimate'])}" for found in each["conditions"])
-            rows.append(table_row(f"{page}, {report['scope']}", title, said, evidence, count_of(each)))
+            evidence = "; ".join(
+                f"{plain(found['condition'])}: {interval(found['estimate'])}" for found in each["conditions"]
+            )
+            rows.append(table_row(f"{page}, {report['scope']}", plain(title), said, evidence, count_of(each)))
     return "\n".join([":::{div} verdicts", *rows, ":::", "", f"Published: {published(result.claim.published)}.", ""])

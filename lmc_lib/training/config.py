@@ -10,6 +10,9 @@ OPTIMISERS = ("sgd", "adamw")
 SCHEDULES = ("constant", "linear", "cosine", "steps")
 PRECISIONS = ("float32", "bfloat16", "portable")
 
+# Binary digits of a float64 behind the point: a finer grid would round nothing.
+_MANTISSA = 52
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -54,8 +57,20 @@ class TrainConfig:
         for name, allowed in (("optimiser", OPTIMISERS), ("schedule", SCHEDULES), ("precision", PRECISIONS)):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"unknown {name} {getattr(self, name)!r}; there are {', '.join(allowed)}")
-        if self.steps < 0 or self.batch_size < 1 or not 0 <= self.warmup <= max(self.steps, 1) or self.lr < 0:
-            raise ValueError(f"steps, batch_size, warmup and lr do not make a training: {self}")
+        for name, fits, takes in (
+            ("steps", self.steps >= 0, "0 or more"),
+            ("batch_size", self.batch_size >= 1, "1 or more"),
+            ("warmup", 0 <= self.warmup <= max(self.steps, 1), "0 to the number of steps"),
+            ("lr", 0 <= self.lr < math.inf, "0 or more"),
+            ("momentum", 0 <= self.momentum < 1, "0 or more and less than 1"),
+            ("weight_decay", 0 <= self.weight_decay < math.inf, "0 or more"),
+            ("milestones", all(each >= 0 for each in self.milestones), "numbers of updates, 0 or more"),
+            ("grid_bits", 1 <= self.grid_bits <= _MANTISSA, f"1 to {_MANTISSA}, the digits of float64"),
+        ):
+            if not fits:
+                raise ValueError(
+                    f"{name} takes {takes}, not {getattr(self, name)}: these do not make a training: {self}"
+                )
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:

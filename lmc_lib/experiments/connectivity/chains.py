@@ -38,6 +38,7 @@ class ChainSpec(Measurement):
     points: int = 11
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if len(self.networks) < 3:
             raise ValueError(f"permutations are composed along at least three networks, got {len(self.networks)}")
 

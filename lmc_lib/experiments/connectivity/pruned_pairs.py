@@ -53,6 +53,7 @@ class PrunedPairSpec(PairMeasurement):
     points: int = 11
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.levels < 1:
             raise ValueError(f"a sequence has at least one level of pruning, got {self.levels}")
 

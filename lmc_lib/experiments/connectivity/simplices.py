@@ -47,6 +47,7 @@ class SimplexSpec(Measurement):
     resolution: int = 10
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if len(self.networks) < 3:
             raise ValueError(f"a simplex has at least three networks here, got {len(self.networks)}; pairs have lines")
         if unknown := [method for method in self.methods if method not in METHODS]:

@@ -46,6 +46,7 @@ class TrajectoryPairSpec(PairMeasurement):
     points: int = 11
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.target.save_at != self.source.save_at or len(self.target.save_at) < 2:
             raise ValueError(
                 "two trajectories are compared at the same checkpoints, at least two before the last step; they were "

@@ -55,6 +55,7 @@ class JointPathsSpec(Measurement):
     train_examples: int | None = field(default=1, kw_only=True)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not isinstance(metric(self.metric).space, Kernels):
             raise ValueError(f"paths are apart by angles of kernel alignment, and {self.metric!r} is none")
         if self.reading not in ("flattened", "pooled"):

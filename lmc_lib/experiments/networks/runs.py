@@ -5,16 +5,18 @@ __all__ = [
     "trained", "trajectory_of",
 ]  # fmt: skip
 
+import functools
 import math
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
 from lmc_lib import models, rng, text, training
-from lmc_lib.data import NO_IMAGES, DataSpec
+from lmc_lib.data import NO_IMAGES, SHAPES, DataSpec
 from lmc_lib.experiments.divergence import diverged_training, sound
 from lmc_lib.experiments.loaded import dataset
 from lmc_lib.models import ModelSpec
@@ -87,12 +89,29 @@ class RunSpec(Spec):
             raise ValueError(f"initial weights are scaled by a positive number, not {self.initial_scale}")
         if isinstance(self.pretrained, str) and self.pretrained != "minilm":
             raise ValueError(f"published weights are those of 'minilm', not {self.pretrained!r}")
+        self._check_steps()
+        self._check_data()
         if self.train.augment and (others := NO_IMAGES.get(self.data.name)):
             raise ValueError(f"augmentation flips and crops images, and {self.data.name} are {others}: augment=False")
         if isinstance(self.pretrained, CheckpointSpec) and self.pretrained.run.model != self.model:
             raise ValueError(
                 f"a pre-trained network is fine-tuned as it is: it is {self.pretrained.run.model}, not {self.model}"
             )
+
+    def _check_steps(self) -> None:
+        for name, steps in (("save_at", self.save_at), ("spawn_at", self.spawn_at)):
+            if outside := [step for step in steps if not 0 <= step <= self.train.steps]:
+                raise ValueError(
+                    f"cannot keep a checkpoint at step {outside[0]}: the training runs from 0 to {self.train.steps} "
+                    f"({name})"
+                )
+
+    def _check_data(self) -> None:
+        examples = self.data.examples("train")
+        if examples is not None and self.train.batch_size > examples:
+            raise ValueError(f"a batch of {self.train.batch_size} does not fit into {examples} examples: batch_size")
+        classes = SHAPES[self.data.name][1] if self.data.classes is None else len(self.data.classes)
+        _check_fits(self.model, SHAPES[self.data.name][0], classes)
 
     @property
     def label(self) -> str:
@@ -122,6 +141,13 @@ class RunSpec(Spec):
         except Diverged as error:
             return diverged_training(error, **{"in": "pre-training"})
         return trained(lambda: Trajectory.of(found), remember=self.spawn_at)
+
+
+@functools.cache
+def _check_fits(model: ModelSpec, shape: tuple[int, ...], classes: int) -> None:
+    """Builds a network without weights, which raises where it does not fit the data."""
+    with torch.device("meta"):
+        models.build(model, shape, classes)
 
 
 @dataclass(frozen=True)

@@ -68,6 +68,7 @@ class TwinSpec(Measurement):
     matched: bool = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.points < 3 or self.points % 2 == 0:
             raise ValueError(f"a line needs its middle: points is odd and at least 3, got {self.points}")
 
