@@ -45,8 +45,7 @@ def outputs(
 ) -> Float[Tensor, "*batch n"]:
     """What networks compute, of many at once."""
     _, active = _hidden(inputs, leak, weights)
-    found: Tensor = (active @ read_out[..., None])[..., 0]
-    return found
+    return _read_out(active, read_out)
 
 
 def gradient(
@@ -57,10 +56,15 @@ def gradient(
     read_out: Float[Tensor, "*batch units"],
 ) -> tuple[Float[Tensor, "*batch units i"], Float[Tensor, "*batch units"]]:
     """The gradient of the mean squared error by weights and read-outs, of many networks at once."""
+    if leak == 1.0:  # one linear map, so that no unit needs to see the inputs by itself
+        error = 2.0 / inputs.shape[-2] * ((inputs @ (weights.mT @ read_out[..., None]))[..., 0] - wanted)
+        pull = error[..., None, :] @ inputs
+        return pull * read_out[..., None], (pull @ weights.mT)[..., 0, :]
     slopes, active = _hidden(inputs, leak, weights)
-    error = 2.0 / inputs.shape[-2] * ((active @ read_out[..., None])[..., 0] - wanted)
-    by_weights = ((error[..., None] * slopes).mT @ inputs) * read_out[..., None]
-    return by_weights, (active.mT @ error[..., None])[..., 0]
+    error = 2.0 / inputs.shape[-2] * (_read_out(active, read_out) - wanted)
+    # As products of a row, and by the inputs first: the other way round the same takes up to three times as long.
+    by_weights = (inputs.mT @ slopes.mul_(error[..., None])).mT * read_out[..., None]
+    return by_weights, (error[..., None, :] @ active)[..., 0, :]
 
 
 def patterns(
@@ -79,11 +83,16 @@ def kernel(
     """The neural tangent kernel at some inputs, of all weights and read-outs."""
     slopes, active = _hidden(inputs, leak, weights)
     of_weights = (slopes * read_out.square()[..., None, :]) @ slopes.mT
-    return active @ active.mT + (inputs @ inputs.mT) * of_weights
+    return of_weights.mul_(inputs @ inputs.mT).add_(active @ active.mT)
 
 
 def _hidden(inputs: Tensor, leak: float, weights: Tensor) -> tuple[Tensor, Tensor]:
     """Slopes and activations of the hidden units."""
     sums = inputs @ weights.mT
-    slopes = torch.full_like(sums, leak).masked_fill_(sums > 0.0, 1.0)
+    slopes = sums.sign().clamp_(min=leak)
     return slopes, sums * slopes
+
+
+def _read_out(active: Tensor, read_out: Tensor) -> Tensor:
+    found: Tensor = (read_out[..., None, :] @ active.mT)[..., 0, :]
+    return found

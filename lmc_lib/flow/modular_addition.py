@@ -42,7 +42,7 @@ def outputs(
 ) -> Float[Tensor, "*batch p p p"]:
     """What networks compute for the whole table: by the first summand, the second, and the result."""
     sums = summands[..., 0, :, None, :] + summands[..., 1, None, :, :]
-    computed = sums.relu().flatten(-3, -2) @ read_out
+    computed = sums.relu_().flatten(-3, -2) @ read_out  # in place: new memory takes longer
     return computed.view(*sums.shape[:-1], -1)
 
 

@@ -8,6 +8,7 @@ __all__ = ["Objective", "gradient", "gradient_flow", "mean_loss", "saliency", "s
 
 import copy
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -32,7 +33,7 @@ def synaptic_flow(network: nn.Module, shape: Sequence[int]) -> Objective:
         network: the architecture, run in evaluation mode.
         shape: that of one input.
     """
-    evaluated, ones = copy.deepcopy(network).double().eval(), torch.ones(1, *shape, dtype=torch.float64)
+    evaluated, ones = _evaluated(network), torch.ones(1, *shape, dtype=torch.float64)
 
     def objective(state: State) -> Tensor:
         absolute = {name: value.abs() for name, value in state.items()}
@@ -50,7 +51,7 @@ def mean_loss(network: nn.Module, batch: Split, *, temperature: float = 1.0) -> 
         batch: the examples.
         temperature: what the logits are divided by.
     """
-    evaluated, inputs = copy.deepcopy(network).double().eval(), batch.inputs.double()
+    evaluated, inputs = _evaluated(network), batch.inputs.double()
     return lambda state: nn.functional.cross_entropy(apply(evaluated, state, inputs) / temperature, batch.labels)
 
 
@@ -93,3 +94,9 @@ def saliency(objective: Objective, state: State) -> State:
     """
     slopes = gradient(objective, state)
     return {name: slope * state[name].double() for name, slope in slopes.items()}
+
+
+@lru_cache(maxsize=1)
+def _evaluated(network: nn.Module) -> nn.Module:
+    """A copy that is run with weights of others; the last one is kept, since to copy takes longer than to run."""
+    return copy.deepcopy(network).double().eval()

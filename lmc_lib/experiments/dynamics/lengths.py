@@ -83,6 +83,7 @@ class Lengths:
         self.looks: list[int] = np.unique(np.linspace(0, run.updates, _PARTS + 1).round().astype(int)).tolist()
         self.network, self.start = charges.with_epsilon(chain, epsilon), drawn_start(run, chain)
         self.scored = copy.deepcopy(self.network).double().train()  # by means and variances of what it is scored on
+        self.live = self.scored.state_dict()
         self.inputs = self.split.inputs.double()
         self.scale: list[Charge] = [each for each in charges.of_chain(chain) if each.family == "scale"]
         self.sgd = SGD(run.train.lr, decay=run.train.weight_decay)
@@ -113,8 +114,9 @@ class Lengths:
         return tuple(self._score(now.state) for now in found if now.step in self.looks)
 
     def _score(self, state: State) -> Scores:
-        self.scored.load_state_dict(state)
         with torch.no_grad():
+            for name, own in self.live.items():  # to load it takes longer than the rest
+                own.copy_(state[name])
             logits = self.scored(self.inputs)
         return connectivity.score(logits, self.split.labels)
 
