@@ -8,10 +8,10 @@ __all__ = [
     "Found", "adaptation", "adaptive", "agreement", "architectures", "autoencoders", "breaking", "butterfly", "chains",
     "children", "collapse", "compositions", "compressed", "conservation", "contrasts", "critical_points", "cuts",
     "data_pruning", "decoders", "feature_maps", "finetuning", "fingerprints", "geometry", "heads", "joint_paths",
-    "label_errors", "lengths", "margins", "mask_transfer", "measure", "metric_laws", "motions", "movement",
-    "neural_collapse", "neurons", "pair", "paths", "paths_of_twins", "pictures", "pruned", "pruned_pairs", "regimes",
-    "reliability", "runs", "saliency", "schedules", "score_table", "scores", "searches", "simplices", "students",
-    "trajectories", "twins", "widths",
+    "label_errors", "lengths", "margins", "mask_transfer", "measure", "metric_laws", "monotonicity", "motions",
+    "movement", "neural_collapse", "neurons", "pair", "paths", "paths_of_twins", "pictures", "pruned", "pruned_pairs",
+    "regimes", "reliability", "runs", "saliency", "schedules", "score_table", "scores", "searches", "simplices",
+    "straight_lines", "students", "trajectories", "twins", "widths",
 ]  # fmt: skip
 
 from lmc_lib.experiments.connectivity import (
@@ -65,10 +65,12 @@ from lmc_lib.experiments.networks import (
     geometry,
     joint_paths,
     metric_laws,
+    monotonicity,
     movement,
     paths,
     pruned,
     runs,
     saliency,
+    straight_lines,
 )
 from lmc_lib.experiments.stability import butterfly, finetuning, paths_of_twins, twins
