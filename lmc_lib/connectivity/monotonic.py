@@ -16,7 +16,8 @@ from lmc_lib.state import State, apply
 def bump_height(values: Float[Tensor, " points"]) -> float:
     r"""By how much values rise along a line: :math:`\max_{j \le i} (v_i - v_j)`, 0 if they never do.
 
-    It is the height above the lowest value so far, as in the code of Lucas et al. (2021).
+    It is the height above the lowest value so far, as in the code of Lucas et al. (2021), which leaves out a rise that
+    begins at the last point but one.
 
     Args:
         values: loss or error at the points of the line, in their order.
