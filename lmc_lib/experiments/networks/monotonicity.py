@@ -35,10 +35,7 @@ class Cell:
     slow: bool
 
 
-Lines = Mapping[Cell, Found]
-
-
-def read(found: Lines, *path: str | int) -> Float[ndarray, "seeds cells"]:
+def read(found: Mapping[Cell, Found], *path: str | int) -> Float[ndarray, "seeds cells"]:
     """What stands at a path in the measured lines; NaN where a training diverged."""
     values = np.full((max(each.count for each in found.values()), len(found)), np.nan)
     for column, each in enumerate(found.values()):
@@ -46,19 +43,19 @@ def read(found: Lines, *path: str | int) -> Float[ndarray, "seeds cells"]:
     return values
 
 
-def learnt(found: Lines, most: float) -> Bool[ndarray, "seeds cells"]:
+def learnt(found: Mapping[Cell, Found], most: float) -> Bool[ndarray, "seeds cells"]:
     """Which networks end with a training loss of at most so many nats."""
     return np.asarray(read(found, "curves", "train", "loss", -1) <= most)
 
 
 def violations(
-    found: Lines, bound: float, most: float, split: str = "train", what: str = "loss"
+    found: Mapping[Cell, Found], bound: float, most: float, split: str = "train", what: str = "loss"
 ) -> Float[ndarray, "seeds cells"]:
     """Which lines have a bump above a bound: 1 or 0, and NaN for a network that has not learnt."""
     return np.where(learnt(found, most), read(found, "bumps", split, what) > bound, np.nan)
 
 
-def shares(found: Lines, bound: float, most: float, short: float) -> dict[str, Estimate]:
+def shares(found: Mapping[Cell, Found], bound: float, most: float, short: float) -> dict[str, Estimate]:
     """The estimates for how often lines have a bump, among networks that have learnt, with the seed as unit.
 
     Shares are means over the networks of a seed. Halves are those of the networks of one seed and one architecture,
@@ -88,7 +85,7 @@ def shares(found: Lines, bound: float, most: float, short: float) -> dict[str, E
     return {name: estimate_of_mean(each) for name, each in values.items()}
 
 
-def evidence(found: Lines, bound: float, most: float, short: float) -> dict[str, Estimate]:
+def evidence(found: Mapping[Cell, Found], bound: float, most: float, short: float) -> dict[str, Estimate]:
     """The estimates of :func:`shares`, and two rank correlations within cells, so of networks with one rate.
 
     Returns:
@@ -118,7 +115,7 @@ def _apart(values: Float[ndarray, "seeds cells"], asked: Bool[ndarray, " cells"]
 
 
 def _farther(
-    found: Lines, values: Float[ndarray, "seeds cells"], by: Float[ndarray, "seeds cells"]
+    found: Mapping[Cell, Found], values: Float[ndarray, "seeds cells"], by: Float[ndarray, "seeds cells"]
 ) -> Float[ndarray, " seeds"]:
     """The mean of the upper halves by another number less that of the lower halves."""
     kinds = [(cell.network, cell.normalised) for cell in found]
