@@ -566,6 +566,32 @@ def adaptive_by_normalisation(records, name):
         yield 1000 * np.mean([values[what] for values in found[which, setting]])
 
 
+def monotonic_interpolation(records, name):
+    """Shares of lines with a bump, of networks that have learnt, and the mean distance of these, by what is trained."""
+    what, *where = name.split(", ")
+    found = []
+    for record in records.values():
+        spec, values = record["spec"], record["values"]
+        if "before" in spec:
+            kind = ["another end" if spec["before"]["train"]["steps"] else "another start"]
+        else:
+            kind = [spec["run"]["train"].get("optimiser", "sgd")]
+            kind += ["normalised"] if spec["run"]["model"].get("norm") == "batch" else []
+        if kind == where:
+            found.append(values)
+    kept = [each for each in found if "diverged" not in each and each["curves"]["train"]["loss"][-1] <= 1.0]
+    if what == "learnt":
+        yield len(kept) / len(found)
+    elif what == "distance":
+        yield np.mean([each["distance"] for each in kept])
+    else:
+        rises = [
+            max(np.maximum.accumulate(each["curves"]["train"]["loss"][::-1])[::-1] - each["curves"]["train"]["loss"])
+            for each in kept
+        ]
+        yield np.mean([rise > 0.001 for rise in rises])
+
+
 def lazy_and_rich(records, name):
     """Means over seeds of kernel distances, and of the loss that is left at half of the time, at a balance."""
     what, which, balance = name.split(", ")

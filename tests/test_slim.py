@@ -132,7 +132,8 @@ def test_a_page_of_the_reference_loads_nothing_that_it_lacks():
         '<script>let toggleHintShow = 1;</script><script data-x="y" src="s/design-tabs.js?v=3"></script>'
         '<script src="s/first_page.js"></script>'
     )
-    page = others + own + link.format(' title="lmc_lib.a.f"')
+    neighbours = '<footer class="prev-next-footer d-print-none">\n<a class="left-prev" href="c">c</a>\n</footer>'
+    page = others + own + link.format(' title="lmc_lib.a.f"') + neighbours
     assert slim.page(page) == page
     assert slim.page(page, reference=True) == own + link.format("")
 

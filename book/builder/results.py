@@ -40,6 +40,8 @@ class Result:
     def data(self) -> str:
         """The data of that page, in words; empty if it failed, or names none."""
         named = self.report["parameters"].get("data", []) if self.report else []
+        if isinstance(named, Mapping):  # a data set with its subsets
+            named = named["name"]
         return " and ".join(DATA[name] for name in dict.fromkeys([named] if isinstance(named, str) else named))
 
 

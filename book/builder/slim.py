@@ -24,13 +24,15 @@ _UNUSED = re.compile(
     r'|<link rel="preload"[^>]*>|<link [^>]*thebe\.css[^>]*>|<div id="ethical-ad-placement"[^>]*>\s*</div>|<!--.*?-->',
     re.DOTALL,
 )
-# Of a page of the reference: folded boxes, tabs, cells and the table of claims, which it does not have; and the name of
-# an object beside a link that says it.
+# Of a page of the reference: folded boxes, tabs, cells and the table of claims, which it does not have; the name of an
+# object beside a link that says it; and links to the modules before and after it by the alphabet.
 _OF_OTHER_PAGES = re.compile(
     r"<script>(?:let toggle|var togglebutton)[^<]*</script>"
     r"|<script [^>]*/(?:togglebutton|design-tabs|first_page|pages)\.js[^>]*></script>"
     r"|<link [^>]*/(?:togglebutton|mystnb\.\w+|first_page|pages)\.css[^>]*>"
     r'|(?<=") title="lmc_lib\.[^"]*"'
+    r'|<footer class="prev-next-footer.*?</footer>',
+    re.DOTALL,
 )
 _PRINTED = re.compile(r'<div id="jb-print-toc">.*?</nav>\s*</div>', re.DOTALL)
 _NAVIGATION = re.compile(r"<nav\b.*?</nav>", re.DOTALL)

@@ -8,10 +8,11 @@ __all__ = [
     "Found", "adaptation", "adaptive", "additions", "agreement", "architectures", "autoencoders", "breaking",
     "butterfly", "chains", "children", "collapse", "compositions", "compressed", "conservation", "contrasts",
     "critical_points", "cuts", "data_pruning", "decoders", "feature_maps", "filters", "finetuning", "fingerprints",
-    "geometry", "heads", "joint_paths", "label_errors", "lengths", "margins", "mask_transfer", "measure", "metric_laws",
-    "motions", "movement", "neural_collapse", "neurons", "pair", "paths", "paths_of_twins", "pictures", "pruned",
-    "pruned_pairs", "regimes", "reliability", "runs", "saliency", "schedules", "score_table", "scores", "searches",
-    "simplices", "students", "trajectories", "twins", "widths",
+    "geometry", "heads", "joint_paths", "label_errors", "lengths", "margins", "mask_transfer", "measure",
+    "metric_laws", "monotonicity", "motions", "movement", "neural_collapse", "neurons", "pair", "paths",
+    "paths_of_twins", "pictures", "pruned", "pruned_pairs", "regimes", "reliability", "runs", "saliency",
+    "schedules", "score_table", "scores", "searches", "simplices", "straight_lines", "students", "trajectories",
+    "twins", "widths",
 ]  # fmt: skip
 
 from lmc_lib.experiments.connectivity import (
@@ -67,10 +68,12 @@ from lmc_lib.experiments.networks import (
     geometry,
     joint_paths,
     metric_laws,
+    monotonicity,
     movement,
     paths,
     pruned,
     runs,
     saliency,
+    straight_lines,
 )
 from lmc_lib.experiments.stability import butterfly, finetuning, paths_of_twins, twins
