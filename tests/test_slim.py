@@ -115,7 +115,8 @@ def test_a_signature_keeps_the_marks_that_the_theme_shows():
     )
     shown = '<em class="sig-param">x: list[int]<span class="o">=</span><span class="default_value">7</span></em>'
     text = f'<dd><code><span class="n">{pre("x")}</span></code></dd>'
-    assert slim.page(marked + text, reference=True) == f'<dt class="sig py" id="f">{shown}</dt>' + text
+    small = f'<dt class="sig py" id="f">{shown}</dt><dd><code><span class="n">x</span></code></dd>'
+    assert slim.page(marked + text, reference=True) == small
     assert slim.page(marked + text) == marked + text
 
 
@@ -174,6 +175,14 @@ def test_an_offered_notebook_shows_nothing_and_can_be_run():
     assert len(before.cells[1].outputs[1].data) == 3
 
 
+INDEX = 'Search.setIndex({"docnames":["a"],"indexentries":{"f() (in a)":[[0,"a.f",false]]},"terms":{"toy":[0,7]}})'
+
+
+def test_the_search_knows_pages_and_objects_and_no_printed_index():
+    small = 'Search.setIndex({"docnames":["a"],"indexentries":{},"terms":{"toy":[0,7]}})'
+    assert slim.search_index(INDEX) == slim.search_index(small) == small
+
+
 @pytest.fixture
 def site(tmp_path):
     files = {
@@ -187,6 +196,7 @@ def site(tmp_path):
         "_static/fonts/fa-brands-400.woff2": "2",
         "_static/locales/de/LC_MESSAGES/booktheme.po": "x",
         "_static/logo.png": "a picture",
+        "searchindex.js": INDEX,
     }
     (tmp_path / "_images").mkdir()
     Image.effect_noise((9, 4), 80).save(tmp_path / "_images" / "7f.png")
@@ -201,7 +211,7 @@ def test_a_site_loses_what_no_page_uses_and_is_then_left_as_it_is(site):
     left = {path.relative_to(site).as_posix(): path for path in site.rglob("*.*") if path.is_file()}
     assert set(left) == {
         "book/a.html", "_sources/book/a.ipynb", "_static/scripts/bootstrap.js", "_static/fonts/fa-solid-900.woff2",
-        "_static/logo.png", "_images/7f.webp",
+        "_static/logo.png", "_images/7f.webp", "searchindex.js",
     }  # fmt: skip
     assert left["book/a.html"].read_text() == slim.page(PAGE)
     assert "papermill" not in left["_sources/book/a.ipynb"].read_text()

@@ -1,8 +1,9 @@
 """What a site can go without: files that no page uses, marks that no reader sees, and what a notebook makes anew."""
 
-__all__ = ["notebook", "page", "site"]
+__all__ = ["notebook", "page", "search_index", "site"]
 
 import copy
+import json
 import re
 from pathlib import Path
 
@@ -44,14 +45,17 @@ _WITHIN = re.compile(r'<li class="toctree-l[34] current')
 # Names, punctuation and space between them have the colour of all text.
 _PLAIN = re.compile(r'<span class="[npw]">([^<]*)</span>|<span></span>')
 _HIGHLIGHTED = re.compile(r'<div class="highlight">.*?</pre>', re.DOTALL)
-# In the signature of an object each word is marked by what it is, and as code; the theme shows neither of names,
-# punctuation and space. The marks inside come first.
+# Each word of code is marked once more within it, so that it is not broken.
+_WORD = re.compile(r'<span class="pre">([^<]*)</span>')
+# In the signature of an object it is also marked by what it is, which the theme does not show of names, punctuation and
+# space. The marks inside come first.
 _SIGNATURE = re.compile(r'<dt class="sig .*?</dt>', re.DOTALL)
-_NOT_SHOWN = [re.compile(rf'<span class="{kind}">([^<]*)</span>') for kind in ("pre", "[pw]", "n")]
+_NOT_SHOWN = [re.compile(rf'<span class="{kind}">([^<]*)</span>') for kind in ("[pw]", "n")]
 _CODE = re.compile(r'<code class="[^"]*"><span class="pre">(.*?)</span></code>')
 # The paragraph that is all of a cell of a table.
 _IN_CELL = re.compile(r"(<t[dh]\b[^>]*>)<p>((?:(?!</?(?:p|t[dh])\b).)*)</p>(?=</t[dh]>)", re.DOTALL)
 _PICTURE = re.compile(r'(<img [^>]*src="[^"]*_images/[^"/]*)\.png"')
+_SEARCH = "Search.setIndex("
 _KEPT_AS_IT_IS = re.compile(r"(<(?P<name>pre|textarea|script|style)\b.*?</(?P=name)>)", re.DOTALL)
 
 
@@ -64,6 +68,8 @@ def site(folder: Path) -> None:
         path.unlink()
     for path, html in pages.items():
         place(path, page(html, reference="api" in path.parts).encode())
+    for path in folder.glob("searchindex.js"):
+        place(path, search_index(path.read_text(encoding="utf-8")).encode())
     for path in (folder / "_images").glob("*.png"):
         place(path.with_suffix(".webp"), pictures.as_webp(path.read_bytes()))
         path.unlink()
@@ -84,7 +90,7 @@ def page(html: str, *, reference: bool = False) -> str:
     """
     if reference:
         html = _CONTENTS.sub(_own_part, _PRINTED.sub("", _OF_OTHER_PAGES.sub("", html)))
-        html = _SIGNATURE.sub(lambda found: _plain(found[0]), html)
+        html = _SIGNATURE.sub(lambda found: _plain(found[0]), _WORD.sub(r"\1", html))
     html = _HIGHLIGHTED.sub(lambda found: _PLAIN.sub(r"\1", found[0]), html)
     html = _NAVIGATION.sub(lambda found: _CODE.sub(r"\1", found[0]), _UNUSED.sub("", html))
     html = _PICTURE.sub(r'\1.webp"', _IN_CELL.sub(r"\1\2", html))
@@ -93,6 +99,12 @@ def page(html: str, *, reference: bool = False) -> str:
     return "".join(
         re.sub(r"\s*\n\s*", "\n", each) if n % 3 == 0 else each * (n % 3 == 1) for n, each in enumerate(between)
     )
+
+
+def search_index(script: str) -> str:
+    """The index of the search without the entries of a printed index, which are the objects of the reference again."""
+    index = json.loads(script.removeprefix(_SEARCH).removesuffix(")"))
+    return f"{_SEARCH}{json.dumps(index | {'indexentries': {}}, separators=(',', ':'))})"
 
 
 def _plain(signature: str) -> str:
