@@ -123,8 +123,9 @@ class TestWaste:
         left[1].write_bytes(b"123")
         (store.root / "set-aside").mkdir()
         (store.root / "set-aside" / "some").write_bytes(b"1234567")
+        (store.root / "set-aside" / f"{KEYS[1]}.entry-1-a").write_bytes(b"damaged")
         found = waste(store, {KEYS[1]})
-        content = {path_of(store, 3), folder, *left, store.root / "set-aside" / "some"}
+        content = {path_of(store, 3), folder, *left, *(store.root / "set-aside").iterdir()}
         assert {each.path for each in found if each.kind != "lock"} == content
         assert {each.path.stem for each in found if each.kind == "lock"} == {KEYS[2], KEYS[3]}
         taken = {each.path: each.bytes for each in found}
@@ -136,6 +137,31 @@ class TestWaste:
         assert waste(store, {KEYS[1]}) == []
         assert list(store.keys()) == [KEYS[1]]
         assert store.get(Spec(1)).values == {"number": 1}
+
+    @pytest.mark.usefixtures("later")
+    @pytest.mark.parametrize("former", [False, True], ids=["file", "folder"])
+    def test_is_no_finished_result_whose_writer_was_stopped_where_a_claim_needs_it(self, store, former):
+        """The run that needs it takes it, unless a sound entry stands in its place or it is not whole."""
+        place = as_folder(store, 1) if former else path_of(store, 1)
+        left = place.with_name(f".{place.name}-host-1-a")
+        content = path_of(store, 2).read_bytes()
+        (shutil.copytree if former else shutil.copy)(place, left)
+        half = path_of(store, 1).with_name(f".{KEYS[1]}.entry-host-2-b")
+        half.parent.mkdir(exist_ok=True)
+        half.write_bytes(content)  # that of another
+
+        def told():
+            return {each.path for each in waste(store, {KEYS[1]}) if each.kind == "left behind"}
+
+        assert told() == {left, half}
+        damaged = place / "tensors.safetensors" if former else place
+        damaged.write_bytes(damaged.read_bytes()[:-1])
+        assert told() == {half}
+        shutil.rmtree(place) if former else place.unlink()
+        assert told() == {half}
+        remove(waste(store, {KEYS[1]}))
+        found = store.get_or_compute(Spec(1), lambda: pytest.fail("computed, although it was there"))
+        assert torch.equal(found.tensors["weights"], torch.arange(100))
 
     def test_is_nothing_that_was_written_today(self, store):
         path_of(store, 1).with_name(f".{KEYS[1]}.entry-host-1-a").touch()
