@@ -509,6 +509,39 @@ class TestDamage:
             assert store.set_aside(fingerprint(Spec(1))) == []
         assert bytes_of(store) == before
 
+    @pytest.mark.parametrize("stands", ["file", "folder", "both"])
+    def test_what_cannot_be_read_gives_way_to_nothing(self, store, tmp_path, monkeypatch, stands):
+        """Neither to what is carried from elsewhere, nor to what was computed while it came."""
+        entry = stored(Store(tmp_path / "other"), Spec(1))
+        (stored if stands == "file" else stored_before)(store, Spec(1))
+        if stands == "both":
+            path_of(store, Spec(1)).write_bytes(b"damaged")
+        before = bytes_of(store)
+        owned = path_of(store, Spec(1)) if stands == "file" else folder_of(store, Spec(1)) / "entry.json"
+        openly = store_module.entry._open
+
+        def refuse(path):
+            if path.name in (owned.name, "entry.json") or path.name.startswith(f"{owned.name}-"):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            return openly(path)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(store_module.entry, "_open", refuse)
+            message = r"cannot be read: Permission denied\. Its owner can permit it, or set LMC_STORE to another folder"
+            with pytest.raises(StoreError, match=message):
+                store.add(entry)
+            if stands != "folder":  # where nothing stands in the place of a file, it is put there, and is served
+                with pytest.raises(StoreError, match=message):
+                    store._keep(entry)
+            # As where it came between a look and the next step.
+            with pytest.raises(StoreError, match=message):
+                store._set_aside(entry.fingerprint, store_module.entry.Damaged("as it was before"))
+        after = bytes_of(store)
+        assert {path: after.get(path) for path in before if path.name == owned.name} == {
+            path: content for path, content in before.items() if path.name == owned.name
+        }
+        assert stands == "both" or after == before
+
     def test_what_is_no_file_is_not_read(self, store, caplog):
         """A device could be read without end."""
         stored(store, Spec(1))

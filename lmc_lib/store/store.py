@@ -128,7 +128,7 @@ class Store:
             Whether it is kept.
 
         Raises:
-            StoreError: if the store cannot be written.
+            StoreError: if the store cannot be written, or holds one that this process is not permitted to read.
         """
         if isinstance(found := self._look(entry.fingerprint), Entry):
             return False
@@ -147,6 +147,7 @@ class Store:
         Raises:
             NotStored: if the entry is missing and this store does not compute.
             StoreError: if the store cannot be written: read-only, no permission, disk full. Nothing is left behind.
+                Also if it holds an entry that this process is not permitted to read.
         """
         key = fingerprint(spec)
         found = self._look(key)
@@ -162,8 +163,6 @@ class Store:
             found = self._look(key)
             if (entry := self._served(key, found)) is not None:
                 return entry
-            if isinstance(found, Unreadable):
-                raise StoreError(f"{found}. Its owner can permit it, or set LMC_STORE to another folder")
             if isinstance(found, Damaged):
                 self._set_aside(key, found)
             if (entry := self._hidden(key)) is not None:
@@ -211,7 +210,8 @@ class Store:
             try:
                 return read(path, key, tensors=tensors)
             except Damaged as damage:
-                found = damage
+                # What may be sound counts more than what is not: neither is touched then.
+                found = found if isinstance(found, Unreadable) else damage
             except FileNotFoundError:
                 pass
         return found
@@ -289,7 +289,13 @@ class Store:
         return entry
 
     def _set_aside(self, key: str, damage: Damaged) -> list[Path]:
-        """Moves what is damaged out of the place of an entry; what turns out to be sound goes back."""
+        """Moves what is damaged out of the place of an entry; what turns out to be sound goes back.
+
+        Raises:
+            StoreError: if this process is not permitted to read it, since it may be sound, or if it cannot be moved.
+        """
+        if isinstance(damage, Unreadable):
+            raise StoreError(_refusal(damage))
         moved = []
         for path in self._places(key):
             place = self.root / "set-aside" / f"{path.name}-{time.time_ns()}-{secrets.token_hex(4)}"
@@ -302,6 +308,9 @@ class Store:
                 raise StoreError(_advice(self.root, error)) from error
             try:
                 read(place, key)
+            except Unreadable as unreadable:
+                place.rename(path)
+                raise StoreError(_refusal(unreadable)) from unreadable
             except (Damaged, FileNotFoundError):
                 _LOG.warning("run %s is damaged (%s); it is set aside in %s and computed anew", key, damage, place)
                 moved.append(place)
@@ -338,6 +347,10 @@ def _remove(path: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink()
+
+
+def _refusal(found: Unreadable) -> str:
+    return f"{found}. Its owner can permit it, or set LMC_STORE to another folder"
 
 
 def _advice(root: Path, error: OSError) -> str:
