@@ -542,6 +542,57 @@ class TestDamage:
         }
         assert stands == "both" or after == before
 
+    PASSING = ("EMFILE", "ENFILE", "ENOMEM", "ESTALE", "ETIMEDOUT")
+
+    @pytest.mark.parametrize("name", [*PASSING, "memory", "tensors", "tensors of torch"])
+    @pytest.mark.parametrize("former", [False, True], ids=["file", "folder"])
+    def test_a_fault_of_the_reader_is_no_damage(self, store, tmp_path, monkeypatch, name, former):
+        """A sound entry is not set aside, computed anew or replaced since too many files are open."""
+        entry = (stored_before if former else stored)(store, Spec(1))
+        before = bytes_of(store)
+        number = getattr(errno, name, None)
+        fault = OSError(number, os.strerror(number)) if number else MemoryError()
+        fault = RuntimeError("DefaultCPUAllocator: can't allocate memory") if "torch" in name else fault
+        place = (store_module.entry.safetensors.torch, "load") if "tensors" in name else (store_module.entry, "_open")
+
+        def fail(_argument):
+            raise fault
+
+        why = os.strerror(number) if number else "it does not fit into memory"
+        with monkeypatch.context() as patch:
+            patch.setattr(*place, fail)
+            with pytest.raises(StoreError, match=f"cannot be read: {why}. .*un again.*, or set LMC_STORE to another"):
+                store.get_or_compute(Spec(1), lambda: pytest.fail("computed"))
+            with pytest.raises(StoreError, match=why):
+                store.add(entry)
+            assert store.set_aside(entry.fingerprint) == []
+            assert why in store.damage(entry.fingerprint)
+        assert bytes_of(store) == before
+        assert served(store, Spec(1)).values == entry.values
+
+    @pytest.mark.parametrize("name", ["EIO", "ELOOP", "EISDIR", "ENXIO", "ENAMETOOLONG"])
+    def test_what_the_disk_lost_is_damaged(self, store, monkeypatch, name, caplog):
+        stored(store, Spec(1))
+        stored(store, Spec(2))
+        path = path_of(store, Spec(1))
+        openly, inode = store_module.entry._open, path.stat().st_ino
+
+        def fail(path):
+            if path.exists() and path.stat().st_ino == inode:
+                raise OSError(getattr(errno, name), os.strerror(getattr(errno, name)))
+            return openly(path)
+
+        monkeypatch.setattr(store_module.entry, "_open", fail)
+        self.repaired(store, path, caplog)
+
+    def test_what_stopped_writers_left_in_a_folder_that_cannot_be_listed_counts_for_nothing(self, store, monkeypatch):
+        def fail(_path):
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+            yield
+
+        monkeypatch.setattr(store_module.store.files, "aside", fail)
+        assert stored(store, Spec(1)).values == served(store, Spec(1)).values
+
     def test_what_is_no_file_is_not_read(self, store, caplog):
         """A device could be read without end."""
         stored(store, Spec(1))

@@ -110,7 +110,7 @@ class Store:
         return str(found) if isinstance(found, Damaged) else None
 
     def set_aside(self, key: str) -> list[Path]:
-        """Moves an entry out of its place if it is damaged; what this process is not permitted to read stays.
+        """Moves an entry out of its place if it is damaged; what this process cannot read stays.
 
         Returns:
             Where it is now: a file, or a folder of an earlier version, or both; empty if it stays.
@@ -128,7 +128,7 @@ class Store:
             Whether it is kept.
 
         Raises:
-            StoreError: if the store cannot be written, or holds one that this process is not permitted to read.
+            StoreError: if the store cannot be written, or holds one that this process cannot read.
         """
         if isinstance(found := self._look(entry.fingerprint), Entry):
             return False
@@ -147,7 +147,7 @@ class Store:
         Raises:
             NotStored: if the entry is missing and this store does not compute.
             StoreError: if the store cannot be written: read-only, no permission, disk full. Nothing is left behind.
-                Also if it holds an entry that this process is not permitted to read.
+                Also if it holds an entry that this process cannot read.
         """
         key = fingerprint(spec)
         found = self._look(key)
@@ -263,7 +263,8 @@ class Store:
     def _left_behind(self, key: str) -> Iterator[tuple[Path, bool]]:
         """What writers of an entry that were stopped left, and whether it is so old that none of them can be alive."""
         for place in self._places(key):
-            yield from files.aside(place)
+            with contextlib.suppress(OSError):  # a folder that cannot be listed now holds nothing for now
+                yield from files.aside(place)
 
     def _keep(self, entry: Entry) -> Entry:
         """Puts an entry in its place; returns the one that stands there, which can be that of a faster writer."""
@@ -292,10 +293,10 @@ class Store:
         """Moves what is damaged out of the place of an entry; what turns out to be sound goes back.
 
         Raises:
-            StoreError: if this process is not permitted to read it, since it may be sound, or if it cannot be moved.
+            StoreError: if this process cannot read it, so that it may be sound, or if it cannot be moved.
         """
         if isinstance(damage, Unreadable):
-            raise StoreError(_refusal(damage))
+            raise StoreError(f"{damage}. {damage.advice}")
         moved = []
         for path in self._places(key):
             place = self.root / "set-aside" / f"{path.name}-{time.time_ns()}-{secrets.token_hex(4)}"
@@ -310,7 +311,7 @@ class Store:
                 read(place, key)
             except Unreadable as unreadable:
                 place.rename(path)
-                raise StoreError(_refusal(unreadable)) from unreadable
+                raise StoreError(f"{unreadable}. {unreadable.advice}") from unreadable
             except (Damaged, FileNotFoundError):
                 _LOG.warning("run %s is damaged (%s); it is set aside in %s and computed anew", key, damage, place)
                 moved.append(place)
@@ -347,10 +348,6 @@ def _remove(path: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink()
-
-
-def _refusal(found: Unreadable) -> str:
-    return f"{found}. Its owner can permit it, or set LMC_STORE to another folder"
 
 
 def _advice(root: Path, error: OSError) -> str:
