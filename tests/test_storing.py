@@ -1,12 +1,14 @@
 """Looking after a store: what is damaged, what nobody asks for, and results carried as one file."""
 
 import dataclasses
+import errno
 import io
 import json
 import os
 import shutil
 import tarfile
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -99,12 +101,53 @@ class TestCheck:
         assert main(["store", "check"]) == 0
         assert keep(store, Spec(2)).values == {"number": 2}
 
+    def test_a_link_to_nothing_is_damaged(self, store, capsys):
+        path_of(store, 2).unlink()
+        path_of(store, 2).symlink_to("nowhere")
+        assert main(["store", "check"]) == 1
+        out, err = capsys.readouterr()
+        assert out.startswith(f"{KEYS[2]}: it is a link to what is not there; {store.root / 'set-aside'}")
+        assert "1 of 3 entries" in err
+        assert not path_of(store, 2).is_symlink()
+
     def test_what_cannot_be_set_aside_is_told(self, store, capsys):
         path_of(store, 2).write_bytes(b"")
         (store.root / "set-aside").write_text("a file in the place of a folder")
         assert main(["store", "check"]) == 1
         assert capsys.readouterr().out.endswith("; it stays where it is\n")
         assert path_of(store, 2).read_bytes() == b""
+
+
+@pytest.mark.parametrize("command", [["check"], ["prune"], ["prune", "--delete"]], ids=" ".join)
+class TestNoStore:
+    """What was not looked at is not called sound, and no notebook is asked for nothing."""
+
+    @pytest.fixture(autouse=True)
+    def asks_nobody(self, monkeypatch):
+        monkeypatch.setattr(storing, "load_all", lambda: pytest.fail("asked notebooks"))
+
+    @pytest.mark.parametrize(("make", "told"), [(lambda path: None, "is not there"), (Path.touch, "is no folder")])
+    def test_is_refused_at_once(self, tmp_path, monkeypatch, capsys, command, make, told):
+        make(tmp_path / "wrong")
+        monkeypatch.setenv("LMC_STORE", str(tmp_path / "wrong"))
+        assert main(["store", *command]) == 1
+        assert f"the store {tmp_path / 'wrong'} {told}: set LMC_STORE" in capsys.readouterr().err
+
+    @pytest.mark.parametrize("inner", [False, True])
+    def test_nor_one_that_cannot_be_listed(self, store, monkeypatch, capsys, command, inner):
+        # The tests may run as root, whom no mode of a folder stops, so the answer of the system is replaced.
+        closed = path_of(store, 2).parent if inner else store.root / "runs"
+        listed = os.scandir
+
+        def scan(path):
+            if os.fspath(path) == os.fspath(closed):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+            return listed(path)
+
+        monkeypatch.setattr(os, "scandir", scan)
+        assert main(["store", *command]) == 1
+        told = f"the store {store.root} cannot be listed: Permission denied: {closed}. Its owner can permit it"
+        assert told in capsys.readouterr().err
 
 
 class TestWaste:

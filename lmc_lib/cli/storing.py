@@ -10,24 +10,30 @@ import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lmc_lib.cli import tree
 from lmc_lib.cli.output import size, write_json
 from lmc_lib.cli.refused import Refused
 from lmc_lib.definitions import load_all
 
+if TYPE_CHECKING:
+    from lmc_lib.store import Store
+
 
 def check(options: argparse.Namespace) -> None:
     """Reads every entry to its end; says which are damaged, and sets them aside.
 
     Raises:
-        Refused: if an entry is damaged, after all of them were read.
+        Refused: if there is no store, or if an entry is damaged, after all of them were read.
+        OSError: if it cannot be listed.
     """
-    from lmc_lib.store import Store, StoreError  # noqa: PLC0415 -- loads torch
+    from lmc_lib.store import StoreError  # noqa: PLC0415 -- loads torch
 
-    store = Store.from_environment()
-    count, damaged = 0, []
-    for count, key in enumerate(store.keys(), 1):  # noqa: B007 -- it is what is told at the end
+    store = _present()
+    keys, damaged = store.keys(), []
+    count = len(keys)
+    for key in keys:
         if (damage := store.damage(key)) is None:
             continue
         try:
@@ -49,13 +55,19 @@ def check(options: argparse.Namespace) -> None:
 
 
 def prune(options: argparse.Namespace) -> None:
-    """Says what of the store no profile of any claim asks for, and with ``--delete`` removes it."""
+    """Says what of the store no profile of any claim asks for, and with ``--delete`` removes it.
+
+    Raises:
+        Refused: if there is no store.
+        OSError: if it cannot be listed, or if something cannot be removed.
+    """
     from tqdm import tqdm  # noqa: PLC0415 -- only here
 
     from lmc_lib import store as stores  # noqa: PLC0415 -- loads torch
     from lmc_lib.cli import running  # noqa: PLC0415 -- loads torch and papermill
 
-    store = stores.Store.from_environment()
+    store = _present()
+    store.keys()  # a store that cannot be listed is told before any notebook runs
     plans = [(claim, profile) for claim in load_all() for profile in tree.PROFILES]
     bar = tqdm(plans, desc="asking notebooks", disable=None, file=sys.stderr)
     wanted = {row["fingerprint"] for claim, profile in bar for row in running.plan(claim, profile=profile)}
@@ -73,6 +85,16 @@ def prune(options: argparse.Namespace) -> None:
         sys.stdout.write(f"{_PLURALS[kind]:<36} {count:>6} {size(taken[kind]):>10}\n")
     done = "is removed" if options.delete else "can go: give --delete to remove it"
     sys.stdout.write(f"{size(total)} in {store.root} {done}\n" if found else f"nothing in {store.root} can go\n")
+
+
+def _present() -> "Store":
+    from lmc_lib.store import Store  # noqa: PLC0415 -- loads torch
+
+    store = Store.from_environment()
+    if not store.root.is_dir():
+        what = "is no folder" if store.root.exists() else "is not there"
+        raise Refused(f"the store {store.root} {what}: set LMC_STORE to the folder that is meant")
+    return store
 
 
 _PLURALS = {

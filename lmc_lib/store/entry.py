@@ -117,6 +117,8 @@ def read(path: Path, key: str, *, tensors: bool = True) -> Entry:
         head, raw = _read_folder(path, tensors=tensors) if path.is_dir() else _read_file(path, tensors=tensors)
         return _decoded(key, head, raw)
     except (FileNotFoundError, NotADirectoryError) as error:
+        if path.is_symlink():
+            raise Damaged("it is a link to what is not there") from error
         raise FileNotFoundError(str(path)) from error
     except OSError as error:
         if error.errno in _DAMAGE:

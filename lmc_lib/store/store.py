@@ -3,9 +3,11 @@
 __all__ = ["NotStored", "Store", "StoreError"]
 
 import contextlib
+import fnmatch
 import functools
 import logging
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -98,11 +100,23 @@ class Store:
         """
         return self.find(fingerprint(spec), tensors=False) is not None
 
-    def keys(self) -> Iterator[str]:
-        """The fingerprints of the entries in the folder, sound or not, in order; not of those that ship."""
-        files_of, folders = self.root.glob("runs/??/*.entry"), self.root.glob("runs/*")
-        found = {path.stem for path in files_of if path.parent.name == path.stem[:2]} | {path.name for path in folders}
-        yield from sorted(key for key in found if is_key(key))
+    def keys(self) -> list[str]:
+        """The fingerprints of the entries in the folder, sound or not, in order; not of those that ship.
+
+        Raises:
+            StoreError: if a folder cannot be listed.
+        """
+        runs = self.root / "runs"
+        try:
+            names = _names(runs)
+            digits = [name for name in names if re.fullmatch("[0-9a-f]{2}", name)]
+            stems = {each.removesuffix(".entry") for name in digits for each in _names(runs / name, f"{name}*.entry")}
+        except OSError as error:
+            raise StoreError(
+                f"the store {self.root} cannot be listed: {error.strerror or error}: {error.filename}. "
+                "Its owner can permit it or mend it, or set LMC_STORE to another folder"
+            ) from error
+        return sorted(filter(is_key, stems.union(names)))
 
     def damage(self, key: str) -> str | None:
         """Says what is wrong with an entry, all of which is read; None if it is sound or not there."""
@@ -330,6 +344,15 @@ class Store:
                 except Damaged as damage:
                     raise StoreError(f"{path}, record {key}: {damage}: take the file from git again") from damage
         return None
+
+
+def _names(folder: Path, pattern: str = "*") -> list[str]:
+    """What a folder holds, nothing where there is none; a glob would hide that it cannot be listed."""
+    try:
+        with os.scandir(folder) as entries:
+            return [each.name for each in entries if fnmatch.fnmatchcase(each.name, pattern)]
+    except FileNotFoundError:
+        return []
 
 
 @functools.cache
