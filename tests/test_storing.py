@@ -417,6 +417,25 @@ class TestHostileArchives:
         archive(tmp_path / "bad.tar", members[0], member("contents.json", json.dumps([KEYS[1]]).encode()), members[1])
         self.refused(store, tmp_path / "bad.tar", capsys)
 
+    @pytest.mark.parametrize("order", [("list", "list", "entry"), ("list", "entry"), ("entry", "list", "list")])
+    def test_a_list_that_is_not_the_last_or_not_the_only_one(self, store, tmp_path, capsys, order):
+        listed = member("contents.json", json.dumps([KEYS[1]]).encode())
+        members = {"list": listed, "entry": member(f"{KEYS[1]}.entry", entry_bytes(store, 1))}
+        archive(tmp_path / "bad.tar", *(members[each] for each in order))
+        self.refused(store, tmp_path / "bad.tar", capsys)
+
+    @pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME], ids=["pax", "long name"])
+    def test_headers_that_follow_each_other_without_end(self, store, tmp_path, capsys, kind):
+        content = {tarfile.XHDTYPE: b"9 path=a\n", tarfile.GNUTYPE_LONGNAME: b"a\0"}[kind]
+        archive(tmp_path / "bad.tar", *[member("more", content, type=kind)] * 3000, member("a"))
+        self.refused(store, tmp_path / "bad.tar", capsys)
+
+    @pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME], ids=["pax", "long name"])
+    def test_a_header_of_a_terabyte(self, store, tmp_path, capsys, kind):
+        header, _ = member("more", type=kind, size=10**12)
+        (tmp_path / "bad.tar").write_bytes(header.tobuf(tarfile.GNU_FORMAT) + bytes(10240))
+        self.refused(store, tmp_path / "bad.tar", capsys)
+
     def test_a_sparse_file_of_terabytes(self, store, tmp_path, capsys):
         name = f"{KEYS[1]}.entry"
         told = {"major": "0", "minor": "1", "map": "", "size": str(2**42), "name": name}

@@ -57,14 +57,18 @@ def read_archive(path: Path) -> Iterator[Entry]:
         try:
             with tarfile.open(fileobj=file, mode="r:") as archive:
                 yield from _entries(archive, path.stat().st_size)
-        except (tarfile.TarError, EOFError, ValueError, OverflowError, Damaged) as error:
-            raise BadArchive(f"{path} is no archive of results, or was cut or altered: {error}") from error
+        # The last two are those of tarfile, whose headers can refer to further headers and claim any size.
+        except (tarfile.TarError, EOFError, ValueError, OverflowError, Damaged, RecursionError, MemoryError) as error:
+            why = str(error) or "it asks for more memory than there is"
+            raise BadArchive(f"{path} is no archive of results, or was cut or altered: {why}") from error
 
 
 def _entries(archive: tarfile.TarFile, size: int) -> Iterator[Entry]:
     found: list[str] = []
     listed = None
     for member in archive:
+        if listed is not None:
+            raise ValueError(f"{member.name!r} stands behind {_CONTENTS}, which must be the last")
         # A link could lead out of a folder, and a sparse file of some bytes could stand for terabytes.
         if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or member.sparse or not 0 <= member.size <= size:
             raise ValueError(f"{member.name!r} is no plain file")
