@@ -212,6 +212,18 @@ class TestWaste:
         assert waste(store, set()) == []
 
     @pytest.mark.usefixtures("later")
+    @pytest.mark.parametrize("former", [False, True], ids=["file", "folder"])
+    def test_is_looked_at_again_before_it_goes(self, store, former):
+        """As where a run has written it anew meanwhile, or somebody else has removed it."""
+        place = as_folder(store, 2) if former else path_of(store, 2)
+        found = [each for each in waste(store, {KEYS[3]}) if each.kind == "entry"]
+        assert {each.path for each in found} == {path_of(store, 1), place}
+        path_of(store, 1).unlink()
+        os.utime(place, (time.time() + 2 * DAY,) * 2)
+        assert remove(found) == []
+        assert store.has(Spec(2))
+
+    @pytest.mark.usefixtures("later")
     def test_of_a_link_the_link_goes_alone(self, store, tmp_path):
         folder = as_folder(store, 2)
         for number, place in ((1, path_of(store, 1)), (2, folder)):

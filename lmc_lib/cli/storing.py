@@ -73,7 +73,7 @@ def prune(options: argparse.Namespace) -> None:
     wanted = {row["fingerprint"] for claim, profile in bar for row in running.plan(claim, profile=profile)}
     found = stores.waste(store, wanted)
     if options.delete:
-        stores.remove(found)
+        found = stores.remove(found)
     total = sum(each.bytes for each in found)
     kinds = Counter(each.kind for each in found)
     taken = {kind: sum(each.bytes for each in found if each.kind == kind) for kind in kinds}

@@ -45,25 +45,38 @@ def waste(store: Store, wanted: Collection[str]) -> list[Waste]:
     found = []
     for kind, path in _everything(store.root):
         with contextlib.suppress(OSError):  # somebody else has removed it
-            status = path.lstat()
-            is_old = time.time() - max(status.st_mtime, status.st_ctime) > files.ABANDONED
-            if is_old and not _is_needed(store, wanted, kind, path):
+            if _is_old(path) and not _is_needed(store, wanted, kind, path):
                 found.append(Waste(path, kind, _bytes(path)))
     return found
 
 
-def remove(found: Iterable[Waste]) -> None:
+def remove(found: Iterable[Waste]) -> list[Waste]:
     """Removes what :func:`waste` has found; a link goes, and what it leads to stays.
+
+    What has become young since then stays, too: somebody has written it anew.
+
+    Returns:
+        What is removed.
 
     Raises:
         OSError: if something cannot be removed.
     """
+    removed = []
     for each in found:
         with contextlib.suppress(FileNotFoundError):
+            if not _is_old(each.path):
+                continue
             if each.path.is_dir() and not each.path.is_symlink():
                 shutil.rmtree(each.path)
             else:
                 each.path.unlink()
+            removed.append(each)
+    return removed
+
+
+def _is_old(path: Path) -> bool:
+    status = path.lstat()
+    return time.time() - max(status.st_mtime, status.st_ctime) > files.ABANDONED
 
 
 def _is_needed(store: Store, wanted: Collection[str], kind: str, path: Path) -> bool:
