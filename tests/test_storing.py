@@ -319,7 +319,7 @@ class TestCarrying:
         for file in files:
             assert main(["store", "export", "toy", str(file), "--json"]) == 0
             told = json.loads(capsys.readouterr().out)
-            assert told == {"file": str(file), "entries": 3, "missing": 2, "bytes": file.stat().st_size}
+            assert told == {"file": str(file), "entries": 3, "missing": 2, "damaged": 0, "bytes": file.stat().st_size}
         assert files[0].read_bytes() == files[1].read_bytes()
         with tarfile.open(files[0]) as archive:
             assert {(each.uid, each.gid, each.uname, each.gname, each.mtime) for each in archive} == {(0, 0, "", "", 0)}
@@ -327,7 +327,9 @@ class TestCarrying:
     def test_damaged_results_are_not_carried(self, store, planned, tmp_path, capsys):
         path_of(store, 1).write_bytes(path_of(store, 1).read_bytes()[:-1])
         assert main(["store", "export", "toy", str(tmp_path / "a.tar")]) == 0
-        assert "2 of 5 results" in capsys.readouterr().out
+        out = capsys.readouterr().out
+        assert "2 of 5 results" in out
+        assert out.endswith(f"; 2 not in {store.root}; 1 damaged, as lmc store check tells\n")
         assert {entry.fingerprint for entry in read_archive(tmp_path / "a.tar")} == {KEYS[2], KEYS[3]}
 
     def test_records_that_ship_are_not_taken_for_results(self, store, planned, tmp_path, monkeypatch, capsys):
@@ -343,6 +345,43 @@ class TestCarrying:
             capsys.readouterr().err
         )
         assert not (tmp_path / "a.tar").exists()
+
+    @pytest.mark.parametrize("damaged", [False, True])
+    def test_where_nothing_can_be_carried_the_former_file_stays(self, store, planned, tmp_path, capsys, damaged):
+        good = tmp_path / "a.tar"
+        assert main(["store", "export", "toy", str(good)]) == 0
+        content = good.read_bytes()
+        for number in (1, 2, 3):
+            path_of(store, number).write_bytes(path_of(store, number).read_bytes()[:-1])
+            if number == 3 or not damaged:
+                path_of(store, number).unlink()
+        capsys.readouterr()
+        assert main(["store", "export", "toy", str(good)]) == 1
+        told = " (2 damaged)" if damaged else ""
+        assert f"holds none of the 5 results of toy at the quick scale{told}: compute" in capsys.readouterr().err
+        assert good.read_bytes() == content
+        assert {each.name for each in tmp_path.iterdir()} == {"store", "a.tar"}
+
+    @pytest.mark.parametrize("name", ["", ".", "..", "folder", "pipe"])
+    def test_what_is_no_place_for_a_file_is_told_before_any_notebook_runs(
+        self, store, planned, tmp_path, monkeypatch, capsys, name
+    ):
+        (tmp_path / "folder").mkdir()
+        os.mkfifo(tmp_path / "pipe")
+        monkeypatch.chdir(tmp_path)
+        assert main(["store", "export", "toy", name]) == 1
+        assert "is a folder or a device: name a file, such as toy.tar" in capsys.readouterr().err
+        assert planned == []
+
+    @pytest.mark.parametrize("name", [".", "folder", "pipe", "none"])
+    def test_what_is_no_file_is_not_taken(self, store, tmp_path, monkeypatch, capsys, name):
+        """Reading a pipe would wait for somebody who writes to it."""
+        (tmp_path / "folder").mkdir()
+        os.mkfifo(tmp_path / "pipe")
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(stores, "read_archive", lambda path: pytest.fail(f"read {path}"))
+        assert main(["store", "import", name]) == 1
+        assert f"there is no file {name}: name one that lmc store export wrote" in capsys.readouterr().err
 
     def test_a_missing_folder_is_told_before_any_notebook_runs(self, store, planned, tmp_path, capsys):
         assert main(["store", "export", "toy", str(tmp_path / "none" / "a.tar")]) == 1
@@ -482,6 +521,13 @@ class TestHostileArchives:
                 path.write_bytes(content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :])
                 with pytest.raises(BadArchive):
                     list(read_archive(path))
+
+
+def test_an_archive_of_nothing_replaces_none(store, tmp_path):
+    write_archive(tmp_path / "a.tar", [store.get(Spec(1))])
+    with pytest.raises(ValueError, match=f"there are no entries to write to {tmp_path / 'a.tar'}"):
+        write_archive(tmp_path / "a.tar", [])
+    assert [entry.fingerprint for entry in read_archive(tmp_path / "a.tar")] == [KEYS[1]]
 
 
 def test_what_is_packed_is_unpacked(store):

@@ -24,17 +24,18 @@ class BadArchive(ValueError):
     """A file is no archive of entries, or was cut or altered."""
 
 
-def write_archive(path: Path, entries: Iterable[Entry]) -> int:
-    """Writes entries to an archive, whole or not at all.
+def write_archive(path: Path, entries: Iterable[Entry]) -> list[str]:
+    """Writes entries to an archive, whole or not at all; where there are none, what was there before stays.
 
     Args:
         path: the archive; its folder exists. One that is there already is replaced.
         entries: the entries, each another one; each is held in memory only while it is written.
 
     Returns:
-        Their number.
+        Their fingerprints.
 
     Raises:
+        ValueError: if there are none.
         OSError: if it cannot be written.
     """
     keys = []
@@ -42,8 +43,10 @@ def write_archive(path: Path, entries: Iterable[Entry]) -> int:
         for entry in entries:
             keys.append(entry.fingerprint)
             _add(archive, entry.fingerprint + _SUFFIX, b"".join(pack(entry)))
+        if not keys:
+            raise ValueError(f"there are no entries to write to {path}")
         _add(archive, _CONTENTS, _listed(keys))
-    return len(keys)
+    return keys
 
 
 def read_archive(path: Path) -> Iterator[Entry]:
