@@ -509,6 +509,90 @@ class TestDamage:
             assert store.set_aside(fingerprint(Spec(1))) == []
         assert bytes_of(store) == before
 
+    @pytest.mark.parametrize("stands", ["file", "folder", "both"])
+    def test_what_cannot_be_read_gives_way_to_nothing(self, store, tmp_path, monkeypatch, stands):
+        """Neither to what is carried from elsewhere, nor to what was computed while it came."""
+        entry = stored(Store(tmp_path / "other"), Spec(1))
+        (stored if stands == "file" else stored_before)(store, Spec(1))
+        if stands == "both":
+            path_of(store, Spec(1)).write_bytes(b"damaged")
+        before = bytes_of(store)
+        owned = path_of(store, Spec(1)) if stands == "file" else folder_of(store, Spec(1)) / "entry.json"
+        openly = store_module.entry._open
+
+        def refuse(path):
+            if path.name in (owned.name, "entry.json") or path.name.startswith(f"{owned.name}-"):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            return openly(path)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(store_module.entry, "_open", refuse)
+            message = r"cannot be read: Permission denied\. Its owner can permit it, or set LMC_STORE to another folder"
+            with pytest.raises(StoreError, match=message):
+                store.add(entry)
+            if stands != "folder":  # where nothing stands in the place of a file, it is put there, and is served
+                with pytest.raises(StoreError, match=message):
+                    store._keep(entry)
+            # As where it came between a look and the next step.
+            with pytest.raises(StoreError, match=message):
+                store._set_aside(entry.fingerprint, store_module.entry.Damaged("as it was before"))
+        after = bytes_of(store)
+        assert {path: after.get(path) for path in before if path.name == owned.name} == {
+            path: content for path, content in before.items() if path.name == owned.name
+        }
+        assert stands == "both" or after == before
+
+    PASSING = ("EMFILE", "ENFILE", "ENOMEM", "ESTALE", "ETIMEDOUT")
+
+    @pytest.mark.parametrize("name", [*PASSING, "memory", "tensors", "tensors of torch"])
+    @pytest.mark.parametrize("former", [False, True], ids=["file", "folder"])
+    def test_a_fault_of_the_reader_is_no_damage(self, store, tmp_path, monkeypatch, name, former):
+        """A sound entry is not set aside, computed anew or replaced since too many files are open."""
+        entry = (stored_before if former else stored)(store, Spec(1))
+        before = bytes_of(store)
+        number = getattr(errno, name, None)
+        fault = OSError(number, os.strerror(number)) if number else MemoryError()
+        fault = RuntimeError("DefaultCPUAllocator: can't allocate memory") if "torch" in name else fault
+        place = (store_module.entry.safetensors.torch, "load") if "tensors" in name else (store_module.entry, "_open")
+
+        def fail(_argument):
+            raise fault
+
+        why = os.strerror(number) if number else "it does not fit into memory"
+        with monkeypatch.context() as patch:
+            patch.setattr(*place, fail)
+            with pytest.raises(StoreError, match=f"cannot be read: {why}. .*un again.*, or set LMC_STORE to another"):
+                store.get_or_compute(Spec(1), lambda: pytest.fail("computed"))
+            with pytest.raises(StoreError, match=why):
+                store.add(entry)
+            assert store.set_aside(entry.fingerprint) == []
+            assert why in store.damage(entry.fingerprint)
+        assert bytes_of(store) == before
+        assert served(store, Spec(1)).values == entry.values
+
+    @pytest.mark.parametrize("name", ["EIO", "ELOOP", "EISDIR", "ENXIO", "ENAMETOOLONG"])
+    def test_what_the_disk_lost_is_damaged(self, store, monkeypatch, name, caplog):
+        stored(store, Spec(1))
+        stored(store, Spec(2))
+        path = path_of(store, Spec(1))
+        openly, inode = store_module.entry._open, path.stat().st_ino
+
+        def fail(path):
+            if path.exists() and path.stat().st_ino == inode:
+                raise OSError(getattr(errno, name), os.strerror(getattr(errno, name)))
+            return openly(path)
+
+        monkeypatch.setattr(store_module.entry, "_open", fail)
+        self.repaired(store, path, caplog)
+
+    def test_what_stopped_writers_left_in_a_folder_that_cannot_be_listed_counts_for_nothing(self, store, monkeypatch):
+        def fail(_path):
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+            yield
+
+        monkeypatch.setattr(store_module.store.files, "aside", fail)
+        assert stored(store, Spec(1)).values == served(store, Spec(1)).values
+
     def test_what_is_no_file_is_not_read(self, store, caplog):
         """A device could be read without end."""
         stored(store, Spec(1))

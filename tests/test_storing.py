@@ -1,12 +1,14 @@
 """Looking after a store: what is damaged, what nobody asks for, and results carried as one file."""
 
 import dataclasses
+import errno
 import io
 import json
 import os
 import shutil
 import tarfile
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -99,12 +101,53 @@ class TestCheck:
         assert main(["store", "check"]) == 0
         assert keep(store, Spec(2)).values == {"number": 2}
 
+    def test_a_link_to_nothing_is_damaged(self, store, capsys):
+        path_of(store, 2).unlink()
+        path_of(store, 2).symlink_to("nowhere")
+        assert main(["store", "check"]) == 1
+        out, err = capsys.readouterr()
+        assert out.startswith(f"{KEYS[2]}: it is a link to what is not there; {store.root / 'set-aside'}")
+        assert "1 of 3 entries" in err
+        assert not path_of(store, 2).is_symlink()
+
     def test_what_cannot_be_set_aside_is_told(self, store, capsys):
         path_of(store, 2).write_bytes(b"")
         (store.root / "set-aside").write_text("a file in the place of a folder")
         assert main(["store", "check"]) == 1
         assert capsys.readouterr().out.endswith("; it stays where it is\n")
         assert path_of(store, 2).read_bytes() == b""
+
+
+@pytest.mark.parametrize("command", [["check"], ["prune"], ["prune", "--delete"]], ids=" ".join)
+class TestNoStore:
+    """What was not looked at is not called sound, and no notebook is asked for nothing."""
+
+    @pytest.fixture(autouse=True)
+    def asks_nobody(self, monkeypatch):
+        monkeypatch.setattr(storing, "load_all", lambda: pytest.fail("asked notebooks"))
+
+    @pytest.mark.parametrize(("make", "told"), [(lambda path: None, "is not there"), (Path.touch, "is no folder")])
+    def test_is_refused_at_once(self, tmp_path, monkeypatch, capsys, command, make, told):
+        make(tmp_path / "wrong")
+        monkeypatch.setenv("LMC_STORE", str(tmp_path / "wrong"))
+        assert main(["store", *command]) == 1
+        assert f"the store {tmp_path / 'wrong'} {told}: set LMC_STORE" in capsys.readouterr().err
+
+    @pytest.mark.parametrize("inner", [False, True])
+    def test_nor_one_that_cannot_be_listed(self, store, monkeypatch, capsys, command, inner):
+        # The tests may run as root, whom no mode of a folder stops, so the answer of the system is replaced.
+        closed = path_of(store, 2).parent if inner else store.root / "runs"
+        listed = os.scandir
+
+        def scan(path):
+            if os.fspath(path) == os.fspath(closed):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+            return listed(path)
+
+        monkeypatch.setattr(os, "scandir", scan)
+        assert main(["store", *command]) == 1
+        told = f"the store {store.root} cannot be listed: Permission denied: {closed}. Its owner can permit it"
+        assert told in capsys.readouterr().err
 
 
 class TestWaste:
@@ -123,8 +166,9 @@ class TestWaste:
         left[1].write_bytes(b"123")
         (store.root / "set-aside").mkdir()
         (store.root / "set-aside" / "some").write_bytes(b"1234567")
+        (store.root / "set-aside" / f"{KEYS[1]}.entry-1-a").write_bytes(b"damaged")
         found = waste(store, {KEYS[1]})
-        content = {path_of(store, 3), folder, *left, store.root / "set-aside" / "some"}
+        content = {path_of(store, 3), folder, *left, *(store.root / "set-aside").iterdir()}
         assert {each.path for each in found if each.kind != "lock"} == content
         assert {each.path.stem for each in found if each.kind == "lock"} == {KEYS[2], KEYS[3]}
         taken = {each.path: each.bytes for each in found}
@@ -137,10 +181,47 @@ class TestWaste:
         assert list(store.keys()) == [KEYS[1]]
         assert store.get(Spec(1)).values == {"number": 1}
 
+    @pytest.mark.usefixtures("later")
+    @pytest.mark.parametrize("former", [False, True], ids=["file", "folder"])
+    def test_is_no_finished_result_whose_writer_was_stopped_where_a_claim_needs_it(self, store, former):
+        """The run that needs it takes it, unless a sound entry stands in its place or it is not whole."""
+        place = as_folder(store, 1) if former else path_of(store, 1)
+        left = place.with_name(f".{place.name}-host-1-a")
+        content = path_of(store, 2).read_bytes()
+        (shutil.copytree if former else shutil.copy)(place, left)
+        half = path_of(store, 1).with_name(f".{KEYS[1]}.entry-host-2-b")
+        half.parent.mkdir(exist_ok=True)
+        half.write_bytes(content)  # that of another
+
+        def told():
+            return {each.path for each in waste(store, {KEYS[1]}) if each.kind == "left behind"}
+
+        assert told() == {left, half}
+        damaged = place / "tensors.safetensors" if former else place
+        damaged.write_bytes(damaged.read_bytes()[:-1])
+        assert told() == {half}
+        shutil.rmtree(place) if former else place.unlink()
+        assert told() == {half}
+        remove(waste(store, {KEYS[1]}))
+        found = store.get_or_compute(Spec(1), lambda: pytest.fail("computed, although it was there"))
+        assert torch.equal(found.tensors["weights"], torch.arange(100))
+
     def test_is_nothing_that_was_written_today(self, store):
         path_of(store, 1).with_name(f".{KEYS[1]}.entry-host-1-a").touch()
         os.utime(path_of(store, 2), (0, 0))  # copied with its old time
         assert waste(store, set()) == []
+
+    @pytest.mark.usefixtures("later")
+    @pytest.mark.parametrize("former", [False, True], ids=["file", "folder"])
+    def test_is_looked_at_again_before_it_goes(self, store, former):
+        """As where a run has written it anew meanwhile, or somebody else has removed it."""
+        place = as_folder(store, 2) if former else path_of(store, 2)
+        found = [each for each in waste(store, {KEYS[3]}) if each.kind == "entry"]
+        assert {each.path for each in found} == {path_of(store, 1), place}
+        path_of(store, 1).unlink()
+        os.utime(place, (time.time() + 2 * DAY,) * 2)
+        assert remove(found) == []
+        assert store.has(Spec(2))
 
     @pytest.mark.usefixtures("later")
     def test_of_a_link_the_link_goes_alone(self, store, tmp_path):
@@ -238,7 +319,7 @@ class TestCarrying:
         for file in files:
             assert main(["store", "export", "toy", str(file), "--json"]) == 0
             told = json.loads(capsys.readouterr().out)
-            assert told == {"file": str(file), "entries": 3, "missing": 2, "bytes": file.stat().st_size}
+            assert told == {"file": str(file), "entries": 3, "missing": 2, "damaged": 0, "bytes": file.stat().st_size}
         assert files[0].read_bytes() == files[1].read_bytes()
         with tarfile.open(files[0]) as archive:
             assert {(each.uid, each.gid, each.uname, each.gname, each.mtime) for each in archive} == {(0, 0, "", "", 0)}
@@ -246,7 +327,9 @@ class TestCarrying:
     def test_damaged_results_are_not_carried(self, store, planned, tmp_path, capsys):
         path_of(store, 1).write_bytes(path_of(store, 1).read_bytes()[:-1])
         assert main(["store", "export", "toy", str(tmp_path / "a.tar")]) == 0
-        assert "2 of 5 results" in capsys.readouterr().out
+        out = capsys.readouterr().out
+        assert "2 of 5 results" in out
+        assert out.endswith(f"; 2 not in {store.root}; 1 damaged, as lmc store check tells\n")
         assert {entry.fingerprint for entry in read_archive(tmp_path / "a.tar")} == {KEYS[2], KEYS[3]}
 
     def test_records_that_ship_are_not_taken_for_results(self, store, planned, tmp_path, monkeypatch, capsys):
@@ -262,6 +345,43 @@ class TestCarrying:
             capsys.readouterr().err
         )
         assert not (tmp_path / "a.tar").exists()
+
+    @pytest.mark.parametrize("damaged", [False, True])
+    def test_where_nothing_can_be_carried_the_former_file_stays(self, store, planned, tmp_path, capsys, damaged):
+        good = tmp_path / "a.tar"
+        assert main(["store", "export", "toy", str(good)]) == 0
+        content = good.read_bytes()
+        for number in (1, 2, 3):
+            path_of(store, number).write_bytes(path_of(store, number).read_bytes()[:-1])
+            if number == 3 or not damaged:
+                path_of(store, number).unlink()
+        capsys.readouterr()
+        assert main(["store", "export", "toy", str(good)]) == 1
+        told = " (2 damaged)" if damaged else ""
+        assert f"holds none of the 5 results of toy at the quick scale{told}: compute" in capsys.readouterr().err
+        assert good.read_bytes() == content
+        assert {each.name for each in tmp_path.iterdir()} == {"store", "a.tar"}
+
+    @pytest.mark.parametrize("name", ["", ".", "..", "folder", "pipe"])
+    def test_what_is_no_place_for_a_file_is_told_before_any_notebook_runs(
+        self, store, planned, tmp_path, monkeypatch, capsys, name
+    ):
+        (tmp_path / "folder").mkdir()
+        os.mkfifo(tmp_path / "pipe")
+        monkeypatch.chdir(tmp_path)
+        assert main(["store", "export", "toy", name]) == 1
+        assert "is a folder or a device: name a file, such as toy.tar" in capsys.readouterr().err
+        assert planned == []
+
+    @pytest.mark.parametrize("name", [".", "folder", "pipe", "none"])
+    def test_what_is_no_file_is_not_taken(self, store, tmp_path, monkeypatch, capsys, name):
+        """Reading a pipe would wait for somebody who writes to it."""
+        (tmp_path / "folder").mkdir()
+        os.mkfifo(tmp_path / "pipe")
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(stores, "read_archive", lambda path: pytest.fail(f"read {path}"))
+        assert main(["store", "import", name]) == 1
+        assert f"there is no file {name}: name one that lmc store export wrote" in capsys.readouterr().err
 
     def test_a_missing_folder_is_told_before_any_notebook_runs(self, store, planned, tmp_path, capsys):
         assert main(["store", "export", "toy", str(tmp_path / "none" / "a.tar")]) == 1
@@ -348,6 +468,25 @@ class TestHostileArchives:
         archive(tmp_path / "bad.tar", members[0], member("contents.json", json.dumps([KEYS[1]]).encode()), members[1])
         self.refused(store, tmp_path / "bad.tar", capsys)
 
+    @pytest.mark.parametrize("order", [("list", "list", "entry"), ("list", "entry"), ("entry", "list", "list")])
+    def test_a_list_that_is_not_the_last_or_not_the_only_one(self, store, tmp_path, capsys, order):
+        listed = member("contents.json", json.dumps([KEYS[1]]).encode())
+        members = {"list": listed, "entry": member(f"{KEYS[1]}.entry", entry_bytes(store, 1))}
+        archive(tmp_path / "bad.tar", *(members[each] for each in order))
+        self.refused(store, tmp_path / "bad.tar", capsys)
+
+    @pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME], ids=["pax", "long name"])
+    def test_headers_that_follow_each_other_without_end(self, store, tmp_path, capsys, kind):
+        content = {tarfile.XHDTYPE: b"9 path=a\n", tarfile.GNUTYPE_LONGNAME: b"a\0"}[kind]
+        archive(tmp_path / "bad.tar", *[member("more", content, type=kind)] * 3000, member("a"))
+        self.refused(store, tmp_path / "bad.tar", capsys)
+
+    @pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME], ids=["pax", "long name"])
+    def test_a_header_of_a_terabyte(self, store, tmp_path, capsys, kind):
+        header, _ = member("more", type=kind, size=10**12)
+        (tmp_path / "bad.tar").write_bytes(header.tobuf(tarfile.GNU_FORMAT) + bytes(10240))
+        self.refused(store, tmp_path / "bad.tar", capsys)
+
     def test_a_sparse_file_of_terabytes(self, store, tmp_path, capsys):
         name = f"{KEYS[1]}.entry"
         told = {"major": "0", "minor": "1", "map": "", "size": str(2**42), "name": name}
@@ -382,6 +521,13 @@ class TestHostileArchives:
                 path.write_bytes(content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :])
                 with pytest.raises(BadArchive):
                     list(read_archive(path))
+
+
+def test_an_archive_of_nothing_replaces_none(store, tmp_path):
+    write_archive(tmp_path / "a.tar", [store.get(Spec(1))])
+    with pytest.raises(ValueError, match=f"there are no entries to write to {tmp_path / 'a.tar'}"):
+        write_archive(tmp_path / "a.tar", [])
+    assert [entry.fingerprint for entry in read_archive(tmp_path / "a.tar")] == [KEYS[1]]
 
 
 def test_what_is_packed_is_unpacked(store):

@@ -10,24 +10,30 @@ import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lmc_lib.cli import tree
 from lmc_lib.cli.output import size, write_json
 from lmc_lib.cli.refused import Refused
 from lmc_lib.definitions import load_all
 
+if TYPE_CHECKING:
+    from lmc_lib.store import Store
+
 
 def check(options: argparse.Namespace) -> None:
     """Reads every entry to its end; says which are damaged, and sets them aside.
 
     Raises:
-        Refused: if an entry is damaged, after all of them were read.
+        Refused: if there is no store, or if an entry is damaged, after all of them were read.
+        OSError: if it cannot be listed.
     """
-    from lmc_lib.store import Store, StoreError  # noqa: PLC0415 -- loads torch
+    from lmc_lib.store import StoreError  # noqa: PLC0415 -- loads torch
 
-    store = Store.from_environment()
-    count, damaged = 0, []
-    for count, key in enumerate(store.keys(), 1):  # noqa: B007 -- it is what is told at the end
+    store = _present()
+    keys, damaged = store.keys(), []
+    count = len(keys)
+    for key in keys:
         if (damage := store.damage(key)) is None:
             continue
         try:
@@ -49,19 +55,25 @@ def check(options: argparse.Namespace) -> None:
 
 
 def prune(options: argparse.Namespace) -> None:
-    """Says what of the store no profile of any claim asks for, and with ``--delete`` removes it."""
+    """Says what of the store no profile of any claim asks for, and with ``--delete`` removes it.
+
+    Raises:
+        Refused: if there is no store.
+        OSError: if it cannot be listed, or if something cannot be removed.
+    """
     from tqdm import tqdm  # noqa: PLC0415 -- only here
 
     from lmc_lib import store as stores  # noqa: PLC0415 -- loads torch
     from lmc_lib.cli import running  # noqa: PLC0415 -- loads torch and papermill
 
-    store = stores.Store.from_environment()
+    store = _present()
+    store.keys()  # a store that cannot be listed is told before any notebook runs
     plans = [(claim, profile) for claim in load_all() for profile in tree.PROFILES]
     bar = tqdm(plans, desc="asking notebooks", disable=None, file=sys.stderr)
     wanted = {row["fingerprint"] for claim, profile in bar for row in running.plan(claim, profile=profile)}
     found = stores.waste(store, wanted)
     if options.delete:
-        stores.remove(found)
+        found = stores.remove(found)
     total = sum(each.bytes for each in found)
     kinds = Counter(each.kind for each in found)
     taken = {kind: sum(each.bytes for each in found if each.kind == kind) for kind in kinds}
@@ -73,6 +85,16 @@ def prune(options: argparse.Namespace) -> None:
         sys.stdout.write(f"{_PLURALS[kind]:<36} {count:>6} {size(taken[kind]):>10}\n")
     done = "is removed" if options.delete else "can go: give --delete to remove it"
     sys.stdout.write(f"{size(total)} in {store.root} {done}\n" if found else f"nothing in {store.root} can go\n")
+
+
+def _present() -> "Store":
+    from lmc_lib.store import Store  # noqa: PLC0415 -- loads torch
+
+    store = Store.from_environment()
+    if not store.root.is_dir():
+        what = "is no folder" if store.root.exists() else "is not there"
+        raise Refused(f"the store {store.root} {what}: set LMC_STORE to the folder that is meant")
+    return store
 
 
 _PLURALS = {
@@ -87,7 +109,7 @@ def export(options: argparse.Namespace) -> None:
     """Writes what is stored of a claim's results to one file.
 
     Raises:
-        Refused: if nothing is stored of them, or if there is no folder for the file.
+        Refused: if nothing sound is stored of them, or if the file cannot stand where it is to stand.
     """
     from lmc_lib.cli import running  # noqa: PLC0415 -- loads torch and papermill
     from lmc_lib.store import Store, write_archive  # noqa: PLC0415 -- loads torch
@@ -95,30 +117,42 @@ def export(options: argparse.Namespace) -> None:
     path: Path = options.file
     if not path.parent.is_dir():
         raise Refused(f"there is no folder {path.parent} for {path.name}: make it, or name another one")
+    if path.exists() and not path.is_file():
+        raise Refused(f"{path} is a folder or a device: name a file, such as {options.claim}.tar")
     store = replace(Store.from_environment(), shipped=())  # records lack tensors: they are no entries of a store
-    rows = running.plan(options.claim, profile=options.profile, overrides=options.overrides)
-    if all(store.find(row["fingerprint"], tensors=False) is None for row in rows):
+    keys = [
+        row["fingerprint"] for row in running.plan(options.claim, profile=options.profile, overrides=options.overrides)
+    ]
+    if all(store.find(key) is None for key in keys):
+        damaged = sum(store.damage(key) is not None for key in keys)
+        told = f" ({damaged} damaged)" if damaged else ""
         raise Refused(
-            f"{store.root} holds none of the {len(rows)} results of {options.claim} at the {options.profile} scale: "
-            f"compute them with lmc run {options.claim} --profile {options.profile} --recompute"
+            f"{store.root} holds none of the {len(keys)} results of {options.claim} at the {options.profile} scale"
+            f"{told}: compute them with lmc run {options.claim} --profile {options.profile} --recompute"
         )
-    count = write_archive(path, (entry for row in rows if (entry := store.find(row["fingerprint"])) is not None))
-    missing, taken = len(rows) - count, path.stat().st_size
+    written = write_archive(path, (entry for key in keys if (entry := store.find(key)) is not None))
+    left = set(keys) - set(written)
+    damaged = sum(store.damage(key) is not None for key in left)
+    missing, taken = len(left) - damaged, path.stat().st_size
     if options.json:
-        write_json({"file": str(path), "entries": count, "missing": missing, "bytes": taken})
+        counts = {"entries": len(written), "missing": missing, "damaged": damaged}
+        write_json({"file": str(path)} | counts | {"bytes": taken})
         return
-    left = f"; {missing} are not in {store.root}" if missing else ""
-    sys.stdout.write(f"{count} of {len(rows)} results in {path}, {size(taken)}{left}\n")
+    others = f"; {missing} not in {store.root}" if missing else ""
+    others += f"; {damaged} damaged, as lmc store check tells" if damaged else ""
+    sys.stdout.write(f"{len(written)} of {len(keys)} results in {path}, {size(taken)}{others}\n")
 
 
 def take(options: argparse.Namespace) -> None:
     """Takes the results in a file into the store, after all of them were checked; what is stored and sound stays.
 
     Raises:
-        Refused: if the file is no archive of results, or was cut or altered; then nothing is taken.
+        Refused: if the file is none, is no archive of results, or was cut or altered; then nothing is taken.
     """
     from lmc_lib.store import BadArchive, Store, read_archive  # noqa: PLC0415 -- loads torch
 
+    if not options.file.is_file():
+        raise Refused(f"there is no file {options.file}: name one that lmc store export wrote")
     store = Store.from_environment()
     try:
         count = sum(1 for _ in read_archive(options.file))

@@ -24,17 +24,18 @@ class BadArchive(ValueError):
     """A file is no archive of entries, or was cut or altered."""
 
 
-def write_archive(path: Path, entries: Iterable[Entry]) -> int:
-    """Writes entries to an archive, whole or not at all.
+def write_archive(path: Path, entries: Iterable[Entry]) -> list[str]:
+    """Writes entries to an archive, whole or not at all; where there are none, what was there before stays.
 
     Args:
         path: the archive; its folder exists. One that is there already is replaced.
         entries: the entries, each another one; each is held in memory only while it is written.
 
     Returns:
-        Their number.
+        Their fingerprints.
 
     Raises:
+        ValueError: if there are none.
         OSError: if it cannot be written.
     """
     keys = []
@@ -42,8 +43,10 @@ def write_archive(path: Path, entries: Iterable[Entry]) -> int:
         for entry in entries:
             keys.append(entry.fingerprint)
             _add(archive, entry.fingerprint + _SUFFIX, b"".join(pack(entry)))
+        if not keys:
+            raise ValueError(f"there are no entries to write to {path}")
         _add(archive, _CONTENTS, _listed(keys))
-    return len(keys)
+    return keys
 
 
 def read_archive(path: Path) -> Iterator[Entry]:
@@ -57,14 +60,18 @@ def read_archive(path: Path) -> Iterator[Entry]:
         try:
             with tarfile.open(fileobj=file, mode="r:") as archive:
                 yield from _entries(archive, path.stat().st_size)
-        except (tarfile.TarError, EOFError, ValueError, OverflowError, Damaged) as error:
-            raise BadArchive(f"{path} is no archive of results, or was cut or altered: {error}") from error
+        # The last two are those of tarfile, whose headers can refer to further headers and claim any size.
+        except (tarfile.TarError, EOFError, ValueError, OverflowError, Damaged, RecursionError, MemoryError) as error:
+            why = str(error) or "it asks for more memory than there is"
+            raise BadArchive(f"{path} is no archive of results, or was cut or altered: {why}") from error
 
 
 def _entries(archive: tarfile.TarFile, size: int) -> Iterator[Entry]:
     found: list[str] = []
     listed = None
     for member in archive:
+        if listed is not None:
+            raise ValueError(f"{member.name!r} stands behind {_CONTENTS}, which must be the last")
         # A link could lead out of a folder, and a sparse file of some bytes could stand for terabytes.
         if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or member.sparse or not 0 <= member.size <= size:
             raise ValueError(f"{member.name!r} is no plain file")

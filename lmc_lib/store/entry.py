@@ -2,6 +2,7 @@
 
 __all__ = ["Damaged", "Entry", "Result", "Unreadable", "from_record", "pack", "read", "unpack"]
 
+import errno
 import hashlib
 import json
 import os
@@ -23,13 +24,25 @@ _FOLDER = ("entry.json", "tensors.safetensors")
 # What every provenance tells, and what pages show of it.
 _TOLD = {"created": str, "commit": str, "machine": str, "device": str, "seconds": int | float}
 
+# What the system says of what is no file, or of a disk that lost it. All else, such as too many open files or a server
+# that does not answer, tells of this process or of this moment, and nothing of the entry.
+_DAMAGE = (errno.EIO, errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.ENAMETOOLONG)
+
 
 class Damaged(Exception):
     """An entry is not what was written."""
 
 
 class Unreadable(Damaged):
-    """An entry may be sound, but this process is not permitted to read it."""
+    """An entry may be sound, but this process cannot read it.
+
+    Attributes:
+        advice: what to do.
+    """
+
+    def __init__(self, message: str, advice: str) -> None:
+        super().__init__(message)
+        self.advice = advice
 
 
 @dataclass(frozen=True)
@@ -98,17 +111,26 @@ def read(path: Path, key: str, *, tensors: bool = True) -> Entry:
     Raises:
         FileNotFoundError: if nothing stands there.
         Damaged: if it is not what was written, cannot be read, or is the entry of another spec.
-        Unreadable: if this process is not permitted to read it.
+        Unreadable: if this process is not permitted to read it, or cannot do so now.
     """
     try:
         head, raw = _read_folder(path, tensors=tensors) if path.is_dir() else _read_file(path, tensors=tensors)
+        return _decoded(key, head, raw)
     except (FileNotFoundError, NotADirectoryError) as error:
+        if path.is_symlink():
+            raise Damaged("it is a link to what is not there") from error
         raise FileNotFoundError(str(path)) from error
-    except PermissionError as error:
-        raise Unreadable(f"{path} cannot be read: {error.strerror or error}") from error
     except OSError as error:
-        raise Damaged(f"it cannot be read: {error.strerror or error}") from error
-    return _decoded(key, head, raw)
+        if error.errno in _DAMAGE:
+            raise Damaged(f"it cannot be read: {error.strerror or error}") from error
+        advice = "Its owner can permit it" if isinstance(error, PermissionError) else "That may pass: run again"
+        raise _unreadable(path, error.strerror or str(error), advice) from error
+    except MemoryError as error:
+        raise _unreadable(path, "it does not fit into memory", "Run again where more memory is free") from error
+
+
+def _unreadable(path: Path, why: str, advice: str) -> Unreadable:
+    return Unreadable(f"{path} cannot be read: {why}", f"{advice}, or set LMC_STORE to another folder")
 
 
 def unpack(key: str, content: bytes) -> Entry:
@@ -116,6 +138,7 @@ def unpack(key: str, content: bytes) -> Entry:
 
     Raises:
         Damaged: if it is not what was written, or the entry of another spec.
+        MemoryError: if its tensors do not fit into memory.
     """
     head, _, raw = content.partition(b"\n")
     return _decoded(key, head, raw)
@@ -131,6 +154,8 @@ def _decoded(key: str, head: bytes, raw: bytes | None) -> Entry:
     try:
         return replace(entry, tensors=safetensors.torch.load(raw) if raw else {})
     except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        if "allocate memory" in str(error):  # as torch tells it
+            raise MemoryError(str(error)) from error
         raise Damaged(f"its tensors are none: {error}") from error
 
 

@@ -3,9 +3,11 @@
 __all__ = ["NotStored", "Store", "StoreError"]
 
 import contextlib
+import fnmatch
 import functools
 import logging
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -98,11 +100,23 @@ class Store:
         """
         return self.find(fingerprint(spec), tensors=False) is not None
 
-    def keys(self) -> Iterator[str]:
-        """The fingerprints of the entries in the folder, sound or not, in order; not of those that ship."""
-        files_of, folders = self.root.glob("runs/??/*.entry"), self.root.glob("runs/*")
-        found = {path.stem for path in files_of if path.parent.name == path.stem[:2]} | {path.name for path in folders}
-        yield from sorted(key for key in found if is_key(key))
+    def keys(self) -> list[str]:
+        """The fingerprints of the entries in the folder, sound or not, in order; not of those that ship.
+
+        Raises:
+            StoreError: if a folder cannot be listed.
+        """
+        runs = self.root / "runs"
+        try:
+            names = _names(runs)
+            digits = [name for name in names if re.fullmatch("[0-9a-f]{2}", name)]
+            stems = {each.removesuffix(".entry") for name in digits for each in _names(runs / name, f"{name}*.entry")}
+        except OSError as error:
+            raise StoreError(
+                f"the store {self.root} cannot be listed: {error.strerror or error}: {error.filename}. "
+                "Its owner can permit it or mend it, or set LMC_STORE to another folder"
+            ) from error
+        return sorted(filter(is_key, stems.union(names)))
 
     def damage(self, key: str) -> str | None:
         """Says what is wrong with an entry, all of which is read; None if it is sound or not there."""
@@ -110,7 +124,7 @@ class Store:
         return str(found) if isinstance(found, Damaged) else None
 
     def set_aside(self, key: str) -> list[Path]:
-        """Moves an entry out of its place if it is damaged; what this process is not permitted to read stays.
+        """Moves an entry out of its place if it is damaged; what this process cannot read stays.
 
         Returns:
             Where it is now: a file, or a folder of an earlier version, or both; empty if it stays.
@@ -128,7 +142,7 @@ class Store:
             Whether it is kept.
 
         Raises:
-            StoreError: if the store cannot be written.
+            StoreError: if the store cannot be written, or holds one that this process cannot read.
         """
         if isinstance(found := self._look(entry.fingerprint), Entry):
             return False
@@ -147,6 +161,7 @@ class Store:
         Raises:
             NotStored: if the entry is missing and this store does not compute.
             StoreError: if the store cannot be written: read-only, no permission, disk full. Nothing is left behind.
+                Also if it holds an entry that this process cannot read.
         """
         key = fingerprint(spec)
         found = self._look(key)
@@ -162,8 +177,6 @@ class Store:
             found = self._look(key)
             if (entry := self._served(key, found)) is not None:
                 return entry
-            if isinstance(found, Unreadable):
-                raise StoreError(f"{found}. Its owner can permit it, or set LMC_STORE to another folder")
             if isinstance(found, Damaged):
                 self._set_aside(key, found)
             if (entry := self._hidden(key)) is not None:
@@ -211,7 +224,8 @@ class Store:
             try:
                 return read(path, key, tensors=tensors)
             except Damaged as damage:
-                found = damage
+                # What may be sound counts more than what is not: neither is touched then.
+                found = found if isinstance(found, Unreadable) else damage
             except FileNotFoundError:
                 pass
         return found
@@ -263,7 +277,8 @@ class Store:
     def _left_behind(self, key: str) -> Iterator[tuple[Path, bool]]:
         """What writers of an entry that were stopped left, and whether it is so old that none of them can be alive."""
         for place in self._places(key):
-            yield from files.aside(place)
+            with contextlib.suppress(OSError):  # a folder that cannot be listed now holds nothing for now
+                yield from files.aside(place)
 
     def _keep(self, entry: Entry) -> Entry:
         """Puts an entry in its place; returns the one that stands there, which can be that of a faster writer."""
@@ -289,7 +304,13 @@ class Store:
         return entry
 
     def _set_aside(self, key: str, damage: Damaged) -> list[Path]:
-        """Moves what is damaged out of the place of an entry; what turns out to be sound goes back."""
+        """Moves what is damaged out of the place of an entry; what turns out to be sound goes back.
+
+        Raises:
+            StoreError: if this process cannot read it, so that it may be sound, or if it cannot be moved.
+        """
+        if isinstance(damage, Unreadable):
+            raise StoreError(f"{damage}. {damage.advice}")
         moved = []
         for path in self._places(key):
             place = self.root / "set-aside" / f"{path.name}-{time.time_ns()}-{secrets.token_hex(4)}"
@@ -302,6 +323,9 @@ class Store:
                 raise StoreError(_advice(self.root, error)) from error
             try:
                 read(place, key)
+            except Unreadable as unreadable:
+                place.rename(path)
+                raise StoreError(f"{unreadable}. {unreadable.advice}") from unreadable
             except (Damaged, FileNotFoundError):
                 _LOG.warning("run %s is damaged (%s); it is set aside in %s and computed anew", key, damage, place)
                 moved.append(place)
@@ -320,6 +344,15 @@ class Store:
                 except Damaged as damage:
                     raise StoreError(f"{path}, record {key}: {damage}: take the file from git again") from damage
         return None
+
+
+def _names(folder: Path, pattern: str = "*") -> list[str]:
+    """What a folder holds, nothing where there is none; a glob would hide that it cannot be listed."""
+    try:
+        with os.scandir(folder) as entries:
+            return [each.name for each in entries if fnmatch.fnmatchcase(each.name, pattern)]
+    except FileNotFoundError:
+        return []
 
 
 @functools.cache
