@@ -944,11 +944,15 @@ class TestWeakConnectivity:
         assert json.dumps(first) == json.dumps(second)
 
     def test_an_error_within_the_notebook_is_one_paragraph(self, tiny, lmc):
-        code, stdout, stderr = lmc("run", CLAIM, "--out", "bad", "--workers", "1", overrides=[*TINY, "points=2"])
+        code, stdout, stderr = lmc(
+            "run", CLAIM, "--out", "bad", "--workers", "1", overrides=[*TINY, "training.lr=1e30"]
+        )
         assert (code, stdout) == (1, "")
         message = stderr[stderr.index("lmc: ") :]
-        first, last = message.splitlines()
-        assert re.match(rf"lmc: {CLAIM} stopped in cell \d+: ValueError: .*points is at least 3, got 2$", first)
+        first, given, last = message.splitlines()
+        assert re.match(rf"lmc: {CLAIM} stopped in cell \d+: ValueError: Cost matrix is infeasible ", first)
+        overrides = [word for each in (*TINY, "training.lr=1e30") for word in ("-p", each)]
+        assert given == f"given were {shlex.join(overrides)}"
         assert last.startswith(f"bad/{CLAIM}.ipynb shows how far it came. Other values: lmc run {CLAIM} --help.")
         assert (tiny / "bad" / f"{CLAIM}.ipynb").exists()
         assert "Traceback" not in stderr

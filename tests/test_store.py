@@ -34,6 +34,8 @@ from lmc_lib.training import TrainConfig
 
 RUN = RunSpec(ModelSpec("mlp", 16, 2), DataSpec("digits"), TrainConfig(steps=300, lr=0.05), init_seed=3, save_at=(10,))
 PAIR = PairSpec(RUN, dataclasses.replace(RUN, init_seed=4))
+# Of a depth that another family of networks has too.
+DEEP = dataclasses.replace(RUN, model=ModelSpec("mlp", 16, 8))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,7 +126,7 @@ class TestFingerprint:
         assert fingerprint(grown(7, "x")) == fingerprint(Spec(7, "x"))
         assert fingerprint(grown(7, "x", 0.6)) != fingerprint(Spec(7, "x"))
 
-    @pytest.mark.parametrize("outer", [RUN, PAIR], ids=["RunSpec", "PairSpec"])
+    @pytest.mark.parametrize("outer", [DEEP, PairSpec(DEEP, RUN)], ids=["RunSpec", "PairSpec"])
     def test_every_field_counts(self, outer):
         found = {fingerprint(changed(outer, path)): path for path in paths_of(outer)}
         assert list(found.values()) == list(paths_of(outer))
@@ -157,7 +159,9 @@ class TestFingerprint:
             fingerprint(Spec(value))
 
 
-OTHER_WORDS = {"optimiser": "adamw", "schedule": "linear", "precision": "portable"}
+OTHER_WORDS = {
+    "family": "resnet", "norm": "batch", "name": "mnist1d", "optimiser": "adamw", "schedule": "linear", "precision": "portable",
+}  # fmt: skip
 OTHER_THAN_NONE = {"classes": (0, 1), "pretrained": CheckpointSpec(RUN, 300)}
 
 
