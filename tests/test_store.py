@@ -126,7 +126,9 @@ class TestFingerprint:
         assert fingerprint(grown(7, "x")) == fingerprint(Spec(7, "x"))
         assert fingerprint(grown(7, "x", 0.6)) != fingerprint(Spec(7, "x"))
 
-    @pytest.mark.parametrize("outer", [DEEP, PairSpec(DEEP, RUN)], ids=["RunSpec", "PairSpec"])
+    @pytest.mark.parametrize(
+        "outer", [DEEP, PairSpec(DEEP, dataclasses.replace(DEEP, init_seed=4))], ids=["RunSpec", "PairSpec"]
+    )
     def test_every_field_counts(self, outer):
         found = {fingerprint(changed(outer, path)): path for path in paths_of(outer)}
         assert list(found.values()) == list(paths_of(outer))
@@ -160,9 +162,15 @@ class TestFingerprint:
 
 
 OTHER_WORDS = {
-    "family": "resnet", "norm": "batch", "name": "mnist1d", "optimiser": "adamw", "schedule": "linear", "precision": "portable",
+    "family": "resnet", "norm": "batch", "name": "mnist1d",
+    "optimiser": "adamw", "schedule": "linear", "precision": "portable",
 }  # fmt: skip
-OTHER_THAN_NONE = {"classes": (0, 1), "pretrained": CheckpointSpec(RUN, 300)}
+OTHER_THAN_NONE = {
+    "train_examples": 700,
+    "test_examples": 70,
+    "classes": (0, 1),
+    "pretrained": CheckpointSpec(DEEP, 300),
+}
 
 
 def paths_of(spec):
@@ -191,6 +199,8 @@ def other(name, value):
         return (*value, 5)
     if value is None:
         return OTHER_THAN_NONE.get(name, 7)
+    if isinstance(value, float):
+        return value / 2 + 0.01
     return value + 1
 
 
