@@ -220,7 +220,7 @@ class TestSite:
         assert excerpts[0].startswith("A system is called chaotic if")
         assert excerpts[1].lstrip(".").startswith("Verdict at laptop scale: mixed")
         for excerpt in [*excerpts, *faults.search_excerpts(page, served, "barrier")]:
-            assert not any(each in excerpt for each in (".ipynb", "Contents", "code cell", "import ", "supported0"))
+            assert not any(each in excerpt for each in (".ipynb", "Contents At", "code cell", "import ", "supported0"))
 
     def test_the_search_finds_a_function_by_its_name(self, page, served):
         hits = faults.search_hits(page, served, "straight_through")
@@ -474,8 +474,8 @@ class TestTableOfClaims:
         page.goto(served)
         assert self.told(page) == (45, list(CHAPTERS))
         page.get_by_label("Part of the book").focus()
-        page.keyboard.press("ArrowDown")
-        page.keyboard.press("ArrowDown")
+        for _ in range(1 + list(CHAPTERS).index("The butterfly effect")):
+            page.keyboard.press("ArrowDown")
         rows, shown = self.told(page)
         assert shown == ["The butterfly effect"]
         assert page.url == f"{served}?part=The+butterfly+effect"

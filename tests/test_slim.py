@@ -120,6 +120,15 @@ def test_a_signature_keeps_the_marks_that_the_theme_shows():
     assert slim.page(marked + text) == marked + text
 
 
+def test_contents_of_the_reference_have_no_marks_of_code():
+    link = '<a href="b.html"><code class="xref py"><span class="pre">lmc_lib.b</span></code></a>'
+    page = f'<nav class="page-toc">{link}</nav><p>{link}</p>'
+    assert slim.page(page, reference=True) == (
+        '<nav class="page-toc"><a href="b.html">lmc_lib.b</a></nav>'
+        '<p><a href="b.html"><code class="xref py">lmc_lib.b</code></a></p>'
+    )
+
+
 def test_pictures_of_a_page_are_webp():
     page = '<img alt="a.png" src="../_images/{0}" /><img src="../_static/{1}" /><a href="../_images/{1}">b.png</a>'
     assert slim.page(page.format("7f.png", "b.png")) == page.format("7f.webp", "b.png")

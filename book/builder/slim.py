@@ -88,11 +88,11 @@ def page(html: str, *, reference: bool = False) -> str:
         html: the page.
         reference: whether it is a page of the reference, which has no second contents for print either.
     """
+    html = _NAVIGATION.sub(lambda found: _CODE.sub(r"\1", found[0]), _UNUSED.sub("", html))
     if reference:
         html = _CONTENTS.sub(_own_part, _PRINTED.sub("", _OF_OTHER_PAGES.sub("", html)))
         html = _SIGNATURE.sub(lambda found: _plain(found[0]), _WORD.sub(r"\1", html))
     html = _HIGHLIGHTED.sub(lambda found: _PLAIN.sub(r"\1", found[0]), html)
-    html = _NAVIGATION.sub(lambda found: _CODE.sub(r"\1", found[0]), _UNUSED.sub("", html))
     html = _PICTURE.sub(r'\1.webp"', _IN_CELL.sub(r"\1\2", html))
     between = _KEPT_AS_IT_IS.split(html)
     # Of each three parts the first is text between elements whose white space counts, the last the name of such a one.
