@@ -6,6 +6,7 @@ __all__ = [
     "columns",
     "decimals",
     "digits",
+    "log_spaced",
     "loss_and_error",
     "or_none",
     "round_to_grid",
@@ -17,11 +18,18 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from numpy import ndarray
 from torch import Tensor
 
 # Enough digits for any use, few enough that two CPUs agree on them.
 DIGITS = 9
+
+
+def log_spaced(last: int, count: int) -> list[int]:
+    """Whole numbers from 1 to a last one, about so many, evenly spaced on a logarithmic axis as far as they can be."""
+    found: list[int] = np.unique(np.geomspace(1, last, count).round().astype(int)).tolist()
+    return found
 
 
 def rounded(value: float, figures: int = DIGITS) -> float:

@@ -1,10 +1,13 @@
 """Values as they are kept: digits, None for what is no number, and tables of equal rows."""
 
+import itertools
 import math
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lmc_lib import values
 
@@ -48,3 +51,17 @@ def test_a_grid_hides_what_is_finer_than_half_a_step():
     # The third is half a step, which goes to the even side.
     assert on_grid.tolist() == [1.0, -3.0 - 2.0**-9, 0.0, -5.0]
     assert values.round_to_grid(torch.tensor([0.75 + 2.0**-20]), 1).tolist() == [1.0]
+
+
+@given(last=st.integers(1, 10**6), count=st.integers(2, 60))
+def test_whole_numbers_rise_from_one_to_the_last_by_like_factors(last, count):
+    found = values.log_spaced(last, count)
+    assert (found[0], found[-1]) == (1, last)
+    assert found == sorted(set(found)) and len(found) <= count
+    factor = last ** (1.0 / (count - 1))
+    assert all(after <= factor * (before + 0.5) + 0.5 + 1e-6 * last for before, after in itertools.pairwise(found))
+
+
+def test_small_numbers_stand_once():
+    assert values.log_spaced(100, 7) == [1, 2, 5, 10, 22, 46, 100]
+    assert values.log_spaced(5, 9) == [1, 2, 3, 4, 5]

@@ -15,11 +15,11 @@ from lmc_lib import rng, training
 from lmc_lib.claims import Estimate, estimate_of_mean
 from lmc_lib.experiments.found import Record
 from lmc_lib.flow import modular_addition
-from lmc_lib.state import State
+from lmc_lib.state import State, stacked
 from lmc_lib.store import Result, Store
 from lmc_lib.sweeps import Spec
 from lmc_lib.training import TrainConfig
-from lmc_lib.values import decimals
+from lmc_lib.values import decimals, log_spaced
 
 
 @dataclass(frozen=True)
@@ -72,13 +72,13 @@ class AdditionSpec(Spec):
         name = "other start" if self.redrawn else "start"
         streams = [rng.stream(self.first_seed + each, "addition", name) for each in range(self.seeds)]
         drawn = [modular_addition.start(self.modulus, self.units, generator=each) for each in streams]
-        stacks = {layer: torch.stack([each[layer] for each in drawn]) for layer in drawn[0]}
+        stacks = stacked(drawn)
         sizes = {"summands": self.scale * shift, "read_out": self.scale / shift}
         return {layer: size * stacks[layer] for layer, size in sizes.items()}
 
     def compute(self, store: Store) -> Result:
         """Trains the networks of each shift, those of all seeds at once."""
-        steps = np.unique(np.geomspace(1, self.train.steps, self.looks).round().astype(int)).tolist()
+        steps = log_spaced(self.train.steps, self.looks)
         each = [self._trained(shift, steps) for shift in self.shifts]
         train, test = (decimals(torch.stack([found[place] for found in each], 1)) for place in (0, 1))
         return Result({"steps": steps, "train": train, "test": test})

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from numpy import ndarray
@@ -18,11 +17,11 @@ from lmc_lib.claims import Estimate, estimate_of_mean
 from lmc_lib.data import Dataset, DataSpec
 from lmc_lib.experiments.dynamics.students import Curves
 from lmc_lib.flow import filters
-from lmc_lib.state import State
+from lmc_lib.state import State, stacked
 from lmc_lib.store import Result, Store
 from lmc_lib.sweeps import Spec
 from lmc_lib.training import TrainConfig
-from lmc_lib.values import decimals
+from lmc_lib.values import decimals, log_spaced
 
 
 @dataclass(frozen=True)
@@ -81,8 +80,7 @@ class FilterSpec(Spec):
     def drawn(self) -> dict[str, Tensor]:
         """Of all seeds: training images and their labels, one-hot less their mean, and new images and their labels."""
         loaded = data.load(self.data)
-        each = [self._drawn(loaded, self.first_seed + place) for place in range(self.seeds)]
-        found = {name: torch.stack([one[name] for one in each]) for name in each[0]}
+        found = stacked([self._drawn(loaded, self.first_seed + place) for place in range(self.seeds)])
         return found | {"wanted": F.one_hot(found["labels"], loaded.num_classes).double() - 1.0 / loaded.num_classes}
 
     def start(self, shift: float, side: int, classes: int) -> State:
@@ -90,15 +88,15 @@ class FilterSpec(Spec):
         sizes = side, self.size, self.channels, classes
         name = "other start" if self.redrawn else "start"
         streams = [rng.stream(self.first_seed + each, "filters", name) for each in range(self.seeds)]
-        layers = [filters.start(*sizes, stride=self.stride, generator=each) for each in streams]
-        scales = dict.fromkeys(layers[0], self.scale)
+        layers = stacked([filters.start(*sizes, stride=self.stride, generator=each) for each in streams])
+        scales = dict.fromkeys(layers, self.scale)
         first, second = (filters.LAYERS[place] for place in self.moved)
         scales |= {first: self.scale * shift, second: self.scale / shift}
-        return {name: size * torch.stack([each[name] for each in layers]) for name, size in scales.items()}
+        return {layer: size * layers[layer] for layer, size in scales.items()}
 
     def compute(self, store: Store) -> Result:
         """Trains the networks of each shift, those of all seeds at once."""
-        steps = np.unique(np.geomspace(1, self.train.steps, self.looks).round().astype(int)).tolist()
+        steps = log_spaced(self.train.steps, self.looks)
         drawn = self.drawn()
         each = [self._trained(shift, drawn, steps) for shift in self.shifts]
         values = {name: decimals(torch.stack([found[name] for found in each], 1)) for name in each[0]}

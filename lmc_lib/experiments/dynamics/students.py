@@ -20,7 +20,7 @@ from lmc_lib.flow import Descent, hidden_layer
 from lmc_lib.state import stacked
 from lmc_lib.store import Result, Store
 from lmc_lib.sweeps import Spec
-from lmc_lib.values import decimals
+from lmc_lib.values import decimals, log_spaced
 
 MEASURES = ("flipped", "distance", "error")
 
@@ -80,7 +80,7 @@ class StudentSpec(Spec):
 
     def compute(self, store: Store) -> Result:
         """Trains the students of each shift, those of all seeds at once."""
-        steps = np.unique(np.geomspace(1, self.horizon, self.looks).round().astype(int)).tolist()
+        steps = log_spaced(self.horizon, self.looks)
         each = [self._trained(shift, steps) for shift in self.shifts]
         values = {name: decimals(torch.stack([found[name] for found in each], 1)) for name in ("loss", *MEASURES)}
         return Result({"steps": steps, **values})
