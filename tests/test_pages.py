@@ -290,13 +290,15 @@ class TestGlance:
     def test_what_trains_no_known_architecture_names_its_data_and_updates_alone(self):
         specs = [
             {"data": {"name": "digits"}, "width": 5, "train": {"steps": 2000}},
-            {"data": {"name": "mnist1d", "train_examples": 300}, "starts": 16},
+            {"data": {"name": "mnist1d", "train_examples": 300}, "starts": 16, "examples": 70},
+            {"data": {"name": "fashion_mnist"}, "examples": 200},
         ]
         told = glance.table(WEAK, report_of(judged(estimates=ALIGNED)), specs, "a minute")
         rows = dict(re.findall(r"^\* - (.*)\n  - (.*)$", told, re.MULTILINE))
         assert "Networks" not in rows
         assert rows["Data"] == (
-            "digits of 8 × 8 pixels, all training examples; MNIST-1D (generated signals), 300 training examples"
+            "digits of 8 × 8 pixels, all training examples; MNIST-1D (generated signals), 300 training examples; "
+            "Fashion-MNIST, 200 training examples"
         )
         assert rows["Training"] == "2,000 updates"
 

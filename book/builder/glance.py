@@ -160,7 +160,9 @@ def _networks(runs: Sequence[Mapping[str, Any]]) -> str:
 def _data(runs: Sequence[Mapping[str, Any]]) -> str:
     examples: dict[str, set[int | None]] = {}
     for run in runs:
-        examples.setdefault(run["data"]["name"], set()).add(run["data"].get("train_examples"))
+        # A measurement without runs may draw its own examples from a whole data set.
+        own = run["data"].get("train_examples") or run.get("examples")
+        examples.setdefault(run["data"]["name"], set()).add(own)
     return "; ".join(f"{DATA[name]}, {_examples(each)}" for name, each in examples.items())
 
 
