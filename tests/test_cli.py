@@ -45,6 +45,8 @@ REPORT = {
     "numbers": {},
 }  # fmt: skip
 
+MAKER = {"created": "2026-07-05T01:02:03+00:00", "commit": "abc", "versions": {"python": "3.11.7"}, "threads": 3}
+
 PARAMETERS = """\
 scale: str = "quick"  # name of the profile
 data: str = "digits"  # the data set
@@ -282,16 +284,20 @@ class TestRun:
     """``running.run`` around a notebook that is not executed: what it sets for it, and what it writes."""
 
     @pytest.fixture
-    def executed(self, toy, monkeypatch):
+    def executed(self, toy, monkeypatch, request):
         """Replaces the execution by a look at the environment that the notebook would see."""
         seen = {}
+        hidden = getattr(request, "param", ())
 
         def execute(source, target, parameters, *, vectors):
             seen["vectors"] = vectors
             seen.update({name: value for name, value in os.environ.items() if name.startswith("LMC_")})
             seen["parameters"] = parameters
-            output = nbformat.v4.new_output("display_data", {"application/vnd.lmc.report+json": REPORT})
-            return nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(outputs=[output])])
+            shown = {"application/vnd.lmc.report+json": REPORT, "application/vnd.lmc.provenance+json": MAKER}
+            outputs = [
+                nbformat.v4.new_output("display_data", {kind: shown[kind]}) for kind in shown if kind not in hidden
+            ]
+            return nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(outputs=[each]) for each in outputs])
 
         for name in [name for name in os.environ if name.startswith("LMC_")]:
             monkeypatch.delenv(name)
@@ -303,7 +309,27 @@ class TestRun:
         assert json.loads((tmp_path / "out" / "toy.json").read_text()) == result
         assert {name: result[name] for name in REPORT} == REPORT
         assert result["parameters"] == parameters_of("toy") | {"width": 3}
-        assert {"created", "commit", "versions", "seconds"} <= result["provenance"].keys()
+        seconds = result["provenance"].pop("seconds")
+        assert seconds >= 0
+        assert result["provenance"] == MAKER
+
+    def test_only_the_process_of_the_notebook_waits_for_torch(self):
+        program = "import sys; from lmc_lib.cli import records, running; print('torch' in sys.modules)"
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        assert done.stdout == "False\n"
+
+    @pytest.mark.parametrize(
+        ("executed", "lacking"),
+        [
+            (["application/vnd.lmc.report+json"], "claims.conclude(...)"),
+            (["application/vnd.lmc.provenance+json"], "sweeps.origin(store, wanted)"),
+        ],
+        indirect=["executed"],
+    )
+    def test_a_notebook_that_lacks_what_a_page_ends_with_is_refused(self, executed, lacking, tmp_path):
+        with pytest.raises(Refused, match=f"a cell must end with {re.escape(lacking)}"):
+            running.run("toy", out=tmp_path / "out")
+        assert not (tmp_path / "out" / "toy.json").exists()
 
     def test_options_reach_the_notebook_and_leave_no_trace(self, executed, tmp_path):
         before = dict(os.environ)

@@ -21,6 +21,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import safetensors.torch
 import torch
 
 from lmc_lib import records
@@ -567,7 +568,7 @@ class TestDamage:
         number = getattr(errno, name, None)
         fault = OSError(number, os.strerror(number)) if number else MemoryError()
         fault = RuntimeError("DefaultCPUAllocator: can't allocate memory") if "torch" in name else fault
-        place = (store_module.entry.safetensors.torch, "load") if "tensors" in name else (store_module.entry, "_open")
+        place = (safetensors.torch, "load") if "tensors" in name else (store_module.entry, "_open")
 
         def fail(_argument):
             raise fault

@@ -1,6 +1,7 @@
 """The commands that run notebooks or plan them: ``lmc run``, ``lmc status``, ``lmc shared``.
 
-What runs a notebook loads torch and papermill, so each command imports it when it is called.
+What runs a notebook loads papermill, so each command imports it when it is called. The notebook's process loads torch;
+the command has no use for it, and does not wait for it a second time.
 """
 
 __all__ = ["run", "shared", "status"]
@@ -20,7 +21,7 @@ from lmc_lib.definitions import load_all
 
 def run(options: argparse.Namespace) -> None:
     """Runs a claim's notebook; says its verdict, what was written, and what can be done next."""
-    from lmc_lib.cli import records, running  # noqa: PLC0415 -- loads torch and papermill
+    from lmc_lib.cli import records, running  # noqa: PLC0415 -- loads papermill
 
     if options.records and options.overrides:
         raise Refused("--records keeps a profile as it is defined: leave out -p, or change notebooks/CLAIM.yml")
@@ -75,7 +76,7 @@ def _next(options: argparse.Namespace) -> Iterator[tuple[str, str]]:
 
 def status(options: argparse.Namespace) -> None:
     """Says what a claim needs: what is stored, what is missing, and what that will cost."""
-    from lmc_lib.cli import running  # noqa: PLC0415 -- loads torch and papermill
+    from lmc_lib.cli import running  # noqa: PLC0415 -- loads papermill
 
     kinds = _by_kind(running.plan(options.claim, profile=options.profile, overrides=options.overrides, pace=True))
     left = {
@@ -133,7 +134,7 @@ def _cost(kind: Mapping[str, Any]) -> str:
 
 def shared(options: argparse.Namespace) -> None:
     """Says which networks and measurements several claims need."""
-    from lmc_lib.cli import running  # noqa: PLC0415 -- loads torch and papermill
+    from lmc_lib.cli import running  # noqa: PLC0415 -- loads papermill
 
     users: dict[str, list[str]] = {}
     found: dict[str, dict[str, Any]] = {}

@@ -22,7 +22,7 @@ from jupyter_client.kernelspec import NoSuchKernel
 from papermill.exceptions import PapermillExecutionError
 from tqdm import tqdm
 
-from lmc_lib import files, store
+from lmc_lib import files, sweeps
 from lmc_lib.claims.verdict import extract
 from lmc_lib.cli import tree
 from lmc_lib.cli.output import duration
@@ -84,7 +84,8 @@ def run(
         run to run.
 
     Raises:
-        Refused: if the parameters or variables of the environment are wrong, or if the notebook shows no report.
+        Refused: if the parameters or variables of the environment are wrong, or if the notebook shows no report or no
+            origin of its measurements.
         Stopped: if a cell fails; the message is that of the cell.
         OSError: if the results cannot be written; before anything is run.
     """
@@ -111,7 +112,12 @@ def run(
     report = next((found for cell in executed.cells if (found := extract(cell.get("outputs", [])))), None)
     if report is None:
         raise Refused(f"{notebook} ran, but shows no report: a cell must end with claims.conclude(...)")
-    origin = store.provenance() | {"seconds": round(time.time() - started, 1)}
+    maker = next((found for cell in executed.cells if (found := sweeps.maker(cell.get("outputs", [])))), None)
+    if maker is None:
+        raise Refused(
+            f"{notebook} ran, but does not tell its origin: a cell must end with sweeps.origin(store, wanted)"
+        )
+    origin = maker | {"seconds": round(time.time() - started, 1)}
     result = report | {"parameters": parameters_of(claim) | parameters, "provenance": origin}
     files.write(out / f"{claim}.json", (json.dumps(result, indent=1) + "\n").encode())
     return result

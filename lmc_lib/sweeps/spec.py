@@ -7,8 +7,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, ClassVar
 
-import torch
-
 from lmc_lib.store import Entry, Result, Store
 
 
@@ -73,6 +71,8 @@ def _specs(values: Iterable[Any]) -> Iterator[Spec]:
 
 def obtain(store: Store, spec: Spec) -> Entry:
     """Returns a result from the store; what is not there is computed with one thread, and kept."""
+    import torch  # noqa: PLC0415 -- who only plans need not wait for it
+
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -5,7 +5,7 @@ __all__ = [
     "on_device", "step_seconds", "train", "train_stack",
 ]  # fmt: skip
 
-from lmc_lib.training.config import PRECISIONS, TrainConfig, learning_rate
+from lmc_lib.hyperparameters import PRECISIONS, TrainConfig, learning_rate
 from lmc_lib.training.loop import checkpoints, train, train_stack
 from lmc_lib.training.pace import step_seconds
 from lmc_lib.training.placement import device, on_device

@@ -14,9 +14,9 @@ from torch.nn import functional as F  # noqa: N812 -- the usual name
 
 from lmc_lib import rng
 from lmc_lib.data import Split, augment, batch_order
+from lmc_lib.hyperparameters import TrainConfig, learning_rate
 from lmc_lib.models import memory_format
 from lmc_lib.state import State, cast, clone, masked
-from lmc_lib.training.config import TrainConfig, learning_rate
 from lmc_lib.training.portable import PortableAdamW, PortableSGD, round_statistics
 from lmc_lib.training.trajectory import Checkpoint, Diverged, Trajectory
 
