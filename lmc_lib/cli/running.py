@@ -25,6 +25,7 @@ from tqdm import tqdm
 from lmc_lib import files, sweeps
 from lmc_lib.claims.verdict import extract
 from lmc_lib.cli import tree
+from lmc_lib.cli.forked import FIGURES
 from lmc_lib.cli.output import duration
 from lmc_lib.cli.parameters import parameters_of, resolve
 from lmc_lib.cli.refused import Refused
@@ -206,7 +207,7 @@ def execute(
             kernel_name="python3",
             progress_bar=False,
             request_save_on_cell_execute=False,  # it is saved at its end, or where a cell fails
-            extra_arguments=[*_KERNEL, *(_VECTORS if vectors else ())],
+            extra_arguments=[*_KERNEL, *FIGURES, *(_VECTORS if vectors else ())],
         )
     except PapermillExecutionError as error:
         raise Stopped(f"{source.stem} stopped in cell {error.exec_count}: {error.ename}: {error.evalue}") from error
