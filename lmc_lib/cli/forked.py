@@ -137,4 +137,5 @@ def _serve(
     for number, given in enumerate([os.open(os.devnull, os.O_RDONLY), *(each.fileno() for each in outputs)]):
         os.dup2(given, number)
     end_with_parent()
-    IPKernelApp.launch_instance([*arguments, *FIGURES], parent_handle=os.getppid())  # it ends with the server, too
+    once = [each for each in FIGURES if each not in arguments]  # `lmc run` gives them to kernels of every kind
+    IPKernelApp.launch_instance([*arguments, *once], parent_handle=os.getppid())  # it ends with the server, too
