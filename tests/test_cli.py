@@ -34,6 +34,7 @@ from lmc_lib.cli import (
     storing,
     tree,
     verdicts,
+    working,
 )
 from lmc_lib.cli.output import duration
 from lmc_lib.cli.parameters import parameters_of, resolve
@@ -639,14 +640,14 @@ class TestHelp:
         for code, meaning in ((0, "done"), (1, "refused or failed"), (2, "wrong usage"), (130, "stopped by Ctrl-C")):
             assert re.search(rf"^  {code} +{meaning}", said, re.MULTILINE)
 
-    @pytest.mark.parametrize("command", ["list", "run", "open", "status", "shared", "judge", "audit", "new"])
+    @pytest.mark.parametrize("command", ["list", "run", "open", "status", "work", "shared", "judge", "audit", "new"])
     def test_of_each_command_has_examples_that_can_be_parsed(self, command, capsys, monkeypatch):
         said = said_by_help([command, "--help"], capsys)
         assert re.search(rf"^    {command} ", said_by_help(["--help"], capsys), re.MULTILINE)
         examples = [shlex.split(line) for line in said.partition("examples:\n")[2].splitlines()]
         assert examples
         done = []
-        for module in (measuring, verdicts, commands):
+        for module in (measuring, working, verdicts, commands):
             for name in (command, f"_{command}"):
                 monkeypatch.setattr(module, name, done.append, raising=False)
         for program, *arguments in examples:
@@ -669,7 +670,7 @@ class TestHelp:
             assert main(arguments) == 0
         assert len(done) == len(examples) > 1
 
-    @pytest.mark.parametrize("command", ["run", "status"])
+    @pytest.mark.parametrize("command", ["run", "status", "work"])
     def test_behind_a_claim_is_about_that_claim(self, toy, command, capsys):
         said = said_by_help([command, "toy", "--help"], capsys)
         assert said.startswith("A toy\n\nEvery toy falls.\n")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lmc_lib import __version__
-from lmc_lib.cli import completion, measuring, overview, skeleton, storing, tree, verdicts
+from lmc_lib.cli import completion, measuring, overview, skeleton, storing, tree, verdicts, working
 from lmc_lib.cli.output import write_json
 from lmc_lib.cli.refused import Refused
 from lmc_lib.definitions import CHAPTERS, DefinitionError
@@ -80,7 +80,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"lmc {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
-    for add in (_add_list, _add_run, _add_open, _add_status, _add_shared, _add_judge, _add_audit, _add_store, _add_new):
+    for add in (_add_list, _add_run, _add_open, _add_status, _add_work, _add_shared):
+        add(commands)
+    for add in (_add_judge, _add_audit, _add_store, _add_new):
         add(commands)
     return parser
 
@@ -142,6 +144,18 @@ def _add_status(commands: Any) -> None:
     )
     _takes_parameters(asking)
     _takes_json(asking, "the `kinds` of results, with their number and cost, and the cost of what is `left`")
+
+
+def _add_work(commands: Any) -> None:
+    says = "compute what is missing beside others that do the same, such as a job array; draw no figures"
+    examples = ("weak-connectivity --profile laptop", "weak-connectivity --profile paper --workers 1")
+    working_ = _add(commands, "work", working.work, says, *examples, add_help=False)
+    _takes_parameters(working_)
+    working_.add_argument("--workers", type=int, help="processes (default: all cores)")
+    _takes_json(
+        working_,
+        "how many results were `missing`, `computed` here, by `others`, `untried`, and a list of those `failed`",
+    )
 
 
 def _add_shared(commands: Any) -> None:

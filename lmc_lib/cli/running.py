@@ -1,6 +1,6 @@
-"""Running a claim's notebook, or only listing what it needs."""
+"""Running a claim's notebook, or only listing or computing what it needs."""
 
-__all__ = ["Stopped", "execute", "plan", "run", "variables", "without_figures"]
+__all__ = ["Stopped", "execute", "plan", "run", "variables", "without_figures", "work"]
 
 import contextlib
 import copy
@@ -92,11 +92,9 @@ def run(
     _check_variables()
     if out.resolve() == tree.NOTEBOOKS:
         raise Refused(f"results in {out} would replace the notebooks themselves: name another folder with --out")
-    if workers is not None and workers < 1:
-        raise Refused(f"--workers takes at least one process, got {workers}")
+    _check_workers(workers)
     started = time.time()
-    environment = _store() | {"LMC_RECORDS": _shipped(claim, profile) if records else ""}
-    environment |= {"LMC_WORKERS": str(workers)} if workers else {}
+    environment = _store() | {"LMC_RECORDS": _shipped(claim, profile) if records else ""} | _workers(workers)
     environment |= {"LMC_STALE_BEFORE": str(started)} if recompute else {}
     environment |= {} if compute else {"LMC_COMPUTE": "0"}
     out.mkdir(parents=True, exist_ok=True)
@@ -131,16 +129,64 @@ def plan(
     parameters = resolve(claim, profile, overrides)
     _check_variables()
     asked = _store() | {"LMC_PACE": str(int(pace)), "LMC_RECORDS": _shipped(claim, profile)}
+    with variables(asked), _telling(overrides):
+        rows: list[dict[str, Any]] = _told("LMC_PLAN", claim, parameters)
+    return rows
+
+
+def work(
+    claim: str, *, profile: str = "quick", overrides: Sequence[str] = (), workers: int | None = None
+) -> dict[str, Any]:
+    """Computes what a claim needs and is missing, beside any number of processes that do the same in the same store.
+
+    Args:
+        claim: the claim's name.
+        profile: as for :func:`resolve`.
+        overrides: as for :func:`resolve`.
+        workers: processes that train and measure; all cores if None.
+
+    Returns:
+        How many results were ``missing``, how many of them were ``computed`` here and by ``others``, a list of those
+        that ``failed``, and how many were ``untried`` since they need one of these.
+
+    Raises:
+        Refused: if the parameters or variables of the environment are wrong.
+        Stopped: if the notebook fails before it asks for results, or the store while they are computed.
+    """
+    parameters = resolve(claim, profile, overrides)
+    _check_variables()
+    _check_workers(workers)
+    if os.environ.get("LMC_COMPUTE") == "0":
+        raise Refused("the variable LMC_COMPUTE is 0, which forbids computing: unset it")
+    asked = _store() | {"LMC_RECORDS": _shipped(claim, profile)} | _workers(workers)
+    with variables(asked), _telling(overrides):
+        told: dict[str, Any] = _told("LMC_WORK", claim, parameters)
+    return told
+
+
+def _told(variable: str, claim: str, parameters: Mapping[str, Any]) -> Any:
+    """What ``sweeps.fill`` writes to the file that a variable names, before it stops the notebook."""
+    source = tree.NOTEBOOKS / f"{claim}.ipynb"
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "plan.json"
-        with variables(asked | {"LMC_PLAN": str(path)}), _telling(overrides):
+        path = Path(folder) / "told.json"
+        with variables({variable: str(path)}):
             try:
-                execute(tree.NOTEBOOKS / f"{claim}.ipynb", Path(folder) / "plan.ipynb", parameters)
+                execute(source, Path(folder) / "stopped.ipynb", parameters)
             except Refused:
                 if not path.exists():
                     raise
-        rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
-    return rows
+        if not path.exists():
+            raise Refused(f"{source} ran, but asks for no results: a cell must call sweeps.fill(store, wanted)")
+        return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _check_workers(workers: int | None) -> None:
+    if workers is not None and workers < 1:
+        raise Refused(f"--workers takes at least one process, got {workers}")
+
+
+def _workers(workers: int | None) -> dict[str, str]:
+    return {"LMC_WORKERS": str(workers)} if workers else {}
 
 
 def _check_variables() -> None:

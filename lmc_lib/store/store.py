@@ -1,6 +1,6 @@
 """Get or compute: the only way in which the book obtains a network or a number."""
 
-__all__ = ["NotStored", "Store", "StoreError"]
+__all__ = ["Busy", "NotStored", "Store", "StoreError"]
 
 import contextlib
 import fnmatch
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from lmc_lib import files, records
 from lmc_lib.store.address import canonical, describe, fingerprint, is_key
@@ -33,6 +33,10 @@ class StoreError(OSError):
 
 class NotStored(KeyError):
     """A result is not in the store, and computing it was not allowed."""
+
+
+class Busy(RuntimeError):
+    """Another process computes a result, and waiting for it was not wanted."""
 
 
 @dataclass(frozen=True)
@@ -151,14 +155,16 @@ class Store:
             self._set_aside(entry.fingerprint, found)
         return self._keep(entry) is entry
 
-    def get_or_compute(self, spec: Any, compute: Callable[[], Result]) -> Entry:
+    def get_or_compute(self, spec: Any, compute: Callable[[], Result], *, wait: bool = True) -> Entry:
         """Returns the entry of a spec, computing and storing it if it is not there.
 
         Args:
             spec: a frozen dataclass that says all that defines the result.
             compute: the computation; it must depend on ``spec`` alone.
+            wait: whether to wait for another process that computes it.
 
         Raises:
+            Busy: if another process computes it, and ``wait`` is false.
             NotStored: if the entry is missing and this store does not compute.
             StoreError: if the store cannot be written: read-only, no permission, disk full. Nothing is left behind.
                 Also if it holds an entry that this process cannot read.
@@ -173,7 +179,7 @@ class Store:
             what = f"entry {key} is damaged ({found})" if isinstance(found, Damaged) else f"no entry {key}"
             raise NotStored(f"{what} in {self.root}, and computing is switched off: {canonical(describe(spec))}")
         self._prepare(key)
-        with self._lock(key):
+        with self._lock(key, wait=wait):
             found = self._look(key)
             if (entry := self._served(key, found)) is not None:
                 return entry
@@ -252,12 +258,14 @@ class Store:
         return folder
 
     @contextlib.contextmanager
-    def _lock(self, key: str) -> Iterator[None]:
-        """Makes others wait who want the same entry. That saves work and is needed for nothing else."""
+    def _lock(self, key: str, *, wait: bool) -> Iterator[None]:
+        """Makes others wait, or go on, who want the same entry. That saves work and is needed for nothing else."""
         lock = FileLock(self.root / "locks" / key[:2] / f"{key}.lock")
         try:
             self._folder("locks", key[:2])
-            lock.acquire()
+            lock.acquire(blocking=wait)
+        except Timeout as error:
+            raise Busy(f"another process computes {key}") from error
         except (OSError, NotImplementedError) as error:
             _LOG.warning("run %s is computed without a lock (%s): others who want it compute it too", key, error)
         try:
