@@ -640,7 +640,9 @@ class TestHelp:
         for code, meaning in ((0, "done"), (1, "refused or failed"), (2, "wrong usage"), (130, "stopped by Ctrl-C")):
             assert re.search(rf"^  {code} +{meaning}", said, re.MULTILINE)
 
-    @pytest.mark.parametrize("command", ["list", "run", "open", "status", "work", "shared", "judge", "audit", "new"])
+    @pytest.mark.parametrize(
+        "command", ["list", "run", "open", "status", "work", "shared", "judge", "verify", "audit", "new"]
+    )
     def test_of_each_command_has_examples_that_can_be_parsed(self, command, capsys, monkeypatch):
         said = said_by_help([command, "--help"], capsys)
         assert re.search(rf"^    {command} ", said_by_help(["--help"], capsys), re.MULTILINE)
@@ -1246,7 +1248,7 @@ class TestJudging:
             raise error
 
         monkeypatch.setattr(judging, "audits", stopped)
-        monkeypatch.setattr(verdicts, "_records_of", lambda _: [])
+        monkeypatch.setattr(verdicts, "records_of", lambda _: [])
         file = toy / "audit.json"
         file.write_text(judging.as_text([row("fall", 0.1), row("rise", 0.2), row("fall", 0.3, "another")]))
         assert main(["audit", "toy", "--draws", "20", "--json", str(file)]) == code

@@ -82,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
     for add in (_add_list, _add_run, _add_open, _add_status, _add_work, _add_shared):
         add(commands)
-    for add in (_add_judge, _add_audit, _add_store, _add_new):
+    for add in (_add_judge, _add_verify, _add_audit, _add_store, _add_new):
         add(commands)
     return parser
 
@@ -172,6 +172,19 @@ def _add_judge(commands: Any) -> None:
     judging = _add(commands, "judge", verdicts.judge, says, "weak-connectivity", "--all --json")
     _takes_claims(judging)
     _takes_json(judging, "a list with `claim`, `scale`, `verdict` and the `changes` to the stored report")
+
+
+def _add_verify(commands: Any) -> None:
+    says = "compute a random sample of the records anew and compare"
+    verifying = _add(commands, "verify", working.verify, says, "--all", "weak-connectivity --sample 20 --seed 1")
+    _takes_claims(verifying)
+    _takes_profile(verifying)
+    verifying.add_argument("--sample", type=int, default=5, metavar="N", help="number of records (default: 5)")
+    verifying.add_argument("--seed", type=int, default=0, help="which ones are drawn (default: 0)")
+    verifying.add_argument("--workers", type=int, default=1, help="processes (default: 1)")
+    _takes_json(
+        verifying, "a list with `claim`, `scale`, `key`, `spec`, what it was compared `by`, `differences`, `problem`"
+    )
 
 
 def _add_audit(commands: Any) -> None:

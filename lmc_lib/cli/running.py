@@ -94,7 +94,7 @@ def run(
         raise Refused(f"results in {out} would replace the notebooks themselves: name another folder with --out")
     _check_workers(workers)
     started = time.time()
-    environment = _store() | {"LMC_RECORDS": _shipped(claim, profile) if records else ""} | _workers(workers)
+    environment = _store() | (_records(claim, profile) if records else {"LMC_RECORDS": ""}) | _workers(workers)
     environment |= {"LMC_STALE_BEFORE": str(started)} if recompute else {}
     environment |= {} if compute else {"LMC_COMPUTE": "0"}
     out.mkdir(parents=True, exist_ok=True)
@@ -128,14 +128,20 @@ def plan(
     """
     parameters = resolve(claim, profile, overrides)
     _check_variables()
-    asked = _store() | {"LMC_PACE": str(int(pace)), "LMC_RECORDS": _shipped(claim, profile)}
+    asked = _store() | _records(claim, profile) | {"LMC_PACE": str(int(pace))}
     with variables(asked), _telling(overrides):
         rows: list[dict[str, Any]] = _told("LMC_PLAN", claim, parameters)
     return rows
 
 
 def work(
-    claim: str, *, profile: str = "quick", overrides: Sequence[str] = (), workers: int | None = None
+    claim: str,
+    *,
+    profile: str = "quick",
+    overrides: Sequence[str] = (),
+    workers: int | None = None,
+    only: Sequence[str] = (),
+    folder: Path | None = None,
 ) -> dict[str, Any]:
     """Computes what a claim needs and is missing, beside any number of processes that do the same in the same store.
 
@@ -144,6 +150,8 @@ def work(
         profile: as for :func:`resolve`.
         overrides: as for :func:`resolve`.
         workers: processes that train and measure; all cores if None.
+        only: the fingerprints of what is asked for; all if empty.
+        folder: a store of its own, for which no records count; the store of whoever calls, and records, if None.
 
     Returns:
         How many results were ``missing``, how many of them were ``computed`` here and by ``others``, a list of those
@@ -158,8 +166,8 @@ def work(
     _check_workers(workers)
     if os.environ.get("LMC_COMPUTE") == "0":
         raise Refused("the variable LMC_COMPUTE is 0, which forbids computing: unset it")
-    asked = _store() | {"LMC_RECORDS": _shipped(claim, profile)} | _workers(workers)
-    with variables(asked), _telling(overrides):
+    asked = {"LMC_STORE": str(folder), "LMC_RECORDS": ""} if folder else _store() | _records(claim, profile)
+    with variables(asked | _workers(workers) | {"LMC_ONLY": ",".join(only)}), _telling(overrides):
         told: dict[str, Any] = _told("LMC_WORK", claim, parameters)
     return told
 
@@ -269,10 +277,10 @@ def without_figures(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     return stripped
 
 
-def _shipped(claim: str, profile: str) -> str:
-    """The files of shipped records, as ``LMC_RECORDS`` lists them; the claim's own first, often the only one read."""
+def _records(claim: str, profile: str) -> dict[str, str]:
+    """The files of shipped records, as a variable lists them; the claim's own first, often the only one read."""
     own = tree.record_of(claim, profile)
-    return os.pathsep.join(map(str, sorted(tree.shipped(), key=lambda path: path != own)))
+    return {"LMC_RECORDS": os.pathsep.join(map(str, sorted(tree.shipped(), key=lambda path: path != own)))}
 
 
 @contextlib.contextmanager

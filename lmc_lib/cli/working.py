@@ -1,20 +1,35 @@
-"""The command that computes without a page: ``lmc work``.
+"""The commands that compute without a page: ``lmc work`` and ``lmc verify``.
 
-What runs a notebook loads torch and papermill, so the command imports it when it is called.
+What runs a notebook loads torch and papermill, so each command imports it when it is called.
 """
 
-__all__ = ["work"]
+__all__ = ["verify", "work"]
 
 import argparse
 import contextlib
+import json
 import shlex
 import signal
 import sys
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
+from lmc_lib.cli import verdicts
 from lmc_lib.cli.output import write_json
 from lmc_lib.cli.refused import Refused
+
+if TYPE_CHECKING:
+    from lmc_lib.cli.verifying import Verified
+
+# Values of a record that are told where they differ.
+_SHOWN = 5
+
+_SAME = {
+    "digits": "the same",
+    "chance": "as chance allows",
+    "nothing": "computed; nothing like it is recorded, so that chance has no bounds",
+}
 
 
 def work(options: argparse.Namespace) -> None:
@@ -38,6 +53,45 @@ def work(options: argparse.Namespace) -> None:
             f"{len(told['failed'])} results failed: see above. {_command(options)} stops at the first of "
             f"them, with its error in results/{options.claim}.ipynb; then the same command goes on from there"
         )
+
+
+def verify(options: argparse.Namespace) -> None:
+    """Computes a random sample of the records anew, from nothing, and compares.
+
+    Raises:
+        Refused: if one differs or cannot be computed, after all were compared.
+    """
+    from lmc_lib.cli import verifying  # noqa: PLC0415 -- loads torch and papermill
+
+    if options.sample < 1:
+        raise Refused(f"--sample takes at least one record, got {options.sample}")
+    drawn = verifying.sample(verdicts.records_of(options, (options.profile,)), options.sample, options.seed)
+    found = []
+    for path, keys in drawn.items():
+        for each in verifying.verified(path, keys, workers=options.workers):
+            found.append(each)
+            if not options.json:
+                sys.stdout.write("\n".join(_verified(each)) + "\n")
+    if options.json:
+        write_json([asdict(each) for each in found])
+    wrong = sum(bool(each.differences or each.problem) for each in found)
+    if wrong:
+        raise Refused(
+            f"{wrong} of {len(found)} records, drawn with seed {options.seed}, are not what is computed: see above. "
+            "Take back what changed, or measure with lmc run CLAIM --profile PROFILE --recompute --records"
+        )
+
+
+def _verified(each: "Verified") -> Iterator[str]:
+    """A record in lines: how it was compared, and the first values that differ."""
+    name = f"{each.claim} ({each.scale}), {each.spec['type']} {each.key}"
+    if each.problem:
+        yield f"{name}: not computed: {each.problem}"
+    elif each.differences:
+        yield f"{name}: {len(each.differences)} values differ, by {each.by}; its spec is {json.dumps(each.spec)}"
+        yield from (f"  {difference}" for difference in each.differences[:_SHOWN])
+    else:
+        yield f"{name}: {_SAME[each.by]}"
 
 
 def _lines(told: dict[str, Any]) -> Iterator[str]:
