@@ -384,7 +384,8 @@ class TestRun:
         ("name", "text"),
         [
             ("LMC_WORKERS", "x"), ("LMC_WORKERS", "-1"), ("LMC_WORKERS", "²"), ("LMC_WORKERS", "1.5"),
-            ("LMC_COMPUTE", "no"), ("LMC_COMPUTE", "false"), ("LMC_STALE_BEFORE", "soon"), ("LMC_STALE_BEFORE", "nan"),
+            ("LMC_COMPUTE", "no"), ("LMC_COMPUTE", "false"), ("LMC_SAME_CODE", "yes"),
+            ("LMC_STALE_BEFORE", "soon"), ("LMC_STALE_BEFORE", "nan"),
         ],
     )  # fmt: skip
     def test_a_variable_that_means_nothing_is_refused_by_run_and_status(self, executed, toy, monkeypatch, name, text):
@@ -1025,10 +1026,10 @@ def test_results_that_several_claims_need_are_listed_with_their_claims(monkeypat
 
 
 def test_a_plan_is_told_by_kind_in_words_and_as_json(monkeypatch, capsys):
-    def row(label, noun, stored, seconds=None, updates=0, pace=None):
+    def row(label, noun, stored, seconds=None, updates=0, pace=None, code=None):
         return {
             "label": label, "noun": noun, "stored": stored, "needed": not stored, "seconds": seconds,
-            "updates": updates, "pace": pace,
+            "updates": updates, "pace": pace, "code": code,
         }  # fmt: skip
 
     rows = [row("MLP", "networks", True, 20.0), row("MLP", "networks", True, 40.0), row("MLP", "networks", False)]
@@ -1050,6 +1051,13 @@ def test_a_plan_is_told_by_kind_in_words_and_as_json(monkeypatch, capsys):
     assert [(each["results"], each["stored"], each["to_compute"], each["cost"]) for each in told["kinds"]] == [
         (3, 2, 1, "known"), (1, 0, 1, "estimated"), (1, 0, 1, "unknown"),
     ]  # fmt: skip
+    rows += [row("MLP", "networks", True, 30.0, code=code) for code in ("other", "same", "unknown", "other", "same")]
+    assert main(["status", "toy"]) == 0
+    told = "made by other code than the present one, which --same-code of lmc run computes anew"
+    assert capsys.readouterr().out.splitlines()[-1] == f"of what is stored, 2 {told}; of 1 the code is not known"
+    assert main(["status", "toy", "--json"]) == 0
+    kind = json.loads(capsys.readouterr().out)["kinds"][0]
+    assert (kind["other_code"], kind["unknown_code"]) == (2, 1)
 
 
 class TestEndOfARun:

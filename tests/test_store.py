@@ -251,7 +251,7 @@ class TestGetOrCompute:
 
     def test_provenance_is_complete_and_names_no_host(self, store):
         origin = stored(store, Spec(1)).provenance
-        names = {"created", "commit", "versions", "machine", "device", "threads", "seconds", "finished"}
+        names = {"created", "commit", "versions", "machine", "device", "threads", "seconds", "finished", "code"}
         assert origin.keys() == names
         assert {"python", "torch", "numpy"} <= origin["versions"].keys()
         assert os.uname().nodename not in json.dumps(provenance())

@@ -6,46 +6,21 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 import nbformat
 import pytest
 from filelock import FileLock
+from steps import FIRST, SUM, TOP, Step
 
 from lmc_lib.cli import main, running, tree
 from lmc_lib.store import Busy, Result, Store, StoreError, fingerprint
-from lmc_lib.sweeps import Spec, fill, obtain, working
+from lmc_lib.sweeps import fill, obtain, working
 from lmc_lib.sweeps.plan import stages
 from lmc_lib.sweeps.working import Share, Worked, work, write_shares
 
 ROOT = Path(__file__).parents[1]
-
-
-@dataclass(frozen=True)
-class Step(Spec):
-    """A result that needs others; the negative ones fail."""
-
-    kind: ClassVar[str] = "Step"
-    noun: ClassVar[str] = "steps"
-
-    number: int
-    before: tuple[Spec, ...] = ()
-
-    @property
-    def label(self):
-        return f"step {self.number}"
-
-    def compute(self, store):
-        if self.number < 0:
-            raise ValueError(f"no {self.number}")
-        return Result({"sum": self.number + sum(obtain(store, each).values["sum"] for each in self.before)})
-
-
-FIRST = [Step(number) for number in range(1, 6)]
-SUM = Step(10, (FIRST[0], FIRST[3]))
-TOP = Step(100, (SUM, FIRST[1]))
 
 
 @pytest.fixture

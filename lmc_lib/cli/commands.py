@@ -125,6 +125,7 @@ def _add_run(commands: Any) -> None:
     running.add_argument("--out", type=Path, default=Path("results"), help="folder of the results (default: results)")
     running.add_argument("--workers", type=int, help="processes (default: all cores)")
     running.add_argument("--recompute", action="store_true", help="compute also what is stored")
+    running.add_argument("--same-code", action="store_true", help="compute also what is stored and other code has made")
     running.add_argument("--records", action="store_true", help="keep the measurements in records/ for the book")
     running.add_argument("--allow-dirty", action="store_true", help="keep records of code that is not committed")
 

@@ -46,6 +46,7 @@ _BAR = "{desc}: {n_fmt}/{total_fmt} results |{bar}| {elapsed}{postfix}"
 _VARIABLES: dict[str, tuple[Callable[[str], bool], str]] = {
     "LMC_WORKERS": (lambda text: text.isascii() and text.isdigit(), "a number of processes, 0 for all cores"),
     "LMC_COMPUTE": (lambda text: text in ("0", "1"), "0, which forbids computing, or 1"),
+    "LMC_SAME_CODE": (lambda text: text in ("0", "1"), "1, which computes anew what other code has made, or 0"),
     "LMC_STALE_BEFORE": (lambda text: _is_time(text), "a time in seconds since 1970"),
 }
 

@@ -21,6 +21,7 @@ from filelock import FileLock, Timeout
 
 from lmc_lib import files, records
 from lmc_lib.store.address import canonical, describe, fingerprint, is_key
+from lmc_lib.store.code import code_of
 from lmc_lib.store.entry import Damaged, Entry, Result, Unreadable, from_record, pack, read
 from lmc_lib.store.origin import provenance
 
@@ -57,12 +58,14 @@ class Store:
         compute: whether missing results may be computed.
         stale_before: when a recomputation began (seconds since 1970): entries that were neither made for it nor
             finished between then and now count as missing; 0 if all count.
+        stale: the fingerprints of the entries to which that applies; all if None.
     """
 
     root: Path
     shipped: tuple[Path, ...] = ()
     compute: bool = True
     stale_before: float = 0.0
+    stale: frozenset[str] | None = None
 
     @classmethod
     def from_environment(cls) -> "Store":
@@ -192,9 +195,11 @@ class Store:
             return self._keep(entry)
 
     def _computed(self, spec: Any, compute: Callable[[], Result]) -> Entry:
+        code = code_of(type(spec).__module__)  # before the files can change
         started = time.perf_counter()
         result = compute()
-        origin = provenance() | {"seconds": round(time.perf_counter() - started, 3), "finished": time.time()}
+        origin = provenance() | ({} if code is None else {"code": code})
+        origin |= {"seconds": round(time.perf_counter() - started, 3), "finished": time.time()}
         # A clock can be set back while it computes: then the time alone would not say that it is new.
         origin |= {"recomputation": self.stale_before} if self.stale_before else {}
         return Entry(fingerprint(spec), describe(spec), result.values, result.tensors, origin)
@@ -208,10 +213,13 @@ class Store:
             _LOG.warning("run %s is damaged (%s): the record that ships is taken", key, found)
         return entry
 
+    def _is_renewed(self, key: str) -> bool:
+        return self.stale_before > 0.0 and (self.stale is None or key in self.stale)
+
     def _is_fresh(self, entry: Entry) -> bool:
         made = entry.provenance
         return (
-            not self.stale_before
+            not self._is_renewed(entry.fingerprint)
             or made.get("recomputation") == self.stale_before
             or self.stale_before <= made.get("finished", 0.0) <= time.time()
         )
@@ -343,7 +351,7 @@ class Store:
         return moved
 
     def _shipped(self, key: str) -> Entry | None:
-        if self.stale_before > 0.0:
+        if self._is_renewed(key):
             return None
         for path in self.shipped:
             if (record := _records(path).get(key)) is not None:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from lmc_lib.processes import end_with_parent
 from lmc_lib.store import Store, fingerprint
-from lmc_lib.sweeps.plan import Planned, stages, write_plan
+from lmc_lib.sweeps.plan import Planned, renewed, stages, write_plan
 from lmc_lib.sweeps.spec import Spec, obtain
 from lmc_lib.sweeps.working import Share, Worked, work, write_shares
 
@@ -31,6 +31,7 @@ def fill(store: Store, specs: Sequence[Spec], *, workers: int | None = None) -> 
 
     Each worker uses one thread: two processes with one thread each train more networks an hour than one process with
     two. With ``workers=1`` everything runs in this process. Workers end when this process ends, however it ends.
+    With ``LMC_SAME_CODE=1`` what other code has made counts as missing.
 
     Args:
         store: where results go.
@@ -45,6 +46,8 @@ def fill(store: Store, specs: Sequence[Spec], *, workers: int | None = None) -> 
     """
     if only := os.environ.get("LMC_ONLY"):
         specs = [spec for spec in specs if fingerprint(spec) in only.split(",")]
+    if os.environ.get("LMC_SAME_CODE") == "1":
+        store = renewed(store, specs)
     missing = stages(store, specs)
     in_order = [spec for stage in missing for spec in stage]
     if plan := os.environ.get("LMC_PLAN"):
