@@ -380,6 +380,27 @@ class TestRun:
             running.run("toy", out=toy / "out")
         assert executed == {}
 
+    @pytest.mark.skipif(sys.platform == "win32", reason="has no such limit")
+    @pytest.mark.parametrize(
+        ("allowed", "variable", "workers", "needed"),
+        [(115, "1", None, 116), (131, "1", 5, 132), (135, "6", None, 136), (119, None, 2, 120)],
+    )
+    def test_too_few_open_files_are_refused_by_their_limit(
+        self, executed, toy, monkeypatch, allowed, variable, workers, needed
+    ):
+        if variable:
+            monkeypatch.setenv("LMC_WORKERS", variable)
+        run = functools.partial(running.run, "toy", out=toy / "out", workers=workers)
+        told = f"may open {allowed} files here, and this one needs {needed}: ulimit -n {needed}"
+        monkeypatch.setattr(running.resource, "getrlimit", lambda _: (allowed, 10**6))
+        for ask in (run, functools.partial(running.work, "toy", workers=workers)):
+            with pytest.raises(Refused, match=told):
+                ask()
+        assert executed == {}
+        for enough in (needed, running.resource.RLIM_INFINITY):
+            monkeypatch.setattr(running.resource, "getrlimit", lambda _, enough=enough: (enough, 10**6))
+            run()
+
     @pytest.mark.parametrize(
         ("name", "text"),
         [

@@ -207,7 +207,7 @@ def _add_store(commands: Any) -> None:
     checking = _add(within, "store check", storing.check, says, "", "--json")
     _takes_json(checking, "how many `entries` there are, and a list of those that are `damaged`")
 
-    says = "say what no profile of any claim asks for and was not written today; asking all notebooks takes minutes"
+    says = "say what no claim and no guide asks for and was not written today; asking all notebooks takes minutes"
     pruning = _add(within, "store prune", storing.prune, says, "", "--delete")
     pruning.add_argument("--delete", action="store_true", help="remove it, also results of other values (-p)")
     _takes_json(pruning, "the `kinds` of what can go, with `count` and `bytes`, and whether it was `deleted`")

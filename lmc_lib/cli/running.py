@@ -1,6 +1,6 @@
 """Running a claim's notebook, or only listing or computing what it needs."""
 
-__all__ = ["Stopped", "execute", "plan", "run", "variables", "without_figures", "work"]
+__all__ = ["Stopped", "execute", "plan", "plan_of_guide", "run", "variables", "without_figures", "work"]
 
 import contextlib
 import copy
@@ -24,10 +24,14 @@ from tqdm import tqdm
 
 from lmc_lib import files, store
 from lmc_lib.claims.verdict import extract
-from lmc_lib.cli import tree
+from lmc_lib.cli import notebooks, tree
 from lmc_lib.cli.output import duration
 from lmc_lib.cli.parameters import parameters_of, resolve
 from lmc_lib.cli.refused import Refused
+from lmc_lib.processes import usable_cores
+
+if sys.platform != "win32":
+    import resource
 
 # Without it a kernel says on stderr, each time, that its words to this process are not encrypted, and at times that it
 # is interrupted as it ends. Errors of a notebook are exceptions all the same. Warnings of a
@@ -41,6 +45,10 @@ _VECTORS = ("--InlineBackend.figure_formats={'png', 'pdf'}",)
 # The time left is that of `sweeps.fill`, which knows what is cheap and what is not.
 _BAR = "{desc}: {n_fmt}/{total_fmt} results |{bar}| {elapsed}{postfix}"
 
+
+# Open files: with 96 a notebook with two workers ran, with 64 it did not.
+_FILES = 112
+_FILES_OF_A_WORKER = 4
 
 # Variables that the library reads while a notebook runs: whether a text will do, and what was expected.
 _VARIABLES: dict[str, tuple[Callable[[str], bool], str]] = {
@@ -94,6 +102,7 @@ def run(
     if out.resolve() == tree.NOTEBOOKS:
         raise Refused(f"results in {out} would replace the notebooks themselves: name another folder with --out")
     _check_workers(workers)
+    _check_open_files(workers)
     started = time.time()
     environment = _store() | (_records(claim, profile) if records else {"LMC_RECORDS": ""}) | _workers(workers)
     environment |= {"LMC_STALE_BEFORE": str(started)} if recompute else {}
@@ -129,9 +138,25 @@ def plan(
     """
     parameters = resolve(claim, profile, overrides)
     _check_variables()
+    _check_open_files(1)
     asked = _store() | _records(claim, profile) | {"LMC_PACE": str(int(pace))}
     with variables(asked), _telling(overrides):
-        rows: list[dict[str, Any]] = _told("LMC_PLAN", claim, parameters)
+        rows: list[dict[str, Any]] = _told("LMC_PLAN", tree.NOTEBOOKS / f"{claim}.ipynb", parameters)
+    return rows
+
+
+def plan_of_guide(guide: Path) -> list[dict[str, Any]]:
+    """Lists the runs that a guide needs, as :func:`plan` does of a claim; a guide that asks for none is not executed.
+
+    Args:
+        guide: its notebook.
+    """
+    _check_variables()
+    _check_open_files(1)
+    if "sweeps.fill(" not in notebooks.code(guide):
+        return []
+    with variables(_store() | {"LMC_PACE": "0", "LMC_RECORDS": ""}):
+        rows: list[dict[str, Any]] = _told("LMC_PLAN", guide, {})
     return rows
 
 
@@ -165,17 +190,17 @@ def work(
     parameters = resolve(claim, profile, overrides)
     _check_variables()
     _check_workers(workers)
+    _check_open_files(workers)
     if os.environ.get("LMC_COMPUTE") == "0":
         raise Refused("the variable LMC_COMPUTE is 0, which forbids computing: unset it")
     asked = {"LMC_STORE": str(folder), "LMC_RECORDS": ""} if folder else _store() | _records(claim, profile)
     with variables(asked | _workers(workers) | {"LMC_ONLY": ",".join(only)}), _telling(overrides):
-        told: dict[str, Any] = _told("LMC_WORK", claim, parameters)
+        told: dict[str, Any] = _told("LMC_WORK", tree.NOTEBOOKS / f"{claim}.ipynb", parameters)
     return told
 
 
-def _told(variable: str, claim: str, parameters: Mapping[str, Any]) -> Any:
+def _told(variable: str, source: Path, parameters: Mapping[str, Any]) -> Any:
     """What ``sweeps.fill`` writes to the file that a variable names, before it stops the notebook."""
-    source = tree.NOTEBOOKS / f"{claim}.ipynb"
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "told.json"
         with variables({variable: str(path)}):
@@ -204,6 +229,16 @@ def _check_variables() -> None:
         text = os.environ.get(name, "")
         if text and not fits(text):
             raise Refused(f"the variable {name} is {text!r}, and takes {expected}: set it so, or unset it")
+
+
+def _check_open_files(workers: int | None) -> None:
+    """Refuses a limit of open files that a notebook would reach somewhere within, in words that do not tell of it."""
+    if sys.platform == "win32":
+        return
+    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = _FILES + _FILES_OF_A_WORKER * (workers or int(os.environ.get("LMC_WORKERS") or 0) or usable_cores())
+    if resource.RLIM_INFINITY != allowed < needed:
+        raise Refused(f"a process may open {allowed} files here, and this one needs {needed}: ulimit -n {needed}")
 
 
 def _is_time(text: str) -> bool:

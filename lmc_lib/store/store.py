@@ -1,6 +1,6 @@
 """Get or compute: the only way in which the book obtains a network or a number."""
 
-__all__ = ["Busy", "NotStored", "Store", "StoreError"]
+__all__ = ["Busy", "NotStored", "Store", "StoreError", "names", "unlistable"]
 
 import contextlib
 import fnmatch
@@ -73,8 +73,15 @@ class Store:
 
         ``LMC_RECORDS`` lists files of shipped records, separated like ``PATH``; ``LMC_COMPUTE=0`` forbids computing;
         ``LMC_STALE_BEFORE`` is set by ``lmc run --recompute``.
+
+        Raises:
+            StoreError: if a file of records is not there.
         """
         shipped = [Path(name) for name in os.environ.get("LMC_RECORDS", "").split(os.pathsep) if name]
+        if missing := [str(path) for path in shipped if not path.is_file()]:
+            raise StoreError(
+                f"LMC_RECORDS lists {', '.join(missing)}, and there is no such file: name files of records, or unset it"
+            )
         return cls(
             Path(os.environ.get("LMC_STORE") or "~/.cache/lmc/store").expanduser(),
             tuple(shipped),
@@ -115,15 +122,12 @@ class Store:
         """
         runs = self.root / "runs"
         try:
-            names = _names(runs)
-            digits = [name for name in names if re.fullmatch("[0-9a-f]{2}", name)]
-            stems = {each.removesuffix(".entry") for name in digits for each in _names(runs / name, f"{name}*.entry")}
+            former = names(runs)
+            digits = [name for name in former if re.fullmatch("[0-9a-f]{2}", name)]
+            stems = {each.removesuffix(".entry") for name in digits for each in names(runs / name, f"{name}*.entry")}
         except OSError as error:
-            raise StoreError(
-                f"the store {self.root} cannot be listed: {error.strerror or error}: {error.filename}. "
-                "Its owner can permit it or mend it, or set LMC_STORE to another folder"
-            ) from error
-        return sorted(filter(is_key, stems.union(names)))
+            raise unlistable(self.root, error) from error
+        return sorted(filter(is_key, stems.union(former)))
 
     def damage(self, key: str) -> str | None:
         """Says what is wrong with an entry, all of which is read; None if it is sound or not there."""
@@ -236,12 +240,16 @@ class Store:
         found: Damaged | None = None
         for path in self._places(key) * 2:  # twice: a folder can go, and a file come, between the one and the other
             try:
-                return read(path, key, tensors=tensors)
+                entry = read(path, key, tensors=tensors)
             except Damaged as damage:
                 # What may be sound counts more than what is not: neither is touched then.
                 found = found if isinstance(found, Unreadable) else damage
             except FileNotFoundError:
                 pass
+            else:
+                # What replaces a stale entry would replace a damaged one beside it, which may be sound for its owner.
+                if found is None or self._is_fresh(entry):
+                    return entry
         return found
 
     def _prepare(self, key: str) -> None:
@@ -362,8 +370,20 @@ class Store:
         return None
 
 
-def _names(folder: Path, pattern: str = "*") -> list[str]:
-    """What a folder holds, nothing where there is none; a glob would hide that it cannot be listed."""
+def unlistable(root: Path, error: OSError) -> StoreError:
+    """What is told of a store of which a folder cannot be listed."""
+    return StoreError(
+        f"the store {root} cannot be listed: {error.strerror or error}: {error.filename}. "
+        "Its owner can permit it or mend it, or set LMC_STORE to another folder"
+    )
+
+
+def names(folder: Path, pattern: str = "*") -> list[str]:
+    """What a folder holds, nothing where there is none; a glob would hide that it cannot be listed.
+
+    Raises:
+        OSError: if it cannot be listed.
+    """
     try:
         with os.scandir(folder) as entries:
             return [each.name for each in entries if fnmatch.fnmatchcase(each.name, pattern)]

@@ -19,7 +19,7 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.context import BaseContext
 from pathlib import Path
 
-from lmc_lib.processes import end_with_parent
+from lmc_lib.processes import end_with_parent, usable_cores
 from lmc_lib.store import Store, fingerprint
 from lmc_lib.sweeps.plan import Planned, renewed, stages, write_plan
 from lmc_lib.sweeps.spec import Spec, obtain
@@ -53,7 +53,7 @@ def fill(store: Store, specs: Sequence[Spec], *, workers: int | None = None) -> 
     if plan := os.environ.get("LMC_PLAN"):
         write_plan(Path(plan), store, specs, in_order)
         raise Planned(f"the plan is in {plan}")
-    workers = workers or int(os.environ.get("LMC_WORKERS", 0)) or _usable_cores()
+    workers = workers or int(os.environ.get("LMC_WORKERS", 0)) or usable_cores()
     workers = max(1, min(workers, max(map(len, missing), default=1)))
     if told := os.environ.get("LMC_WORK"):
         write_shares(Path(told), store, in_order, _shares(store, missing, workers))
@@ -139,10 +139,6 @@ def _obtain(store: Store, spec: Spec) -> float:
     started = time.perf_counter()
     obtain(store, spec)
     return time.perf_counter() - started
-
-
-def _usable_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class _Progress:
