@@ -383,7 +383,7 @@ class TestRun:
     @pytest.mark.skipif(sys.platform == "win32", reason="has no such limit")
     @pytest.mark.parametrize(
         ("allowed", "variable", "workers", "needed"),
-        [(115, "1", None, 116), (131, "1", 5, 132), (135, "6", None, 136), (119, None, 2, 120)],
+        [(113, "1", None, 114), (121, "1", 5, 122), (123, "6", None, 124), (115, None, 2, 116)],
     )
     def test_too_few_open_files_are_refused_by_their_limit(
         self, executed, toy, monkeypatch, allowed, variable, workers, needed

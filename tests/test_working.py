@@ -308,7 +308,13 @@ class TestCommand:
             "not tried, since they need what failed: 2",
         ]
         command = "lmc run toy --profile laptop -p 'a=[1, 2]' --workers 1"
-        assert err.startswith(f"lmc: 1 results failed: see above. {command} stops at the first of them")
+        assert err.startswith(f"lmc: 3 results are still missing, since 1 failed: see above. {command} stops at the ")
+
+    def test_is_not_done_while_something_is_missing(self, asked, capsys):
+        """As where others have computed, since it was tried here, what failed here."""
+        asked[1].update(others=3, untried=2)
+        assert main(["work", "toy"]) == 1
+        assert capsys.readouterr().err == "lmc: 2 results are still missing: the same command computes them\n"
 
     @pytest.mark.parametrize(
         ("workers", "variable", "told"), [("0", "1", "--workers takes at least one"), ("1", "0", "LMC_COMPUTE is 0")]

@@ -46,9 +46,9 @@ _VECTORS = ("--InlineBackend.figure_formats={'png', 'pdf'}",)
 _BAR = "{desc}: {n_fmt}/{total_fmt} results |{bar}| {elapsed}{postfix}"
 
 
-# Open files: with 96 a notebook with two workers ran, with 64 it did not.
+# Open files: with 96 a notebook with two workers ran, with 64 it did not; each worker more takes two.
 _FILES = 112
-_FILES_OF_A_WORKER = 4
+_FILES_OF_A_WORKER = 2
 
 # Variables that the library reads while a notebook runs: whether a text will do, and what was expected.
 _VARIABLES: dict[str, tuple[Callable[[str], bool], str]] = {

@@ -36,7 +36,7 @@ def work(options: argparse.Namespace) -> None:
     """Computes what a claim needs and is missing, beside others that do the same; says who computed what.
 
     Raises:
-        Refused: if results failed, after all others were computed.
+        Refused: if results are still missing, since some failed, after all others were computed.
     """
     from lmc_lib.cli import running  # noqa: PLC0415 -- loads torch and papermill
 
@@ -48,11 +48,13 @@ def work(options: argparse.Namespace) -> None:
         write_json({"claim": options.claim, "profile": options.profile} | told)
     else:
         sys.stdout.write("\n".join(_lines(told)) + "\n")
-    if told["failed"]:
+    if failed := len(told["failed"]):
         raise Refused(
-            f"{len(told['failed'])} results failed: see above. {_command(options)} stops at the first of "
-            f"them, with its error in results/{options.claim}.ipynb; then the same command goes on from there"
+            f"{failed + told['untried']} results are still missing, since {failed} failed: see above. "
+            f"{_command(options)} stops at the first of them, with its error in results/{options.claim}.ipynb"
         )
+    if told["untried"]:  # what failed here, others have computed since
+        raise Refused(f"{told['untried']} results are still missing: the same command computes them")
 
 
 def verify(options: argparse.Namespace) -> None:
