@@ -34,6 +34,7 @@ from lmc_lib.cli import (
     storing,
     tree,
     verdicts,
+    working,
 )
 from lmc_lib.cli.output import duration
 from lmc_lib.cli.parameters import parameters_of, resolve
@@ -405,11 +406,33 @@ class TestRun:
             running.run("toy", out=toy / "out")
         assert executed == {}
 
+    @pytest.mark.skipif(sys.platform == "win32", reason="has no such limit")
+    @pytest.mark.parametrize(
+        ("allowed", "variable", "workers", "needed"),
+        [(113, "1", None, 114), (121, "1", 5, 122), (123, "6", None, 124), (115, None, 2, 116)],
+    )
+    def test_too_few_open_files_are_refused_by_their_limit(
+        self, executed, toy, monkeypatch, allowed, variable, workers, needed
+    ):
+        if variable:
+            monkeypatch.setenv("LMC_WORKERS", variable)
+        run = functools.partial(running.run, "toy", out=toy / "out", workers=workers)
+        told = f"may open {allowed} files here, and this one needs {needed}: ulimit -n {needed}"
+        monkeypatch.setattr(running.resource, "getrlimit", lambda _: (allowed, 10**6))
+        for ask in (run, functools.partial(running.work, "toy", workers=workers)):
+            with pytest.raises(Refused, match=told):
+                ask()
+        assert executed == {}
+        for enough in (needed, running.resource.RLIM_INFINITY):
+            monkeypatch.setattr(running.resource, "getrlimit", lambda _, enough=enough: (enough, 10**6))
+            run()
+
     @pytest.mark.parametrize(
         ("name", "text"),
         [
             ("LMC_WORKERS", "x"), ("LMC_WORKERS", "-1"), ("LMC_WORKERS", "²"), ("LMC_WORKERS", "1.5"),
-            ("LMC_COMPUTE", "no"), ("LMC_COMPUTE", "false"), ("LMC_STALE_BEFORE", "soon"), ("LMC_STALE_BEFORE", "nan"),
+            ("LMC_COMPUTE", "no"), ("LMC_COMPUTE", "false"), ("LMC_SAME_CODE", "yes"),
+            ("LMC_STALE_BEFORE", "soon"), ("LMC_STALE_BEFORE", "nan"),
         ],
     )  # fmt: skip
     def test_a_variable_that_means_nothing_is_refused_by_run_and_status(self, executed, toy, monkeypatch, name, text):
@@ -665,14 +688,16 @@ class TestHelp:
         for code, meaning in ((0, "done"), (1, "refused or failed"), (2, "wrong usage"), (130, "stopped by Ctrl-C")):
             assert re.search(rf"^  {code} +{meaning}", said, re.MULTILINE)
 
-    @pytest.mark.parametrize("command", ["list", "run", "open", "status", "shared", "judge", "audit", "new"])
+    @pytest.mark.parametrize(
+        "command", ["list", "run", "open", "status", "work", "shared", "judge", "verify", "audit", "new"]
+    )
     def test_of_each_command_has_examples_that_can_be_parsed(self, command, capsys, monkeypatch):
         said = said_by_help([command, "--help"], capsys)
         assert re.search(rf"^    {command} ", said_by_help(["--help"], capsys), re.MULTILINE)
         examples = [shlex.split(line) for line in said.partition("examples:\n")[2].splitlines()]
         assert examples
         done = []
-        for module in (measuring, verdicts, commands):
+        for module in (measuring, working, verdicts, commands):
             for name in (command, f"_{command}"):
                 monkeypatch.setattr(module, name, done.append, raising=False)
         for program, *arguments in examples:
@@ -695,7 +720,7 @@ class TestHelp:
             assert main(arguments) == 0
         assert len(done) == len(examples) > 1
 
-    @pytest.mark.parametrize("command", ["run", "status"])
+    @pytest.mark.parametrize("command", ["run", "status", "work"])
     def test_behind_a_claim_is_about_that_claim(self, toy, command, capsys):
         said = said_by_help([command, "toy", "--help"], capsys)
         assert said.startswith("A toy\n\nEvery toy falls.\n")
@@ -1048,10 +1073,10 @@ def test_results_that_several_claims_need_are_listed_with_their_claims(monkeypat
 
 
 def test_a_plan_is_told_by_kind_in_words_and_as_json(monkeypatch, capsys):
-    def row(label, noun, stored, seconds=None, updates=0, pace=None):
+    def row(label, noun, stored, seconds=None, updates=0, pace=None, code=None):
         return {
             "label": label, "noun": noun, "stored": stored, "needed": not stored, "seconds": seconds,
-            "updates": updates, "pace": pace,
+            "updates": updates, "pace": pace, "code": code,
         }  # fmt: skip
 
     rows = [row("MLP", "networks", True, 20.0), row("MLP", "networks", True, 40.0), row("MLP", "networks", False)]
@@ -1073,6 +1098,13 @@ def test_a_plan_is_told_by_kind_in_words_and_as_json(monkeypatch, capsys):
     assert [(each["results"], each["stored"], each["to_compute"], each["cost"]) for each in told["kinds"]] == [
         (3, 2, 1, "known"), (1, 0, 1, "estimated"), (1, 0, 1, "unknown"),
     ]  # fmt: skip
+    rows += [row("MLP", "networks", True, 30.0, code=code) for code in ("other", "same", "unknown", "other", "same")]
+    assert main(["status", "toy"]) == 0
+    told = "made by other code than the present one, which --same-code of lmc run computes anew"
+    assert capsys.readouterr().out.splitlines()[-1] == f"of what is stored, 2 {told}; of 1 the code is not known"
+    assert main(["status", "toy", "--json"]) == 0
+    kind = json.loads(capsys.readouterr().out)["kinds"][0]
+    assert (kind["other_code"], kind["unknown_code"]) == (2, 1)
 
 
 class TestEndOfARun:
@@ -1271,7 +1303,7 @@ class TestJudging:
             raise error
 
         monkeypatch.setattr(judging, "audits", stopped)
-        monkeypatch.setattr(verdicts, "_records_of", lambda _: [])
+        monkeypatch.setattr(verdicts, "records_of", lambda _: [])
         file = toy / "audit.json"
         file.write_text(judging.as_text([row("fall", 0.1), row("rise", 0.2), row("fall", 0.3, "another")]))
         assert main(["audit", "toy", "--draws", "20", "--json", str(file)]) == code

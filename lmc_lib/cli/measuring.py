@@ -28,14 +28,15 @@ def run(options: argparse.Namespace) -> None:
     if options.records and not options.allow_dirty:
         records.refuse_unclean()
     try:
-        result = running.run(
-            options.claim,
-            profile=options.profile,
-            overrides=options.overrides,
-            out=options.out,
-            workers=options.workers,
-            recompute=options.recompute,
-        )
+        with running.variables({"LMC_SAME_CODE": "1"} if options.same_code else {}):
+            result = running.run(
+                options.claim,
+                profile=options.profile,
+                overrides=options.overrides,
+                out=options.out,
+                workers=options.workers,
+                recompute=options.recompute,
+            )
     except running.Stopped as error:
         raise Refused(
             f"{error}\n{options.out / options.claim}.ipynb shows how far it came. Other values: "
@@ -97,6 +98,10 @@ def status(options: argparse.Namespace) -> None:
         parts.append(f"about {hours:.1f} hours of training on one device like this")
     parts += [f"{left['of_unknown_cost']} of unknown cost"] if left["of_unknown_cost"] else []
     sys.stdout.write(f"to compute: {', '.join(parts[:-1])}{' and ' if parts[1:] else ''}{parts[-1]}\n")
+    other, unknown = (sum(each[name] for each in kinds) for name in ("other_code", "unknown_code"))
+    if other or unknown:
+        what = "made by other code than the present one, which --same-code of lmc run computes anew"
+        sys.stdout.write(f"of what is stored, {other} {what}; of {unknown} the code is not known\n")
 
 
 def _by_kind(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -115,6 +120,8 @@ def _by_kind(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
                 "results": len(mine),
                 "stored": sum(row["stored"] for row in mine),
                 "to_compute": sum(row["needed"] for row in mine),
+                "other_code": sum(row["code"] == "other" for row in mine),
+                "unknown_code": sum(row["code"] == "unknown" for row in mine),
                 "cost": "known" if known else "estimated" if paced else "unknown",
                 "seconds_each": sum(known) / len(known) if known else None,
                 "estimated_seconds": sum(paced) if paced and not known else None,
