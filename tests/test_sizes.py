@@ -10,6 +10,7 @@ from lmc_lib import connectivity, models, rng, similarity, state
 from lmc_lib.alignment import QUANTITIES
 from lmc_lib.data import DataSpec
 from lmc_lib.experiments.connectivity import size_laws, sizes, starts
+from lmc_lib.experiments.found import Record
 from lmc_lib.experiments.loaded import dataset
 from lmc_lib.experiments.networks.movement import MovementSpec, relative
 from lmc_lib.experiments.networks.runs import RunSpec, architecture, drawn_start, obtain_run
@@ -271,3 +272,14 @@ class TestStarts:
         monkeypatch.setattr(starts.StartSpec, "_network", twin)
         values = starts.StartSpec(3, (9,), 3).compute(store).values
         assert max(values["matched"])[0] < 1e-14 < 1e-3 < min(values["unmatched"])[0]
+
+    def test_evidence_is_of_the_slopes_by_number_of_inputs(self):
+        found = {
+            2: Record({"matched": [[1.0, 0.5], [1.0, 0.25], [1.0, 0.125]], "unmatched": [[2.0, 2.0]] * 3}),
+            8: Record({"matched": [[1.0, 2.0]] * 3, "unmatched": [[2.0, 1.0]] * 3}),
+        }
+        for units, slopes in (("matched", (-1.0, 0.5)), ("unmatched", (0.0, -0.5))):
+            estimates = starts.evidence(found, units, (16, 64))
+            assert {name: each.value for name, each in estimates.items()} == pytest.approx(
+                dict(zip(("slope 2", "slope 8"), slopes, strict=True)), abs=1e-12
+            )

@@ -1,8 +1,8 @@
 """Random networks with one hidden layer: how far the midpoint of two is from the mean of what they compute."""
 
-__all__ = ["StartSpec", "gap", "slopes"]
+__all__ = ["StartSpec", "evidence", "gap", "slopes"]
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -14,6 +14,8 @@ from scipy.optimize import linear_sum_assignment
 from torch import Generator, Tensor
 
 from lmc_lib import rng
+from lmc_lib.claims import Estimate, estimate_of_mean
+from lmc_lib.experiments.found import Record
 from lmc_lib.flow import hidden_layer
 from lmc_lib.store import Result, Store
 from lmc_lib.sweeps import Spec
@@ -94,3 +96,14 @@ def slopes(gaps: Float[ndarray, "pairs widths"], widths: Sequence[int]) -> Float
     """
     found: ndarray = np.polyfit(np.log(widths), np.log(gaps).T, 1)[0]
     return found
+
+
+def evidence(found: Mapping[int, Record], units: str, widths: Sequence[int]) -> dict[str, Estimate]:
+    """The estimates ``"slope INPUTS"`` for how fast gaps fall, means over pairs.
+
+    Args:
+        found: by the number of inputs what was measured.
+        units: ``"matched"`` or ``"unmatched"``.
+        widths: the widths.
+    """
+    return {f"slope {inputs}": estimate_of_mean(slopes(each.of(units), widths)) for inputs, each in found.items()}
