@@ -1,6 +1,7 @@
 """Barriers by width, depth, task and movement: stacks against single trainings, kernels and gaps against loops."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from lmc_lib.experiments.loaded import dataset
 from lmc_lib.experiments.networks.movement import MovementSpec, relative
 from lmc_lib.experiments.networks.runs import RunSpec, architecture, drawn_start, obtain_run
 from lmc_lib.experiments.networks.stacks import train_stacked
+from lmc_lib.flow import hidden_layer
 from lmc_lib.models import ModelSpec
 from lmc_lib.store import Store
 from lmc_lib.sweeps import obtain
@@ -272,6 +274,18 @@ class TestStarts:
         monkeypatch.setattr(starts.StartSpec, "_network", twin)
         values = starts.StartSpec(3, (9,), 3).compute(store).values
         assert max(values["matched"])[0] < 1e-14 < 1e-3 < min(values["unmatched"])[0]
+
+    def test_the_mean_is_that_of_the_two_networks_as_they_were_drawn(self, store):
+        """Of four units, by all their orders."""
+        spec = starts.StartSpec(3, (4,), 1, first_seed=5)
+        drawn = rng.stream(5, "starts", 3, 4)
+        (u, v), (w, a) = (spec._network(4, drawn) for _ in range(2))
+        x = hidden_layer.directions(256, 3, generator=rng.stream(0, "starts", "examples")) * 3**0.5
+        mean = ((x @ u.T).relu() @ v + (x @ w.T).relu() @ a) / 2
+        order = min(map(list, itertools.permutations(range(4))), key=lambda each: float((u - w[each]).square().sum()))
+        middle = (x @ (u + w[order]).T / 2).relu() @ (v + a[order]) / 2
+        (found,) = spec.compute(store).values["matched"]
+        assert found == pytest.approx([float((middle - mean).abs().max())], rel=1e-5)
 
     def test_evidence_is_of_the_slopes_by_number_of_inputs(self):
         found = {
