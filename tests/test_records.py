@@ -593,6 +593,31 @@ def monotonic_interpolation(records, name):
         yield np.mean([rise > 0.001 for rise in rises])
 
 
+def barrier_and_size(records, name):
+    """Barriers in train loss and movements, means over pairs or networks; one thing is other than in most settings."""
+    features, found = ("width", "depth", "scale", "steps", "decay", "classes", "noise"), {}
+    for record in records.values():
+        if run := record["spec"].get("run"):
+            train, data = run["train"], run["data"]
+            told = (run["model"]["width"], run["model"]["depth"], run.get("initial_scale", 1), train["steps"])
+            told += (train.get("weight_decay", 0), str(data.get("classes", "")), data.get("label_noise", 0))
+            found[told] = record["values"]
+    usual = [max(set(each), key=each.count) for each in map(list, zip(*found, strict=True))]
+    wanted = dict(zip(features, usual, strict=True))
+    what, kind, which = re.fullmatch(r"(barrier, \w+|movement), (\w+), (.+)", name).groups()
+    if kind == "task":
+        classes = sorted(set(list(zip(*found, strict=True))[5]) - {""})
+        wanted |= {"classes": classes[which == "easier"]} if classes else {"noise": 0.3 * (which == "harder")}
+    elif kind == "training":
+        feature, value = which.rsplit(" ", 1)
+        wanted |= {"steps": int(value)} if feature == "steps" else {"decay": float(value)}
+    else:
+        wanted |= {kind: float(which)}
+    values = found[tuple(wanted.values())]
+    pairs = values["pairs"].get(what.removeprefix("barrier, ") + ", train loss")
+    yield np.mean(values["networks"]["movement"] if pairs is None else pairs)
+
+
 def lazy_and_rich(records, name):
     """Means over seeds of kernel distances, and of the loss that is left at half of the time, at a balance."""
     what, which, balance = name.split(", ")

@@ -11,8 +11,8 @@ __all__ = [
     "geometry", "heads", "joint_paths", "label_errors", "lengths", "margins", "mask_transfer", "measure",
     "metric_laws", "monotonicity", "motions", "movement", "neural_collapse", "neurons", "pair", "paths",
     "paths_of_twins", "pictures", "pruned", "pruned_pairs", "regimes", "reliability", "runs", "saliency",
-    "schedules", "score_table", "scores", "searches", "simplices", "straight_lines", "students", "trajectories",
-    "twins", "widths",
+    "schedules", "score_table", "scores", "searches", "simplices", "size_laws", "sizes", "stacks", "starts",
+    "straight_lines", "students", "trajectories", "twins", "widths",
 ]  # fmt: skip
 
 from lmc_lib.experiments.connectivity import (
@@ -22,6 +22,9 @@ from lmc_lib.experiments.connectivity import (
     pruned_pairs,
     searches,
     simplices,
+    size_laws,
+    sizes,
+    starts,
     trajectories,
 )
 from lmc_lib.experiments.difficulty import (
@@ -74,6 +77,7 @@ from lmc_lib.experiments.networks import (
     pruned,
     runs,
     saliency,
+    stacks,
     straight_lines,
 )
 from lmc_lib.experiments.stability import butterfly, finetuning, paths_of_twins, twins
