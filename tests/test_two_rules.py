@@ -158,13 +158,9 @@ class TestPairs:
 
 
 def planted(shares, barriers):
-    """Strategies from matrices of barriers, one a seed, the same by all methods unless it is a mapping."""
+    """Strategies from matrices of barriers, one a seed."""
     pairs = np.triu_indices(len(shares[0]), 1)
-    by_method = barriers if isinstance(barriers, dict) else {"none": barriers, "weights": barriers}
-    records = [
-        Record({"barriers": {how: {"train loss": np.array(each[place])[pairs]} for how, each in by_method.items()}})
-        for place in range(len(shares))
-    ]
+    records = [Record({"barriers": {"weights": {"train loss": each[pairs]}}}) for each in barriers]
     return Strategies(np.array(shares), tuple(records))
 
 
@@ -192,9 +188,8 @@ class TestStrategies:
     def test_planted_strategies_are_found(self):
         height = [0.4, 0.5, 0.6]
         barriers = [blocks(np.round(each), b) for each, b in zip(SHARES, height, strict=True)]
-        flat = [np.full((6, 6), 0.3)] * 3
-        found = evidence(planted(SHARES, {"none": flat, "weights": barriers}), "weights")
-        assert found["apart"].value == found["gained"].value == pytest.approx(0.4)
+        found = evidence(planted(SHARES, barriers), "weights")
+        assert found["apart"].value == pytest.approx(0.4)
         assert found["between"].value == pytest.approx(0.5)
         assert (found["clusters"].value, found["clusters"].low) == (1.0, 1.0)
 

@@ -2,6 +2,7 @@
 
 __all__ = ["ALIGNED", "Strategies", "StrategySpec", "evidence", "specs"]
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -19,6 +20,7 @@ from lmc_lib.experiments.networks.two_rules import Followed, TwoRulesSpec
 from lmc_lib.state import State
 from lmc_lib.store import Result, Store
 from lmc_lib.sweeps import Spec, obtain
+from lmc_lib.symmetry import PermutationSpec
 from lmc_lib.values import columns, rounded
 
 ALIGNED = ("none", *MATCHERS)
@@ -70,8 +72,7 @@ class StrategySpec(Spec):
         model, made = self.networks.model, self.networks
         splits = {"train": made.training_set(self.place), "test": made.drawn(self.place, "new")}
         splits = {name: each[: self.examples] for name, each in splits.items()}
-        groups = symmetry.permutation_spec(model, splits["train"].inputs[:1])
-        return Setting(model, groups, splits, splits["train"].inputs, None)
+        return Setting(model, _groups(made), splits, splits["train"].inputs, None)
 
     def _between(self, here: Setting, states: Sequence[State], pair: tuple[int, int]) -> dict[str, Any]:
         """What is measured of a pair."""
@@ -87,6 +88,12 @@ class StrategySpec(Spec):
             values["barriers"][how] = {what: _kept(each) for what, each in line_barriers(curves).items()}
             values["gaps"][how] = _kept(connectivity.convexity_gap(curves["train"].loss))
         return values
+
+
+@functools.lru_cache(maxsize=16)
+def _groups(networks: TwoRulesSpec) -> PermutationSpec:
+    """The permutation groups of the networks, once a process."""
+    return symmetry.permutation_spec(networks.model, networks.drawn(0, "new").inputs[:1])
 
 
 def specs(networks: TwoRulesSpec, **options: int) -> dict[int, StrategySpec]:
@@ -163,18 +170,15 @@ def evidence(found: Strategies, method: str) -> dict[str, Estimate]:
 
     Returns:
         ``"apart"``, barriers between strategies less barriers within; ``"between"``, barriers between strategies;
-        ``"gained"``, the first less what it is without a permutation; ``"clusters"``, those of
-        :meth:`Strategies.clusters`.
+        ``"clusters"``, those of :meth:`Strategies.clusters`.
 
     Raises:
         ValueError: if fewer than three seeds have pairs of one strategy and of two.
     """
     path = "barriers", method, "train loss"
-    apart = found.differences(*path)
     numbers = {
-        "apart": apart,
+        "apart": found.differences(*path),
         "between": found.means(*path)[1],
-        "gained": apart - found.differences("barriers", "none", "train loss"),
         "clusters": found.clusters(*path),
     }
     return {name: estimate_of_mean(each) for name, each in numbers.items()}
