@@ -1,6 +1,6 @@
 """Networks that learn a task in which two rules tell the class: how well they score, and which rule they follow."""
 
-__all__ = ["Followed", "TwoRulesSpec", "spread"]
+__all__ = ["Followed", "TwoRulesSpec", "evidence", "spread"]
 
 import functools
 from collections.abc import Callable
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.func import vmap
 
 from lmc_lib import models, rng, training
+from lmc_lib.claims import Estimate, estimate_of_mean
 from lmc_lib.data import Split, batch_order
 from lmc_lib.experiments.found import Record
 from lmc_lib.flow.two_rules import TASKS
@@ -178,3 +179,16 @@ def spread(values: Float[ndarray, "seeds replicas"]) -> Float[ndarray, " seeds"]
     """The standard deviation over the replicas of each seed."""
     found: ndarray = values.std(axis=1, ddof=1)
     return found
+
+
+def evidence(found: Followed) -> dict[str, Estimate]:
+    """The estimates that the criteria ask for, means over seeds of standard deviations over replicas.
+
+    Returns:
+        ``"inside"``, of accuracies where the rules agree; ``"outside"``, of shares where they disagree, less the first.
+
+    Raises:
+        ValueError: if there are fewer than three seeds.
+    """
+    inside, outside = (spread(found.at_end(name)) for name in ("accuracies", "shares"))
+    return {"inside": estimate_of_mean(inside), "outside": estimate_of_mean(outside - inside)}
