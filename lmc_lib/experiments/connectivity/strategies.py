@@ -118,10 +118,10 @@ class Strategies:
     apart: float = 0.6
 
     @classmethod
-    def read(cls, store: Store, of_seeds: Mapping[int, StrategySpec], **cuts: float) -> "Strategies":
+    def read(cls, store: Store, of_seeds: Mapping[int, StrategySpec]) -> "Strategies":
         """Obtains them; call ``fill`` before to compute them in parallel."""
         shares = Followed.read(store, of_seeds[0].networks).at_end("shares")
-        return cls(shares, tuple(Record.read(store, each) for each in of_seeds.values()), **cuts)
+        return cls(shares, tuple(Record.read(store, each) for each in of_seeds.values()))
 
     def matrices(self, *path: str) -> Float[ndarray, "seeds replicas replicas"]:
         """Numbers of pairs as symmetric matrices whose diagonal is NaN.
