@@ -176,7 +176,7 @@ PATH = "barriers", "weights", "train loss"
 class TestStrategies:
     def test_means_are_over_pairs_of_one_and_of_two_strategies(self):
         """By hand: shares 0, 0.2 and 0.5 are alike or neither; 0 and 1 are apart, 0.2 and 1, 0.5 and 1 neither."""
-        matrix = np.array([[0, 1, 2, 3], [1, 0, 4, 5], [2, 4, 0, 6], [3, 5, 6, 0]], dtype=float)
+        matrix = np.array([[0, 1, 2, 3], [1, 0, 4, 5], [2, 4, 0, 9], [3, 5, 9, 0]], dtype=float)
         within, between = planted([[0.0, 0.2, 0.5, 1.0]], [matrix]).means(*PATH)
         assert (within.tolist(), between.tolist()) == ([2.5], [4.0])  # 1 and 4; 3 and 5
 
