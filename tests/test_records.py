@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
+from sklearn import cluster, metrics
 
 from lmc_lib import connectivity, data, definitions, experiments, models, records, sweeps
 from lmc_lib.claims.verdict import extract
@@ -616,6 +617,69 @@ def barrier_and_size(records, name):
     values = found[tuple(wanted.values())]
     pairs = values["pairs"].get(what.removeprefix("barrier, ") + ", train loss")
     yield np.mean(values["networks"]["movement"] if pairs is None else pairs)
+
+
+def learnt_two_rules(records, words, *, common):
+    """Of networks that learnt two rules those of a setting, by the words of its name, and their pairs by seed."""
+    every = [(record["spec"], record["values"]) for record in records.values()]
+    usual = 64 if any(spec.get("width") == 256 for spec, _ in every) else 32
+    width = next((size for name, size in (("narrow", 32), ("wide", 256)) if name in words), usual)
+    wanted = {
+        "task": "sums" if "sums" in words else "parities",
+        "order": 4 if "order 4" in words else 3,
+        "common": common,
+        "told": "told" in words,
+    }
+    kept = []
+    for spec, values in every:
+        of_networks = spec.get("networks", spec)
+        own = {"common": False, "told": False} | of_networks
+        others = own["width"] == width and (own["train"]["batch_size"] == 64) == ("calm" in words)
+        if {name: own[name] for name in wanted} == wanted and (others or "sums" in words):
+            kept.append((spec.get("place", -1), values))
+    (_, networks), *pairs = sorted(kept, key=lambda each: each[0])
+    return networks, [values for _, values in pairs]
+
+
+def strategies(records, name):
+    """Barriers in training loss within and between rules, clusters of them, and the spread of shares."""
+    what, *words = name.split(", ")
+    method = words.pop() if words[-1] in ("none", "weights", "activations") else None
+    networks, pairs = learnt_two_rules(records, words, common="common" in words)
+    shares = [[of_replica[-1] for of_replica in of_seed] for of_seed in networks["shares"]]
+    if what == "deviation":
+        yield np.std([each for of_seed in shares for each in of_seed], ddof=1)
+        return
+    if what == "within seeds":
+        yield np.mean([np.var(of_seed, ddof=1) for of_seed in shares]) ** 0.5
+        return
+    found = []
+    for of_seed, values in zip(shares, pairs, strict=True):
+        heights = values["barriers"][method]["train loss"]
+        named = list(zip(itertools.combinations(range(len(of_seed)), 2), heights, strict=True))
+        if what == "clusters":
+            rule = [share > 0.5 for share in of_seed]
+            similar = np.eye(len(of_seed))
+            for (i, j), height in named:
+                similar[i, j] = similar[j, i] = math.exp(-height / max(np.mean(heights), 1e-9))
+            if len(set(rule)) == 2:
+                two = cluster.spectral_clustering(similar, n_clusters=2, assign_labels="cluster_qr", random_state=0)
+                found.append(metrics.adjusted_rand_score(rule, two))
+            continue
+        apart = {pair: abs(of_seed[pair[0]] - of_seed[pair[1]]) for pair, _ in named}
+        within = [each for pair, each in named if apart[pair] < 0.4]
+        between = [each for pair, each in named if apart[pair] > 0.6]
+        if within and between:
+            found.append(np.mean(within if what == "within" else between))
+    yield np.mean(found)
+
+
+def same_score_other_strategy(records, name):
+    """The least and the largest accuracy or share at the end, and the mean over seeds of the deviation."""
+    what, where, *words = name.split(", ")
+    networks, _ = learnt_two_rules(records, words, common="other starts" not in words)
+    values = np.array(networks["accuracies" if where == "inside" else "shares"])[..., -1]
+    yield {"least": values.min(), "largest": values.max(), "deviation": values.std(1, ddof=1).mean()}[what]
 
 
 def lazy_and_rich(records, name):

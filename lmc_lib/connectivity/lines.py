@@ -1,9 +1,10 @@
 """Loss and error along straight lines in weight space, and the barriers on them."""
 
-__all__ = ["CONVENTIONS", "Curve", "barrier", "curves", "pairwise_barriers"]
+__all__ = ["CONVENTIONS", "Curve", "barrier", "convexity_gap", "curves", "pairwise_barriers"]
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import torch
 from jaxtyping import Float
@@ -118,6 +119,42 @@ def barrier(
         return float(values.max() - (values[0] + values[-1]) / 2)
     gap = values - torch.lerp(values[0], values[-1], alphas)
     return float(gap.max() if convention == "chord" else gap[values.argmax()])
+
+
+def convexity_gap(values: Float[Tensor, " points"], alphas: Float[Tensor, " points"] | None = None) -> float:
+    r"""The highest barrier on any part of a line, by the convention ``"chord"`` (Juneja et al. 2023).
+
+    With values :math:`v(\alpha)` it is the largest :math:`v(\gamma) - c_{\alpha\beta}(\gamma)` with
+    :math:`\alpha \le \gamma \le \beta`, where :math:`c_{\alpha\beta}` is the chord from :math:`v(\alpha)` to
+    :math:`v(\beta)`. It is 0 if and only if the values are convex, and at least the barrier of the whole line, which
+    misses a hill between a valley and an end.
+
+    Args:
+        values: loss or error at the points of the line, the two ends included.
+        alphas: the points, evenly spaced if None.
+
+    Returns:
+        The gap in the units of ``values``.
+
+    Raises:
+        ValueError: if there are fewer than two points.
+
+    Example:
+        >>> values = torch.tensor([1.0, 0.0, 0.75, 0.5, 1.0], dtype=torch.float64)
+        >>> convexity_gap(values), barrier(values)
+        (0.5, 0.0)
+    """
+    if len(values) < 2:
+        raise ValueError(f"a line has two ends: there are {len(values)} points")
+    if alphas is None:
+        alphas = torch.linspace(0.0, 1.0, len(values), dtype=values.dtype)
+    parts = combinations(range(len(values)), 2)
+    return max(_above_chord(values[i : j + 1], alphas[i : j + 1]) for i, j in parts)
+
+
+def _above_chord(values: Tensor, alphas: Tensor) -> float:
+    along = (alphas - alphas[0]) / (alphas[-1] - alphas[0])
+    return float((values - torch.lerp(values[0], values[-1], along)).max())
 
 
 def pairwise_barriers(

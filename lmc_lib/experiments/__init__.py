@@ -12,7 +12,7 @@ __all__ = [
     "metric_laws", "monotonicity", "motions", "movement", "neural_collapse", "neurons", "pair", "paths",
     "paths_of_twins", "pictures", "pruned", "pruned_pairs", "regimes", "reliability", "runs", "saliency",
     "schedules", "score_table", "scores", "searches", "simplices", "size_laws", "sizes", "stacks", "starts",
-    "straight_lines", "students", "trajectories", "twins", "widths",
+    "straight_lines", "strategies", "students", "trajectories", "twins", "two_rules", "widths",
 ]  # fmt: skip
 
 from lmc_lib.experiments.connectivity import (
@@ -25,6 +25,7 @@ from lmc_lib.experiments.connectivity import (
     size_laws,
     sizes,
     starts,
+    strategies,
     trajectories,
 )
 from lmc_lib.experiments.difficulty import (
@@ -79,5 +80,6 @@ from lmc_lib.experiments.networks import (
     saliency,
     stacks,
     straight_lines,
+    two_rules,
 )
 from lmc_lib.experiments.stability import butterfly, finetuning, paths_of_twins, twins

@@ -3,7 +3,7 @@
 __all__ = [
     "REGULARISERS", "Descent", "Landscape", "autoencoder", "composition", "critical", "descend", "filters", "groups",
     "hidden_layer", "margins", "modular_addition", "neuron", "normalised", "planted", "sequences", "stairs",
-    "two_layers",
+    "two_layers", "two_rules",
 ]  # fmt: skip
 
 from lmc_lib.flow import (
@@ -21,6 +21,7 @@ from lmc_lib.flow import (
     sequences,
     stairs,
     two_layers,
+    two_rules,
 )
 from lmc_lib.flow.autoencoder import REGULARISERS, Landscape
 from lmc_lib.flow.descent import Descent, descend

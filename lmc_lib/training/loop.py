@@ -137,14 +137,15 @@ def train_stack(
         rule: takes the place of the optimiser of the configuration, as in :func:`checkpoints`.
     """
     weights = cast(clone(start), _dtype(config))
-    network = nn.ParameterDict({name: nn.Parameter(each) for name, each in weights.items()})
+    # The names of a module's state have dots, which those in a dictionary of parameters must not have.
+    network = nn.ParameterDict({name.replace(".", "/"): nn.Parameter(each) for name, each in weights.items()})
     optimiser = _Optimiser(network, config, {}, rule)
-    live = network.state_dict()
+    live: State = {name.replace("/", "."): each for name, each in network.named_parameters()}
     for step in range(config.steps + 1):
         if step in save_at or step == config.steps:
-            yield Checkpoint(step, _snapshot(live), optimiser.memory())
+            yield Checkpoint(step, clone(live), optimiser.memory())
         if step < config.steps:
-            losses(dict(network.named_parameters()), step).sum().backward()  # type: ignore[no-untyped-call]
+            losses(live, step).sum().backward()  # type: ignore[no-untyped-call]
             optimiser.step(learning_rate(config, step))
 
 

@@ -2,5 +2,5 @@
 
 __all__ = [
     "children", "collapse", "compressed", "feature_maps", "geometry", "metric_laws", "monotonicity", "movement",
-    "pruned", "runs", "saliency", "straight_lines",
+    "pruned", "runs", "saliency", "straight_lines", "two_rules",
 ]  # fmt: skip
