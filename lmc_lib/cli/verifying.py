@@ -99,7 +99,7 @@ def verified(path: Path, keys: Sequence[str], *, workers: int = 1) -> Iterator[V
         workers: processes that train and measure.
 
     Raises:
-        Refused: as for :func:`running.work`.
+        Refused: as for :func:`lmc_lib.cli.running.work`.
     """
     report = tree.report_of(path)
     recorded = records.read(path)["records"]

@@ -17,10 +17,11 @@ from lmc_lib.experiments.divergence import diverged_training, divergence, sound
 from lmc_lib.experiments.loaded import dataset
 from lmc_lib.experiments.networks.runs import RunSpec, replicas, train_run
 from lmc_lib.experiments.setting import setting
+from lmc_lib.hyperparameters import TrainConfig
 from lmc_lib.models import ModelSpec
 from lmc_lib.store import Result, Store
 from lmc_lib.sweeps import Spec, obtain
-from lmc_lib.training import Diverged, TrainConfig
+from lmc_lib.training import Diverged
 
 # The two sets of examples. Their scores are different scores and never stand in one array.
 SAMPLES = {"train": "in-sample", "test": "out-of-sample"}

@@ -15,10 +15,10 @@ from lmc_lib import rng, training
 from lmc_lib.claims import Estimate, estimate_of_mean
 from lmc_lib.experiments.found import Record
 from lmc_lib.flow import modular_addition
+from lmc_lib.hyperparameters import TrainConfig
 from lmc_lib.state import State, stacked
 from lmc_lib.store import Result, Store
 from lmc_lib.sweeps import Spec
-from lmc_lib.training import TrainConfig
 from lmc_lib.values import decimals, log_spaced
 
 

@@ -17,11 +17,12 @@ from torch.nn import functional as F  # noqa: N812 -- the usual name
 from lmc_lib import rng, training
 from lmc_lib.charges import ECD, Conserving
 from lmc_lib.claims import Estimate, estimate_of_mean
+from lmc_lib.hyperparameters import TrainConfig
 from lmc_lib.language import Biases, Chain, Decoder
 from lmc_lib.state import State, cast, stacked
 from lmc_lib.store import Result, Store
 from lmc_lib.sweeps import Spec
-from lmc_lib.training import Checkpoint, TrainConfig
+from lmc_lib.training import Checkpoint
 from lmc_lib.values import or_none
 
 # By optimiser, rate and standard deviation of the biases (0 without any) the excess loss of each seed.

@@ -17,8 +17,9 @@ from lmc_lib.charges import SGD, Charge, Motion, OnSphere, RMSProp
 from lmc_lib.connectivity import Scores
 from lmc_lib.experiments.loaded import dataset
 from lmc_lib.experiments.networks.runs import RunSpec, architecture, drawn_start
+from lmc_lib.hyperparameters import TrainConfig
 from lmc_lib.state import State, under
-from lmc_lib.training import Checkpoint, TrainConfig
+from lmc_lib.training import Checkpoint
 
 # Into so many parts a training is cut by the looks at it, and into so many stretches for means of losses.
 _PARTS = 60

@@ -17,10 +17,10 @@ from lmc_lib import rng, training
 from lmc_lib.experiments.found import Record
 from lmc_lib.flow import groups, sequences
 from lmc_lib.flow.sequences import Composer
+from lmc_lib.hyperparameters import TrainConfig
 from lmc_lib.state import stacked
 from lmc_lib.store import Result, Store
 from lmc_lib.sweeps import Spec
-from lmc_lib.training import TrainConfig
 from lmc_lib.values import digits
 
 # JSON knows neither infinity nor what is not a number.

@@ -19,11 +19,12 @@ from lmc_lib import models, rng, text, training
 from lmc_lib.data import NO_IMAGES, SHAPES, DataSpec
 from lmc_lib.experiments.divergence import diverged_training, sound
 from lmc_lib.experiments.loaded import dataset
+from lmc_lib.hyperparameters import TrainConfig
 from lmc_lib.models import ModelSpec
 from lmc_lib.state import State, taken_over
 from lmc_lib.store import Entry, Result, Store
 from lmc_lib.sweeps import Spec, obtain
-from lmc_lib.training import Diverged, TrainConfig, Trajectory, on_device
+from lmc_lib.training import Diverged, Trajectory, on_device
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,10 @@ from lmc_lib.claims import Estimate, estimate_of_mean
 from lmc_lib.data import Split, batch_order
 from lmc_lib.experiments.found import Record
 from lmc_lib.flow.two_rules import TASKS
+from lmc_lib.hyperparameters import TrainConfig
 from lmc_lib.state import State, apply, stacked
 from lmc_lib.store import Result, Store
 from lmc_lib.sweeps import Spec
-from lmc_lib.training import TrainConfig
 from lmc_lib.values import decimals
 
 # New examples on which networks are scored.

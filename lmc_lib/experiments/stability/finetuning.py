@@ -12,8 +12,8 @@ from lmc_lib.data import DataSpec
 from lmc_lib.experiments.networks.runs import CheckpointSpec, RunSpec
 from lmc_lib.experiments.stability.butterfly import distance_evidence
 from lmc_lib.experiments.stability.twins import Cell, Twins
+from lmc_lib.hyperparameters import TrainConfig
 from lmc_lib.models import ModelSpec
-from lmc_lib.training import TrainConfig
 
 _EASY = "many to few"
 _HARD = "few to many"
