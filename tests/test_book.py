@@ -201,25 +201,42 @@ def check_numbers(rows, numbers):
 
 @pytest.mark.slow
 def test_the_reference_shows_signatures_and_docstrings(book):
-    page = (book / "_build" / "html" / "book" / "api" / "lmc_lib" / "lmc_lib.matching.weights.html").read_text()
+    page = (book / "_build" / "html" / "book" / "api" / "lmc_lib" / "lmc_lib.matching.html").read_text()
     assert "weight_matching" in page
     assert "generator" in page
 
 
 @pytest.mark.slow
-def test_what_a_package_offers_again_is_described_where_it_is_defined(book):
+def test_what_a_package_offers_is_described_once_in_the_section_of_its_module(book):
     pages = book / "_build" / "html" / "book" / "api" / "lmc_lib"
-    package, module = ((pages / f"lmc_lib.matching{name}.html").read_text() for name in ("", ".weights"))
-    assert 'href="lmc_lib.matching.weights.html#lmc_lib.matching.weights.weight_matching"' in package
-    assert "Package Contents" in package
-    assert '<dt class="sig' not in package
-    assert '<dt class="sig' in module
+    page = (pages / "lmc_lib.matching.html").read_text()
+    offered, _, described = page.partition('<section id="module-lmc_lib.matching.activations">')
+    assert 'href="#lmc_lib.matching.weights.weight_matching"' in offered
+    assert "Package Contents" in offered
+    assert '<dt class="sig' not in offered
+    assert described.count('id="lmc_lib.matching.weights.weight_matching"') == 1
+    assert not list(pages.glob("lmc_lib.matching.*.html"))
     # Both names of it are names of one place.
     with (book / "_build" / "html" / "objects.inv").open("rb") as file:
         functions = InventoryFile.load(file, "", posixpath.join)["py:function"]
-    place = "book/api/lmc_lib/lmc_lib.matching.weights.html#lmc_lib.matching.weights.weight_matching"
+    place = "book/api/lmc_lib/lmc_lib.matching.html#lmc_lib.matching.weights.weight_matching"
     assert functions["lmc_lib.matching.weight_matching"][2] == place
     assert functions["lmc_lib.matching.weights.weight_matching"][2] == place
+
+
+@pytest.mark.slow
+def test_every_module_has_a_page_or_a_section(book):
+    with (book / "_build" / "html" / "objects.inv").open("rb") as file:
+        places = {name: each[2] for name, each in InventoryFile.load(file, "", posixpath.join)["py:module"].items()}
+    files = (path.relative_to(ROOT).with_suffix("") for path in (ROOT / "lmc_lib").rglob("*.py"))
+    names = {".".join(path.parts).removesuffix(".__init__") for path in files} - {
+        "lmc_lib.cli.skeleton"
+    }  # the template of a claim
+    assert places.keys() == names
+    assert places["lmc_lib.experiments.networks.runs"] == (
+        "book/api/lmc_lib/lmc_lib.experiments.networks.html#module-lmc_lib.experiments.networks.runs"
+    )
+    assert places["lmc_lib.state"] == "book/api/lmc_lib/lmc_lib.state.html#module-lmc_lib.state"
 
 
 def break_quick_scale(path):
