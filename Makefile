@@ -1,4 +1,4 @@
-# make book [FRESH=1] · make test · make lint · make install · make notebooks · make bench
+# make book [FRESH=1] · make test · make verify · make lint · make install · make notebooks · make bench
 # Each makes the virtual environment itself when it is missing or older than pyproject.toml.
 # With an environment of your own (conda): make book VENV= PYTHON=python
 
@@ -14,7 +14,7 @@ export JUPYTER_DEFAULT_PROVISIONER_NAME := lmc-forked
 # the processor time with two threads each on two cores. The digits do not depend on it.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: book test lint install notebooks bench
+.PHONY: book test verify lint install notebooks bench
 .DEFAULT_GOAL := book
 
 book: $(STAMP)
@@ -28,6 +28,10 @@ test: $(STAMP)
 	  --dist loadfile notebooks && \
 	LMC_QUICK_STORE=$$store $(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder; \
 	code=$$?; rm -rf "$$store"; exit $$code
+
+# A few records computed anew and compared, in about a minute; `make test` does so with all of the quick scale.
+verify: $(STAMP)
+	$(BIN)lmc verify --all
 
 install: $(STAMP)
 

@@ -1,11 +1,16 @@
-"""Processes that do not outlive the one that asked for them."""
+"""Processes: how many there can be, and that they do not outlive the one that asked for them."""
 
-__all__ = ["end_with_parent"]
+__all__ = ["end_with_parent", "usable_cores"]
 
 import multiprocessing
 import os
 import threading
 from multiprocessing import connection
+
+
+def usable_cores() -> int:
+    """The number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def end_with_parent() -> None:

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from lmc_lib import charges, definitions, models, rng, state
 from lmc_lib.charges import FAMILIES, LAWS, SGD, Charge, Follower, Motion
+from lmc_lib.charges import motion as motion_module
 
 ARCHITECTURES = {
     "perceptron": models.mlp(12, 4, widths=(5, 7), norm="batch"),
@@ -122,7 +123,7 @@ def overlaps(network, weights, slope):
     """By charge the inner product of generator and gradient by the product of their lengths, over all units."""
     for charge in charges.of_chain(network):
         direction = charges.generator(charge, weights)
-        product = charges.gram(charge, [direction, slope])[:, 0, 1].abs().sum()
+        product = charges.inner(charge, direction, slope).abs().sum()
         yield float(product / state.norm(direction) / state.norm({name: slope[name] for name in direction}))
 
 
@@ -166,14 +167,13 @@ class TestCharges:
             {name: torch.randn(shape, generator=generator, dtype=torch.float64) for name, shape in shapes.items()}
             for _ in range(2)
         )
-        found = charges.gram(Charge("rescale", (("kernel", 1, 1), ("factor", 0, -1))), [one, other])
-        assert found.shape == (4, 2, 2)
+        found = charges.inner(Charge("rescale", (("kernel", 1, 1), ("factor", 0, -1))), one, other)
+        assert found.shape == (4,)
         for unit in range(4):
             first, second = (
                 torch.cat([each["kernel"][:, unit].ravel(), each["factor"][unit, None]]) for each in (one, other)
             )
-            expected = torch.stack([first @ first, first @ second, second @ first, second @ second])
-            assert found[unit].ravel().tolist() == pytest.approx(expected.tolist())
+            assert float(found[unit]) == pytest.approx(float(first @ second))
 
     @pytest.mark.parametrize("kind", ["blocks", "no logits", "no chain"])
     def test_are_those_of_a_chain_that_ends_with_logits(self, kind):
@@ -262,6 +262,16 @@ class TestLaws:
             # Velocities are differences of weights by a rate of 0.01 or more, which costs two of sixteen digits.
             assert motion.distances["discrete law"] < 1e-11, family
             assert float(motion.overlap.max()) < 1e-10, family
+
+    @pytest.mark.parametrize("room", [1, 3000])
+    def test_does_not_depend_on_how_many_updates_are_looked_at_together(self, room, monkeypatch):
+        """One by one, and three or so at a time, with a rest at the end."""
+        together = trained("perceptron", SGD(0.05, 0.9, 0.1), 11)
+        monkeypatch.setattr(motion_module, "_TOGETHER", room)
+        for family, found in trained("perceptron", SGD(0.05, 0.9, 0.1), 11).items():
+            assert found.charges.shape == together[family].charges.shape
+            for name in ("charges", "overlap", "squares"):
+                assert getattr(found, name) == pytest.approx(getattr(together[family], name), rel=1e-12, abs=1e-15)
 
     def test_convolutions_obey_it_too(self):
         motions = trained("convolutions", SGD(0.05, 0.9, 0.1), 8)

@@ -34,6 +34,7 @@ from lmc_lib.cli import (
     storing,
     tree,
     verdicts,
+    working,
 )
 from lmc_lib.cli.output import duration
 from lmc_lib.cli.parameters import parameters_of, resolve
@@ -44,6 +45,8 @@ REPORT = {
     "claim": "toy", "scale": "quick", "scope": "toy", "verdict": "supported", "settings": [], "controls": [],
     "numbers": {},
 }  # fmt: skip
+
+MAKER = {"created": "2026-07-05T01:02:03+00:00", "commit": "abc", "versions": {"python": "3.11.7"}, "threads": 3}
 
 PARAMETERS = """\
 scale: str = "quick"  # name of the profile
@@ -282,16 +285,20 @@ class TestRun:
     """``running.run`` around a notebook that is not executed: what it sets for it, and what it writes."""
 
     @pytest.fixture
-    def executed(self, toy, monkeypatch):
+    def executed(self, toy, monkeypatch, request):
         """Replaces the execution by a look at the environment that the notebook would see."""
         seen = {}
+        hidden = getattr(request, "param", ())
 
         def execute(source, target, parameters, *, vectors):
             seen["vectors"] = vectors
             seen.update({name: value for name, value in os.environ.items() if name.startswith("LMC_")})
             seen["parameters"] = parameters
-            output = nbformat.v4.new_output("display_data", {"application/vnd.lmc.report+json": REPORT})
-            return nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(outputs=[output])])
+            shown = {"application/vnd.lmc.report+json": REPORT, "application/vnd.lmc.provenance+json": MAKER}
+            outputs = [
+                nbformat.v4.new_output("display_data", {kind: shown[kind]}) for kind in shown if kind not in hidden
+            ]
+            return nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(outputs=[each]) for each in outputs])
 
         for name in [name for name in os.environ if name.startswith("LMC_")]:
             monkeypatch.delenv(name)
@@ -303,7 +310,27 @@ class TestRun:
         assert json.loads((tmp_path / "out" / "toy.json").read_text()) == result
         assert {name: result[name] for name in REPORT} == REPORT
         assert result["parameters"] == parameters_of("toy") | {"width": 3}
-        assert {"created", "commit", "versions", "seconds"} <= result["provenance"].keys()
+        seconds = result["provenance"].pop("seconds")
+        assert seconds >= 0
+        assert result["provenance"] == MAKER
+
+    def test_only_the_process_of_the_notebook_waits_for_torch(self):
+        program = "import sys; from lmc_lib.cli import records, running; print('torch' in sys.modules)"
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        assert done.stdout == "False\n"
+
+    @pytest.mark.parametrize(
+        ("executed", "lacking"),
+        [
+            (["application/vnd.lmc.report+json"], "claims.conclude(...)"),
+            (["application/vnd.lmc.provenance+json"], "sweeps.origin(store, wanted)"),
+        ],
+        indirect=["executed"],
+    )
+    def test_a_notebook_that_lacks_what_a_page_ends_with_is_refused(self, executed, lacking, tmp_path):
+        with pytest.raises(Refused, match=f"a cell must end with {re.escape(lacking)}"):
+            running.run("toy", out=tmp_path / "out")
+        assert not (tmp_path / "out" / "toy.json").exists()
 
     def test_options_reach_the_notebook_and_leave_no_trace(self, executed, tmp_path):
         before = dict(os.environ)
@@ -379,11 +406,33 @@ class TestRun:
             running.run("toy", out=toy / "out")
         assert executed == {}
 
+    @pytest.mark.skipif(sys.platform == "win32", reason="has no such limit")
+    @pytest.mark.parametrize(
+        ("allowed", "variable", "workers", "needed"),
+        [(113, "1", None, 114), (121, "1", 5, 122), (123, "6", None, 124), (115, None, 2, 116)],
+    )
+    def test_too_few_open_files_are_refused_by_their_limit(
+        self, executed, toy, monkeypatch, allowed, variable, workers, needed
+    ):
+        if variable:
+            monkeypatch.setenv("LMC_WORKERS", variable)
+        run = functools.partial(running.run, "toy", out=toy / "out", workers=workers)
+        told = f"may open {allowed} files here, and this one needs {needed}: ulimit -n {needed}"
+        monkeypatch.setattr(running.resource, "getrlimit", lambda _: (allowed, 10**6))
+        for ask in (run, functools.partial(running.work, "toy", workers=workers)):
+            with pytest.raises(Refused, match=told):
+                ask()
+        assert executed == {}
+        for enough in (needed, running.resource.RLIM_INFINITY):
+            monkeypatch.setattr(running.resource, "getrlimit", lambda _, enough=enough: (enough, 10**6))
+            run()
+
     @pytest.mark.parametrize(
         ("name", "text"),
         [
             ("LMC_WORKERS", "x"), ("LMC_WORKERS", "-1"), ("LMC_WORKERS", "²"), ("LMC_WORKERS", "1.5"),
-            ("LMC_COMPUTE", "no"), ("LMC_COMPUTE", "false"), ("LMC_STALE_BEFORE", "soon"), ("LMC_STALE_BEFORE", "nan"),
+            ("LMC_COMPUTE", "no"), ("LMC_COMPUTE", "false"), ("LMC_SAME_CODE", "yes"),
+            ("LMC_STALE_BEFORE", "soon"), ("LMC_STALE_BEFORE", "nan"),
         ],
     )  # fmt: skip
     def test_a_variable_that_means_nothing_is_refused_by_run_and_status(self, executed, toy, monkeypatch, name, text):
@@ -639,14 +688,16 @@ class TestHelp:
         for code, meaning in ((0, "done"), (1, "refused or failed"), (2, "wrong usage"), (130, "stopped by Ctrl-C")):
             assert re.search(rf"^  {code} +{meaning}", said, re.MULTILINE)
 
-    @pytest.mark.parametrize("command", ["list", "run", "open", "status", "shared", "judge", "audit", "new"])
+    @pytest.mark.parametrize(
+        "command", ["list", "run", "open", "status", "work", "shared", "judge", "verify", "audit", "new"]
+    )
     def test_of_each_command_has_examples_that_can_be_parsed(self, command, capsys, monkeypatch):
         said = said_by_help([command, "--help"], capsys)
         assert re.search(rf"^    {command} ", said_by_help(["--help"], capsys), re.MULTILINE)
         examples = [shlex.split(line) for line in said.partition("examples:\n")[2].splitlines()]
         assert examples
         done = []
-        for module in (measuring, verdicts, commands):
+        for module in (measuring, working, verdicts, commands):
             for name in (command, f"_{command}"):
                 monkeypatch.setattr(module, name, done.append, raising=False)
         for program, *arguments in examples:
@@ -669,7 +720,7 @@ class TestHelp:
             assert main(arguments) == 0
         assert len(done) == len(examples) > 1
 
-    @pytest.mark.parametrize("command", ["run", "status"])
+    @pytest.mark.parametrize("command", ["run", "status", "work"])
     def test_behind_a_claim_is_about_that_claim(self, toy, command, capsys):
         said = said_by_help([command, "toy", "--help"], capsys)
         assert said.startswith("A toy\n\nEvery toy falls.\n")
@@ -1022,10 +1073,10 @@ def test_results_that_several_claims_need_are_listed_with_their_claims(monkeypat
 
 
 def test_a_plan_is_told_by_kind_in_words_and_as_json(monkeypatch, capsys):
-    def row(label, noun, stored, seconds=None, updates=0, pace=None):
+    def row(label, noun, stored, seconds=None, updates=0, pace=None, code=None):
         return {
             "label": label, "noun": noun, "stored": stored, "needed": not stored, "seconds": seconds,
-            "updates": updates, "pace": pace,
+            "updates": updates, "pace": pace, "code": code,
         }  # fmt: skip
 
     rows = [row("MLP", "networks", True, 20.0), row("MLP", "networks", True, 40.0), row("MLP", "networks", False)]
@@ -1047,6 +1098,13 @@ def test_a_plan_is_told_by_kind_in_words_and_as_json(monkeypatch, capsys):
     assert [(each["results"], each["stored"], each["to_compute"], each["cost"]) for each in told["kinds"]] == [
         (3, 2, 1, "known"), (1, 0, 1, "estimated"), (1, 0, 1, "unknown"),
     ]  # fmt: skip
+    rows += [row("MLP", "networks", True, 30.0, code=code) for code in ("other", "same", "unknown", "other", "same")]
+    assert main(["status", "toy"]) == 0
+    told = "made by other code than the present one, which --same-code of lmc run computes anew"
+    assert capsys.readouterr().out.splitlines()[-1] == f"of what is stored, 2 {told}; of 1 the code is not known"
+    assert main(["status", "toy", "--json"]) == 0
+    kind = json.loads(capsys.readouterr().out)["kinds"][0]
+    assert (kind["other_code"], kind["unknown_code"]) == (2, 1)
 
 
 class TestEndOfARun:
@@ -1245,7 +1303,7 @@ class TestJudging:
             raise error
 
         monkeypatch.setattr(judging, "audits", stopped)
-        monkeypatch.setattr(verdicts, "_records_of", lambda _: [])
+        monkeypatch.setattr(verdicts, "records_of", lambda _: [])
         file = toy / "audit.json"
         file.write_text(judging.as_text([row("fall", 0.1), row("rise", 0.2), row("fall", 0.3, "another")]))
         assert main(["audit", "toy", "--draws", "20", "--json", str(file)]) == code

@@ -24,7 +24,7 @@ from lmc_lib.experiments.found import Found
 from lmc_lib.experiments.loaded import dataset
 from lmc_lib.experiments.networks.runs import RunSpec
 from lmc_lib.models import ModelSpec
-from lmc_lib.store import NotStored, Store, describe, fingerprint
+from lmc_lib.store import NotStored, Store, describe, fingerprint, provenance
 from lmc_lib.sweeps import Planned, filling
 from lmc_lib.training import Diverged, TrainConfig
 
@@ -290,6 +290,10 @@ class TestMeasure:
         outputs = [{"output_type": "stream", "text": ""}, {"data": {"text/plain": "1"}}, {"data": bundle}]
         assert sweeps.listed(json.loads(json.dumps(outputs))) == {fingerprint(stored): ""}
         assert sweeps.listed(outputs[:2]) == {}
+        assert sweeps.maker(outputs[:2]) is None
+        made, here = sweeps.maker(json.loads(json.dumps(outputs))), provenance()
+        assert made.pop("created") <= here.pop("created")
+        assert made == here
         assert "<th>measurements</th><td>1</td>" in bundle["text/html"]
 
 

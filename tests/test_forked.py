@@ -24,11 +24,11 @@ pytestmark = pytest.mark.skipif(not forked._can_fork(), reason="the system has n
 
 
 @contextlib.contextmanager
-def kernel(folder, **kwargs):
+def kernel(folder, arguments=(), **kwargs):
     """A running kernel: its manager and its client."""
     manager = KernelManager()
     manager.provisioner = ForkedProvisioner(kernel_id="forked", kernel_spec=manager.kernel_spec, parent=manager)
-    manager.start_kernel(cwd=str(folder), extra_arguments=["--IPKernelApp.log_level=CRITICAL"], **kwargs)
+    manager.start_kernel(cwd=str(folder), extra_arguments=["--IPKernelApp.log_level=CRITICAL", *arguments], **kwargs)
     client = manager.client()
     client.start_channels()
     try:
@@ -111,6 +111,10 @@ class TestWhatAKernelIs:
                       if os.path.exists(f"/proc/self/fd/{{each}}")))
         """
         assert ask(running[1], textwrap.dedent(code)) == "True"
+
+    def test_takes_the_arguments_of_lmc_run_beside_its_own(self, tmp_path):
+        with kernel(tmp_path, arguments=forked.FIGURES) as (_, client):
+            assert ask(client, "import matplotlib; print(matplotlib.get_backend())").endswith("inline")
 
     def test_figures_are_shown_without_being_drawn_for_nobody(self, running):
         before = """

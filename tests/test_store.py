@@ -21,6 +21,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import safetensors.torch
 import torch
 
 from lmc_lib import records
@@ -251,7 +252,7 @@ class TestGetOrCompute:
 
     def test_provenance_is_complete_and_names_no_host(self, store):
         origin = stored(store, Spec(1)).provenance
-        names = {"created", "commit", "versions", "machine", "device", "threads", "seconds", "finished"}
+        names = {"created", "commit", "versions", "machine", "device", "threads", "seconds", "finished", "code"}
         assert origin.keys() == names
         assert {"python", "torch", "numpy"} <= origin["versions"].keys()
         assert os.uname().nodename not in json.dumps(provenance())
@@ -318,13 +319,24 @@ class TestEnvironment:
     def test_defaults(self):
         assert Store.from_environment() == Store(Path.home() / ".cache/lmc/store")
 
-    def test_variables(self, monkeypatch):
+    def test_variables(self, monkeypatch, tmp_path):
+        monkeypatch.chdir(tmp_path)
+        for name in ("a.json", "b.json"):
+            Path(name).touch()
         monkeypatch.setenv("LMC_STORE", "~/elsewhere")
         monkeypatch.setenv("LMC_RECORDS", os.pathsep.join(["a.json", "b.json"]))
         monkeypatch.setenv("LMC_COMPUTE", "0")
         monkeypatch.setenv("LMC_STALE_BEFORE", "12.5")
         expected = Store(Path.home() / "elsewhere", (Path("a.json"), Path("b.json")), compute=False, stale_before=12.5)
         assert Store.from_environment() == expected
+
+    def test_files_of_records_that_are_not_there_are_refused_by_name(self, monkeypatch, tmp_path):
+        monkeypatch.chdir(tmp_path)
+        Path("there").touch()
+        Path("folder").mkdir()
+        monkeypatch.setenv("LMC_RECORDS", os.pathsep.join(["", "there", "gone", "folder"]))
+        with pytest.raises(StoreError, match="LMC_RECORDS lists gone, folder, and there is no such file"):
+            Store.from_environment()
 
 
 def edit(change):
@@ -556,6 +568,36 @@ class TestDamage:
         }
         assert stands == "both" or after == before
 
+    @pytest.mark.parametrize("readable", [True, False])
+    def test_a_stale_folder_beside_it_does_not_let_it_be_overwritten(self, store, monkeypatch, readable):
+        """A file that cannot be read stays; one that can, and is damaged, is set aside."""
+        stored_before(store, Spec(1))
+        path = path_of(store, Spec(1))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"of somebody else")
+        again = dataclasses.replace(store, stale_before=time.time())
+        openly = store_module.entry._open
+
+        def refuse(place):
+            if place.suffix == ".entry" and not readable:
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            return openly(place)
+
+        monkeypatch.setattr(store_module.entry, "_open", refuse)
+        assert served(store, Spec(1)).values == result_of(Spec(1)).values
+        assert not again.has(Spec(1))
+        if readable:
+            assert stored(again, Spec(1)).values == result_of(Spec(1)).values
+            (aside,) = (store.root / "set-aside").iterdir()
+            assert aside.read_bytes() == b"of somebody else"
+        else:
+            with pytest.raises(StoreError, match=r"cannot be read: Permission denied\. Its owner can permit it"):
+                again.get_or_compute(Spec(1), lambda: pytest.fail("computed"))
+            with pytest.raises(StoreError, match="Permission denied"):  # as where it came while the entry was computed
+                again._keep(dataclasses.replace(store.get(Spec(1))))
+            assert path.read_bytes() == b"of somebody else"
+            assert folder_of(store, Spec(1)).is_dir()
+
     PASSING = ("EMFILE", "ENFILE", "ENOMEM", "ESTALE", "ETIMEDOUT")
 
     @pytest.mark.parametrize("name", [*PASSING, "memory", "tensors", "tensors of torch"])
@@ -567,7 +609,7 @@ class TestDamage:
         number = getattr(errno, name, None)
         fault = OSError(number, os.strerror(number)) if number else MemoryError()
         fault = RuntimeError("DefaultCPUAllocator: can't allocate memory") if "torch" in name else fault
-        place = (store_module.entry.safetensors.torch, "load") if "tensors" in name else (store_module.entry, "_open")
+        place = (safetensors.torch, "load") if "tensors" in name else (store_module.entry, "_open")
 
         def fail(_argument):
             raise fault
@@ -1148,7 +1190,7 @@ class Spec:
     number: int
 
 store, rounds, task = Store(Path(sys.argv[1])), int(sys.argv[2]), sys.argv[3]
-module.Store._lock = lambda self, key: contextlib.nullcontext()
+module.Store._lock = lambda self, key, wait: contextlib.nullcontext()
 os.fsync = lambda descriptor: None  # the test is about the order of steps, not about the disk
 module.provenance = lambda: {"created": "now", "commit": "abc", "machine": "any", "device": "cpu"}
 torch.set_num_threads(1)

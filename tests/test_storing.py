@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from lmc_lib import store as stores
-from lmc_lib.cli import main, running, storing
+from lmc_lib.cli import main, notebooks, running, storing, tree
 from lmc_lib.cli.output import size
 from lmc_lib.store import BadArchive, Result, Store, fingerprint, read_archive, remove, waste, write_archive
 from lmc_lib.store.entry import pack, unpack
@@ -125,6 +125,7 @@ class TestNoStore:
     @pytest.fixture(autouse=True)
     def asks_nobody(self, monkeypatch):
         monkeypatch.setattr(storing, "load_all", lambda: pytest.fail("asked notebooks"))
+        monkeypatch.setattr(running, "plan_of_guide", lambda _: pytest.fail("asked a guide"))
 
     @pytest.mark.parametrize(("make", "told"), [(lambda path: None, "is not there"), (Path.touch, "is no folder")])
     def test_is_refused_at_once(self, tmp_path, monkeypatch, capsys, command, make, told):
@@ -151,6 +152,12 @@ class TestNoStore:
 
 
 class TestWaste:
+    @pytest.fixture(autouse=True)
+    def guides(self, tmp_path, monkeypatch):
+        """A folder of notebooks with no guides."""
+        monkeypatch.setattr(tree, "NOTEBOOKS", tmp_path / "notebooks")
+        return tmp_path / "notebooks" / "guides"
+
     @pytest.fixture
     def later(self, monkeypatch):
         """Two days later, by the clock of what looks for waste."""
@@ -246,7 +253,7 @@ class TestWaste:
         taken = path_of(store, 2).stat().st_size
         assert main(["store", "prune"]) == 0
         first, second, last = capsys.readouterr().out.splitlines()
-        assert first.split()[:5] == ["entries", "that", "no", "claim", "asks"]
+        assert first.split()[:5] == ["entries", "that", "no", "page", "asks"]
         assert second.split()[-3:] == ["1", "0", "bytes"]
         assert last == f"{size(taken)} in {store.root} can go: give --delete to remove it"
         assert store.has(Spec(2))
@@ -267,6 +274,66 @@ class TestWaste:
         monkeypatch.setattr(running, "plan", plan)
         assert main(["store", "prune", "--delete"]) == 1
         assert len(list(store.keys())) == 3
+
+    @pytest.mark.usefixtures("later")
+    @pytest.mark.parametrize("where", ["set-aside", "within", "locks"])
+    def test_that_cannot_be_listed_is_told_and_not_passed_over(self, store, monkeypatch, capsys, where):
+        # The tests may run as root, whom no mode of a folder stops, so the answer of the system is replaced.
+        aside = store.root / "set-aside"
+        (aside / f"{KEYS[2]}-1-a" / "deep").mkdir(parents=True)
+        closed = {"set-aside": aside, "within": aside / f"{KEYS[2]}-1-a" / "deep", "locks": store.root / "locks"}[where]
+        listed = os.scandir
+
+        def scan(path):
+            if os.fspath(path) == os.fspath(closed):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+            return listed(path)
+
+        monkeypatch.setattr(os, "scandir", scan)
+        monkeypatch.setattr(storing, "load_all", lambda: pytest.fail("asked notebooks"))
+        for command in (["prune"], ["prune", "--delete"]):
+            assert main(["store", *command]) == 1
+            told = f"the store {store.root} cannot be listed: Permission denied: {closed}. Its owner can permit it"
+            assert told in capsys.readouterr().err
+        assert aside.is_dir()
+        assert len(store.keys()) == 3
+
+    @pytest.mark.usefixtures("later")
+    def test_is_nothing_that_a_guide_asks_for(self, store, guides, monkeypatch, capsys):
+        guides.mkdir(parents=True)
+        for name in ("one", "two"):
+            (guides / f"{name}.ipynb").touch()
+        asked = {"one": [1], "two": [3]}
+        monkeypatch.setattr(storing, "load_all", dict)
+        monkeypatch.setattr(running, "plan_of_guide", lambda path: [{"fingerprint": KEYS[n]} for n in asked[path.stem]])
+        assert main(["store", "prune", "--delete"]) == 0
+        assert "entries that no page asks for             1" in capsys.readouterr().out
+        assert [store.has(Spec(number)) for number in (1, 2, 3)] == [True, False, True]
+
+
+class TestGuides:
+    GUIDES = sorted(tree.NOTEBOOKS.glob("guides/*.ipynb"))
+
+    def test_that_ask_for_nothing_are_not_executed(self, monkeypatch):
+        asked = []
+        monkeypatch.setattr(running, "_told", lambda variable, path, parameters: asked.append(path.stem) or ["row"])
+        plans = {path.stem: running.plan_of_guide(path) for path in self.GUIDES}
+        assert asked == ["how-matching-works"]
+        assert {name: rows for name, rows in plans.items() if rows} == {"how-matching-works": ["row"]}
+
+    @pytest.mark.parametrize("path", GUIDES, ids=lambda path: path.stem)
+    def test_that_use_a_store_fill_it_first(self, path):
+        """So that their plans say what they use."""
+        code = notebooks.code(path)
+        assert ("Store" in code) == ("sweeps.fill(" in code)
+        assert code.count("sweeps.fill(") <= 1
+
+    @pytest.mark.slow
+    def test_say_what_they_need(self, store):
+        (guide,) = [path for path in self.GUIDES if path.stem == "how-matching-works"]
+        rows = running.plan_of_guide(guide)
+        assert [(row["type"], row["stored"], row["asked"]) for row in rows] == [("RunSpec", False, True)] * 5
+        assert len(store.keys()) == 3
 
 
 @pytest.fixture

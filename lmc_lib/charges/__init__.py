@@ -2,8 +2,8 @@
 
 __all__ = [
     "ECD", "FAMILIES", "LAWS", "SGD", "Charge", "Conserving", "Follower", "Law", "Motion", "OnSphere", "RMSProp",
-    "apart", "asymmetric", "discrete_law", "effective_steps", "fourth_power", "generator", "gradient_flow", "gram",
-    "heads", "inhomogeneous", "left_out", "of_chain", "on_sphere", "order", "oscillator", "predicted",
+    "apart", "asymmetric", "discrete_law", "effective_steps", "fourth_power", "generator", "gradient_flow", "heads",
+    "inhomogeneous", "inner", "left_out", "of_chain", "on_sphere", "order", "oscillator", "predicted",
     "squared_gradients", "value", "with_epsilon",
 ]  # fmt: skip
 
@@ -18,8 +18,8 @@ from lmc_lib.charges.symmetries import (
     Charge,
     asymmetric,
     generator,
-    gram,
     inhomogeneous,
+    inner,
     of_chain,
     value,
     with_epsilon,

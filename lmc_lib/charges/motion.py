@@ -4,6 +4,8 @@ __all__ = ["Follower", "Motion"]
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import product
 
 import numpy as np
 import torch
@@ -12,8 +14,11 @@ from numpy import ndarray
 from torch import Tensor
 
 from lmc_lib.charges.laws import LAWS, SGD, predicted
-from lmc_lib.charges.symmetries import Charge, generator, gram
-from lmc_lib.state import State
+from lmc_lib.charges.symmetries import Charge, generator, inner, value
+from lmc_lib.state import State, stacked
+
+# Updates are looked at so many together that their weights and velocities are about this many numbers.
+_TOGETHER = 2**21
 
 
 @dataclass(frozen=True)
@@ -66,27 +71,41 @@ class Follower:
             self.families.setdefault(each.family, []).append(each)
         self.names = {name for each in charges for name, _, _ in each.terms}
         self.updates: dict[str, list[Tensor]] = {family: [] for family in self.families}
-        self.before: tuple[State, State] | None = None
+        self.seen: list[tuple[State, State]] = []
 
     def visit(self, state: State, velocity: State) -> None:
         """Takes the weights and the velocity, at the start and after each update."""
-        if self.before is not None:
-            earlier, slower = self.before
-            gradient = {
-                name: velocity[name] - self.sgd.momentum * slower[name] - self.sgd.decay * earlier[name]
-                for name in self.names
-            }
-            for family, own in self.families.items():
-                rows = [_update(each, earlier, state, velocity, gradient) for each in own]
-                self.updates[family].append(torch.cat(rows, 1))
-        self.before = state, velocity
+        self.seen.append(({name: state[name] for name in self.names}, {name: velocity[name] for name in self.names}))
+        if 2 * len(self.seen) * sum(state[name].numel() for name in self.names) > _TOGETHER:
+            self._look()
 
     def motions(self) -> dict[str, Motion]:
         """The motion of each family, after one update at least."""
+        self._look()
         return {family: self._motion(family) for family in self.families}
 
+    def _look(self) -> None:
+        """Looks at the updates that were seen since the last look; the state behind them is where the next begins."""
+        if len(self.seen) < 2:
+            return
+        states, velocities = (stacked(each) for each in zip(*self.seen, strict=True))
+        self.seen = self.seen[-1:]
+        before, after = slice(None, -1), slice(1, None)
+        earlier, later, slower, velocity = (
+            {name: stack[name][part] for name in self.names}
+            for stack, part in product((states, velocities), (before, after))
+        )
+        gradient = {
+            name: velocity[name] - self.sgd.momentum * slower[name] - self.sgd.decay * earlier[name]
+            for name in self.names
+        }
+        for family, own in self.families.items():
+            rows = [torch.vmap(partial(_update, each))(earlier, later, velocity, gradient) for each in own]
+            self.updates[family].append(torch.cat(rows, 2))
+
     def _motion(self, family: str) -> Motion:
-        before, after, drive, products, lengths, squares = torch.stack(self.updates[family], 1).double().numpy()
+        found = torch.cat(self.updates[family]).movedim(1, 0).double().numpy()
+        before, after, drive, products, lengths, squares = found
         degree = self.families[family][0].degree
         predictions = {name: predicted(law(degree, self.sgd), before[0], drive) for name, law in LAWS.items()}
         return Motion(np.concatenate([before[:1], after]), products.sum(1) / lengths.sum(1), predictions, squares)
@@ -94,7 +113,7 @@ class Follower:
 
 def _update(charge: Charge, state: State, later: State, velocity: State, gradient: State) -> Float[Tensor, "6 units"]:
     """Charges before, after and of the velocity; product, lengths of generator and gradient; square of the gradient."""
-    directions = [generator(charge, each) for each in (state, later, velocity)]
-    products = gram(charge, [*directions, state, later, velocity, gradient]).movedim(0, 2)
-    lengths, squares = (products[0, 0] * products[6, 6]).sqrt(), products[6, 6]
-    return torch.stack([*(products[place, place + 3] for place in range(3)), products[0, 6].abs(), lengths, squares])
+    direction, squares = generator(charge, state), inner(charge, gradient, gradient)
+    lengths = (inner(charge, direction, direction) * squares).sqrt()
+    drives = [value(charge, each) for each in (state, later, velocity)]
+    return torch.stack([*drives, inner(charge, direction, gradient).abs(), lengths, squares])

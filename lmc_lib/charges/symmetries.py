@@ -6,11 +6,11 @@ and the charge is :math:`\langle \xi(\theta), \theta \rangle` (Kunin et al. 2021
 """
 
 __all__ = [
-    "FAMILIES", "Charge", "asymmetric", "generator", "gram", "inhomogeneous", "of_chain", "value", "with_epsilon",
+    "FAMILIES", "Charge", "asymmetric", "generator", "inhomogeneous", "inner", "of_chain", "value", "with_epsilon",
 ]  # fmt: skip
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -86,21 +86,19 @@ def generator(charge: Charge, state: State) -> State:
     return {name: sign * state[name] for name, _, sign in charge.terms}
 
 
-def gram(charge: Charge, states: Sequence[State]) -> Float[Tensor, "units states states"]:
-    """The inner products of states with each other over the weights of each unit."""
-    return torch.stack([_products(*each, states) for each in charge.terms]).sum(0)
+def inner(charge: Charge, one: State, other: State) -> Float[Tensor, " units"]:
+    """The inner product of two states over the weights of each unit."""
+    return torch.stack([_summed(one[name] * other[name], axis) for name, axis, _ in charge.terms]).sum(0)
 
 
-def _products(name: str, axis: int | None, _: int, states: Sequence[State]) -> Tensor:
-    values = torch.stack([each[name] for each in states])
-    moved = values.unsqueeze(0) if axis is None else values.movedim(axis + 1, 0)
-    rows = moved.flatten(2) if moved.dim() > 2 else moved.unsqueeze(2)
-    return rows @ rows.mT
+def _summed(values: Tensor, axis: int | None) -> Float[Tensor, " units"]:
+    rows = values.unsqueeze(0) if axis is None else values.movedim(axis, 0)
+    return rows.reshape(len(rows), -1).sum(1)
 
 
 def value(charge: Charge, state: State) -> Float[Tensor, " units"]:
     r"""The charge of each unit, :math:`\langle \xi(\theta), \theta \rangle`."""
-    return gram(charge, [generator(charge, state), state])[:, 0, 1]
+    return inner(charge, generator(charge, state), state)
 
 
 def with_epsilon(network: nn.Module, epsilon: float) -> nn.Module:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lmc_lib import __version__
-from lmc_lib.cli import completion, measuring, overview, skeleton, storing, tree, verdicts
+from lmc_lib.cli import completion, measuring, overview, skeleton, storing, tree, verdicts, working
 from lmc_lib.cli.output import write_json
 from lmc_lib.cli.refused import Refused
 from lmc_lib.definitions import CHAPTERS, DefinitionError
@@ -80,7 +80,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"lmc {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
-    for add in (_add_list, _add_run, _add_open, _add_status, _add_shared, _add_judge, _add_audit, _add_store, _add_new):
+    for add in (_add_list, _add_run, _add_open, _add_status, _add_work, _add_shared):
+        add(commands)
+    for add in (_add_judge, _add_verify, _add_audit, _add_store, _add_new):
         add(commands)
     return parser
 
@@ -123,6 +125,7 @@ def _add_run(commands: Any) -> None:
     running.add_argument("--out", type=Path, default=Path("results"), help="folder of the results (default: results)")
     running.add_argument("--workers", type=int, help="processes (default: all cores)")
     running.add_argument("--recompute", action="store_true", help="compute also what is stored")
+    running.add_argument("--same-code", action="store_true", help="compute also what is stored and other code has made")
     running.add_argument("--records", action="store_true", help="keep the measurements in records/ for the book")
     running.add_argument("--allow-dirty", action="store_true", help="keep records of code that is not committed")
 
@@ -144,6 +147,18 @@ def _add_status(commands: Any) -> None:
     _takes_json(asking, "the `kinds` of results, with their number and cost, and the cost of what is `left`")
 
 
+def _add_work(commands: Any) -> None:
+    says = "compute what is missing beside others that do the same, such as a job array; draw no figures"
+    examples = ("weak-connectivity --profile laptop", "weak-connectivity --profile paper --workers 1")
+    working_ = _add(commands, "work", working.work, says, *examples, add_help=False)
+    _takes_parameters(working_)
+    working_.add_argument("--workers", type=int, help="processes (default: all cores)")
+    _takes_json(
+        working_,
+        "how many results were `missing`, `computed` here, by `others`, `untried`, and a list of those `failed`",
+    )
+
+
 def _add_shared(commands: Any) -> None:
     says = "say which networks and measurements several claims need"
     sharing = _add(commands, "shared", measuring.shared, says, "--profile laptop", "--json")
@@ -158,6 +173,19 @@ def _add_judge(commands: Any) -> None:
     judging = _add(commands, "judge", verdicts.judge, says, "weak-connectivity", "--all --json")
     _takes_claims(judging)
     _takes_json(judging, "a list with `claim`, `scale`, `verdict` and the `changes` to the stored report")
+
+
+def _add_verify(commands: Any) -> None:
+    says = "compute a random sample of the records anew and compare"
+    verifying = _add(commands, "verify", working.verify, says, "--all", "weak-connectivity --sample 20 --seed 1")
+    _takes_claims(verifying)
+    _takes_profile(verifying)
+    verifying.add_argument("--sample", type=int, default=5, metavar="N", help="number of records (default: 5)")
+    verifying.add_argument("--seed", type=int, default=0, help="which ones are drawn (default: 0)")
+    verifying.add_argument("--workers", type=int, default=1, help="processes (default: 1)")
+    _takes_json(
+        verifying, "a list with `claim`, `scale`, `key`, `spec`, what it was compared `by`, `differences`, `problem`"
+    )
 
 
 def _add_audit(commands: Any) -> None:
@@ -179,7 +207,7 @@ def _add_store(commands: Any) -> None:
     checking = _add(within, "store check", storing.check, says, "", "--json")
     _takes_json(checking, "how many `entries` there are, and a list of those that are `damaged`")
 
-    says = "say what no profile of any claim asks for and was not written today; asking all notebooks takes minutes"
+    says = "say what no claim and no guide asks for and was not written today; asking all notebooks takes minutes"
     pruning = _add(within, "store prune", storing.prune, says, "", "--delete")
     pruning.add_argument("--delete", action="store_true", help="remove it, also results of other values (-p)")
     _takes_json(pruning, "the `kinds` of what can go, with `count` and `bytes`, and whether it was `deleted`")

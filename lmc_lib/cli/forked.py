@@ -6,7 +6,7 @@ takes longer than showing what is stored. Elsewhere Jupyter's own kernels serve,
 while the code changes: a forked kernel has the code that its server has loaded.
 """
 
-__all__ = ["ForkedProvisioner"]
+__all__ = ["FIGURES", "ForkedProvisioner"]
 
 import contextlib
 import multiprocessing
@@ -26,7 +26,7 @@ from lmc_lib.processes import end_with_parent
 _LAUNCHER = [sys.executable, "-m", "ipykernel_launcher"]
 
 # After each cell pyplot draws the figures that changed, and Jupyter draws them again to show them: once is enough.
-_FIGURES = (
+FIGURES = (
     "--IPKernelApp.matplotlib=inline",
     "--IPKernelApp.exec_lines=__import__('matplotlib.pyplot').pyplot.uninstall_repl_displayhook()",
 )
@@ -137,4 +137,5 @@ def _serve(
     for number, given in enumerate([os.open(os.devnull, os.O_RDONLY), *(each.fileno() for each in outputs)]):
         os.dup2(given, number)
     end_with_parent()
-    IPKernelApp.launch_instance([*arguments, *_FIGURES], parent_handle=os.getppid())  # it ends with the server, too
+    once = [each for each in FIGURES if each not in arguments]  # `lmc run` gives them to kernels of every kind
+    IPKernelApp.launch_instance([*arguments, *once], parent_handle=os.getppid())  # it ends with the server, too

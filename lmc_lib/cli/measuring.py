@@ -1,6 +1,7 @@
 """The commands that run notebooks or plan them: ``lmc run``, ``lmc status``, ``lmc shared``.
 
-What runs a notebook loads torch and papermill, so each command imports it when it is called.
+What runs a notebook loads papermill, so each command imports it when it is called. The notebook's process loads torch;
+the command has no use for it, and does not wait for it a second time.
 """
 
 __all__ = ["run", "shared", "status"]
@@ -20,21 +21,22 @@ from lmc_lib.definitions import load_all
 
 def run(options: argparse.Namespace) -> None:
     """Runs a claim's notebook; says its verdict, what was written, and what can be done next."""
-    from lmc_lib.cli import records, running  # noqa: PLC0415 -- loads torch and papermill
+    from lmc_lib.cli import records, running  # noqa: PLC0415 -- loads papermill
 
     if options.records and options.overrides:
         raise Refused("--records keeps a profile as it is defined: leave out -p, or change notebooks/CLAIM.yml")
     if options.records and not options.allow_dirty:
         records.refuse_unclean()
     try:
-        result = running.run(
-            options.claim,
-            profile=options.profile,
-            overrides=options.overrides,
-            out=options.out,
-            workers=options.workers,
-            recompute=options.recompute,
-        )
+        with running.variables({"LMC_SAME_CODE": "1"} if options.same_code else {}):
+            result = running.run(
+                options.claim,
+                profile=options.profile,
+                overrides=options.overrides,
+                out=options.out,
+                workers=options.workers,
+                recompute=options.recompute,
+            )
     except running.Stopped as error:
         raise Refused(
             f"{error}\n{options.out / options.claim}.ipynb shows how far it came. Other values: "
@@ -75,7 +77,7 @@ def _next(options: argparse.Namespace) -> Iterator[tuple[str, str]]:
 
 def status(options: argparse.Namespace) -> None:
     """Says what a claim needs: what is stored, what is missing, and what that will cost."""
-    from lmc_lib.cli import running  # noqa: PLC0415 -- loads torch and papermill
+    from lmc_lib.cli import running  # noqa: PLC0415 -- loads papermill
 
     kinds = _by_kind(running.plan(options.claim, profile=options.profile, overrides=options.overrides, pace=True))
     left = {
@@ -96,6 +98,10 @@ def status(options: argparse.Namespace) -> None:
         parts.append(f"about {hours:.1f} hours of training on one device like this")
     parts += [f"{left['of_unknown_cost']} of unknown cost"] if left["of_unknown_cost"] else []
     sys.stdout.write(f"to compute: {', '.join(parts[:-1])}{' and ' if parts[1:] else ''}{parts[-1]}\n")
+    other, unknown = (sum(each[name] for each in kinds) for name in ("other_code", "unknown_code"))
+    if other or unknown:
+        what = "made by other code than the present one, which --same-code of lmc run computes anew"
+        sys.stdout.write(f"of what is stored, {other} {what}; of {unknown} the code is not known\n")
 
 
 def _by_kind(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -114,6 +120,8 @@ def _by_kind(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
                 "results": len(mine),
                 "stored": sum(row["stored"] for row in mine),
                 "to_compute": sum(row["needed"] for row in mine),
+                "other_code": sum(row["code"] == "other" for row in mine),
+                "unknown_code": sum(row["code"] == "unknown" for row in mine),
                 "cost": "known" if known else "estimated" if paced else "unknown",
                 "seconds_each": sum(known) / len(known) if known else None,
                 "estimated_seconds": sum(paced) if paced and not known else None,
@@ -133,7 +141,7 @@ def _cost(kind: Mapping[str, Any]) -> str:
 
 def shared(options: argparse.Namespace) -> None:
     """Says which networks and measurements several claims need."""
-    from lmc_lib.cli import running  # noqa: PLC0415 -- loads torch and papermill
+    from lmc_lib.cli import running  # noqa: PLC0415 -- loads papermill
 
     users: dict[str, list[str]] = {}
     found: dict[str, dict[str, Any]] = {}

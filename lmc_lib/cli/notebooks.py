@@ -3,7 +3,7 @@
 Loads neither torch nor papermill, so that help, lists and completion take no time.
 """
 
-__all__ = ["Parameter", "Run", "costs", "kind", "parameters", "parameters_in", "runs_in"]
+__all__ = ["Parameter", "Run", "code", "costs", "kind", "parameters", "parameters_in", "runs_in"]
 
 import ast
 import io
@@ -92,6 +92,15 @@ def parameters_in(source: str) -> list[Parameter]:
         meaning = " ".join(comments[line] for line in lines if line in comments)
         found.append(Parameter(each.target.id, default, meaning or before.get(each.lineno - 1, "")))
     return found
+
+
+def code(path: Path) -> str:
+    """The code of a notebook, cell after cell.
+
+    Raises:
+        Refused: if it is no notebook.
+    """
+    return "\n".join("".join(cell["source"]) for cell in _cells(path) if cell["cell_type"] == "code")
 
 
 def costs(claim: str) -> dict[str, str]:

@@ -13,7 +13,7 @@ from lmc_lib import definitions
 from lmc_lib.cli import notebooks, tree
 from lmc_lib.cli.notebooks import kind
 from lmc_lib.cli.refused import Refused
-from lmc_lib.training import TrainConfig
+from lmc_lib.hyperparameters import TrainConfig
 
 # A dictionary of fields of TrainConfig may have further ones. One that is empty by default holds such dictionaries by
 # the names of further networks, and they may change the width too. All others have the keys of their default.

@@ -1,6 +1,6 @@
-"""Running a claim's notebook, or only listing what it needs."""
+"""Running a claim's notebook, or only listing or computing what it needs."""
 
-__all__ = ["Stopped", "execute", "plan", "run", "variables", "without_figures"]
+__all__ = ["Stopped", "execute", "plan", "plan_of_guide", "run", "variables", "without_figures", "work"]
 
 import contextlib
 import copy
@@ -22,12 +22,17 @@ from jupyter_client.kernelspec import NoSuchKernel
 from papermill.exceptions import PapermillExecutionError
 from tqdm import tqdm
 
-from lmc_lib import files, store
+from lmc_lib import files, sweeps
 from lmc_lib.claims.verdict import extract
-from lmc_lib.cli import tree
+from lmc_lib.cli import notebooks, tree
+from lmc_lib.cli.forked import FIGURES
 from lmc_lib.cli.output import duration
 from lmc_lib.cli.parameters import parameters_of, resolve
 from lmc_lib.cli.refused import Refused
+from lmc_lib.processes import usable_cores
+
+if sys.platform != "win32":
+    import resource
 
 # Without it a kernel says on stderr, each time, that its words to this process are not encrypted, and at times that it
 # is interrupted as it ends. Errors of a notebook are exceptions all the same. Warnings of a
@@ -42,10 +47,15 @@ _VECTORS = ("--InlineBackend.figure_formats={'png', 'pdf'}",)
 _BAR = "{desc}: {n_fmt}/{total_fmt} results |{bar}| {elapsed}{postfix}"
 
 
+# Open files: with 96 a notebook with two workers ran, with 64 it did not; each worker more takes two.
+_FILES = 112
+_FILES_OF_A_WORKER = 2
+
 # Variables that the library reads while a notebook runs: whether a text will do, and what was expected.
 _VARIABLES: dict[str, tuple[Callable[[str], bool], str]] = {
     "LMC_WORKERS": (lambda text: text.isascii() and text.isdigit(), "a number of processes, 0 for all cores"),
     "LMC_COMPUTE": (lambda text: text in ("0", "1"), "0, which forbids computing, or 1"),
+    "LMC_SAME_CODE": (lambda text: text in ("0", "1"), "1, which computes anew what other code has made, or 0"),
     "LMC_STALE_BEFORE": (lambda text: _is_time(text), "a time in seconds since 1970"),
 }
 
@@ -84,7 +94,8 @@ def run(
         run to run.
 
     Raises:
-        Refused: if the parameters or variables of the environment are wrong, or if the notebook shows no report.
+        Refused: if the parameters or variables of the environment are wrong, or if the notebook shows no report or no
+            origin of its measurements.
         Stopped: if a cell fails; the message is that of the cell.
         OSError: if the results cannot be written; before anything is run.
     """
@@ -92,11 +103,10 @@ def run(
     _check_variables()
     if out.resolve() == tree.NOTEBOOKS:
         raise Refused(f"results in {out} would replace the notebooks themselves: name another folder with --out")
-    if workers is not None and workers < 1:
-        raise Refused(f"--workers takes at least one process, got {workers}")
+    _check_workers(workers)
+    _check_open_files(workers)
     started = time.time()
-    environment = _store() | {"LMC_RECORDS": _shipped(claim, profile) if records else ""}
-    environment |= {"LMC_WORKERS": str(workers)} if workers else {}
+    environment = _store() | (_records(claim, profile) if records else {"LMC_RECORDS": ""}) | _workers(workers)
     environment |= {"LMC_STALE_BEFORE": str(started)} if recompute else {}
     environment |= {} if compute else {"LMC_COMPUTE": "0"}
     out.mkdir(parents=True, exist_ok=True)
@@ -111,7 +121,12 @@ def run(
     report = next((found for cell in executed.cells if (found := extract(cell.get("outputs", [])))), None)
     if report is None:
         raise Refused(f"{notebook} ran, but shows no report: a cell must end with claims.conclude(...)")
-    origin = store.provenance() | {"seconds": round(time.time() - started, 1)}
+    maker = next((found for cell in executed.cells if (found := sweeps.maker(cell.get("outputs", [])))), None)
+    if maker is None:
+        raise Refused(
+            f"{notebook} ran, but does not tell its origin: a cell must end with sweeps.origin(store, wanted)"
+        )
+    origin = maker | {"seconds": round(time.time() - started, 1)}
     result = report | {"parameters": parameters_of(claim) | parameters, "provenance": origin}
     files.write(out / f"{claim}.json", (json.dumps(result, indent=1) + "\n").encode())
     return result
@@ -130,17 +145,89 @@ def plan(
     """
     parameters = resolve(claim, profile, overrides)
     _check_variables()
-    asked = _store() | {"LMC_PACE": str(int(pace)), "LMC_RECORDS": _shipped(claim, profile)}
+    _check_open_files(1)
+    asked = _store() | _records(claim, profile) | {"LMC_PACE": str(int(pace))}
+    with variables(asked), _telling(overrides):
+        rows: list[dict[str, Any]] = _told("LMC_PLAN", tree.NOTEBOOKS / f"{claim}.ipynb", parameters)
+    return rows
+
+
+def plan_of_guide(guide: Path) -> list[dict[str, Any]]:
+    """Lists the runs that a guide needs, as :func:`plan` does of a claim; a guide that asks for none is not executed.
+
+    Args:
+        guide: its notebook.
+    """
+    _check_variables()
+    _check_open_files(1)
+    if "sweeps.fill(" not in notebooks.code(guide):
+        return []
+    with variables(_store() | {"LMC_PACE": "0", "LMC_RECORDS": ""}):
+        rows: list[dict[str, Any]] = _told("LMC_PLAN", guide, {})
+    return rows
+
+
+def work(
+    claim: str,
+    *,
+    profile: str = "quick",
+    overrides: Sequence[str] = (),
+    workers: int | None = None,
+    only: Sequence[str] = (),
+    folder: Path | None = None,
+) -> dict[str, Any]:
+    """Computes what a claim needs and is missing, beside any number of processes that do the same in the same store.
+
+    Args:
+        claim: the claim's name.
+        profile: as for :func:`resolve`.
+        overrides: as for :func:`resolve`.
+        workers: processes that train and measure; all cores if None.
+        only: the fingerprints of what is asked for; all if empty.
+        folder: a store of its own, for which no records count; the store of whoever calls, and records, if None.
+
+    Returns:
+        How many results were ``missing``, how many of them were ``computed`` here and by ``others``, a list of those
+        that ``failed``, and how many were ``untried`` since they need one of these.
+
+    Raises:
+        Refused: if the parameters or variables of the environment are wrong.
+        Stopped: if the notebook fails before it asks for results, or the store while they are computed.
+    """
+    parameters = resolve(claim, profile, overrides)
+    _check_variables()
+    _check_workers(workers)
+    _check_open_files(workers)
+    if os.environ.get("LMC_COMPUTE") == "0":
+        raise Refused("the variable LMC_COMPUTE is 0, which forbids computing: unset it")
+    asked = {"LMC_STORE": str(folder), "LMC_RECORDS": ""} if folder else _store() | _records(claim, profile)
+    with variables(asked | _workers(workers) | {"LMC_ONLY": ",".join(only)}), _telling(overrides):
+        told: dict[str, Any] = _told("LMC_WORK", tree.NOTEBOOKS / f"{claim}.ipynb", parameters)
+    return told
+
+
+def _told(variable: str, source: Path, parameters: Mapping[str, Any]) -> Any:
+    """What ``sweeps.fill`` writes to the file that a variable names, before it stops the notebook."""
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "plan.json"
-        with variables(asked | {"LMC_PLAN": str(path)}), _telling(overrides):
+        path = Path(folder) / "told.json"
+        with variables({variable: str(path)}):
             try:
-                execute(tree.NOTEBOOKS / f"{claim}.ipynb", Path(folder) / "plan.ipynb", parameters)
+                execute(source, Path(folder) / "stopped.ipynb", parameters)
             except Refused:
                 if not path.exists():
                     raise
-        rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
-    return rows
+        if not path.exists():
+            raise Refused(f"{source} ran, but asks for no results: a cell must call sweeps.fill(store, wanted)")
+        return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _check_workers(workers: int | None) -> None:
+    if workers is not None and workers < 1:
+        raise Refused(f"--workers takes at least one process, got {workers}")
+
+
+def _workers(workers: int | None) -> dict[str, str]:
+    return {"LMC_WORKERS": str(workers)} if workers else {}
 
 
 def _check_variables() -> None:
@@ -149,6 +236,16 @@ def _check_variables() -> None:
         text = os.environ.get(name, "")
         if text and not fits(text):
             raise Refused(f"the variable {name} is {text!r}, and takes {expected}: set it so, or unset it")
+
+
+def _check_open_files(workers: int | None) -> None:
+    """Refuses a limit of open files that a notebook would reach somewhere within, in words that do not tell of it."""
+    if sys.platform == "win32":
+        return
+    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = _FILES + _FILES_OF_A_WORKER * (workers or int(os.environ.get("LMC_WORKERS") or 0) or usable_cores())
+    if resource.RLIM_INFINITY != allowed < needed:
+        raise Refused(f"a process may open {allowed} files here, and this one needs {needed}: ulimit -n {needed}")
 
 
 def _is_time(text: str) -> bool:
@@ -200,7 +297,7 @@ def execute(
             kernel_name="python3",
             progress_bar=False,
             request_save_on_cell_execute=False,  # it is saved at its end, or where a cell fails
-            extra_arguments=[*_KERNEL, *(_VECTORS if vectors else ())],
+            extra_arguments=[*_KERNEL, *FIGURES, *(_VECTORS if vectors else ())],
         )
     except PapermillExecutionError as error:
         raise Stopped(f"{source.stem} stopped in cell {error.exec_count}: {error.ename}: {error.evalue}") from error
@@ -223,10 +320,10 @@ def without_figures(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     return stripped
 
 
-def _shipped(claim: str, profile: str) -> str:
-    """The files of shipped records, as ``LMC_RECORDS`` lists them; the claim's own first, often the only one read."""
+def _records(claim: str, profile: str) -> dict[str, str]:
+    """The files of shipped records, as a variable lists them; the claim's own first, often the only one read."""
     own = tree.record_of(claim, profile)
-    return os.pathsep.join(map(str, sorted(tree.shipped(), key=lambda path: path != own)))
+    return {"LMC_RECORDS": os.pathsep.join(map(str, sorted(tree.shipped(), key=lambda path: path != own)))}
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ import argparse
 import sys
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,7 +56,7 @@ def check(options: argparse.Namespace) -> None:
 
 
 def prune(options: argparse.Namespace) -> None:
-    """Says what of the store no profile of any claim asks for, and with ``--delete`` removes it.
+    """Says what of the store no profile of any claim and no guide asks for, and with ``--delete`` removes it.
 
     Raises:
         Refused: if there is no store.
@@ -67,10 +68,11 @@ def prune(options: argparse.Namespace) -> None:
     from lmc_lib.cli import running  # noqa: PLC0415 -- loads torch and papermill
 
     store = _present()
-    store.keys()  # a store that cannot be listed is told before any notebook runs
-    plans = [(claim, profile) for claim in load_all() for profile in tree.PROFILES]
+    stores.waste(store, ())  # a store that cannot be listed is told before any notebook runs
+    plans = [partial(running.plan, claim, profile=profile) for claim in load_all() for profile in tree.PROFILES]
+    plans += [partial(running.plan_of_guide, guide) for guide in sorted(tree.NOTEBOOKS.glob("guides/*.ipynb"))]
     bar = tqdm(plans, desc="asking notebooks", disable=None, file=sys.stderr)
-    wanted = {row["fingerprint"] for claim, profile in bar for row in running.plan(claim, profile=profile)}
+    wanted = {row["fingerprint"] for plan in bar for row in plan()}
     found = stores.waste(store, wanted)
     if options.delete:
         found = stores.remove(found)
@@ -98,7 +100,7 @@ def _present() -> "Store":
 
 
 _PLURALS = {
-    "entry": "entries that no claim asks for",
+    "entry": "entries that no page asks for",
     "left behind": "left by writers that were stopped",
     "set aside": "set aside, since they are damaged",
     "lock": "locks of entries that are not there",

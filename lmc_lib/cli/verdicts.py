@@ -3,10 +3,11 @@
 What judges loads numpy and scipy, so each command imports it when it is called.
 """
 
-__all__ = ["audit", "judge"]
+__all__ = ["audit", "judge", "records_of"]
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ def judge(options: argparse.Namespace) -> None:
     from lmc_lib.cli import judging  # noqa: PLC0415 -- loads numpy and scipy
 
     found = []
-    for path in _records_of(options):
+    for path in records_of(options):
         report, told = judging.changes(path)
         found.append({"claim": report.claim.id, "scale": report.scale, "verdict": report.verdict, "changes": told})
         if not options.json:
@@ -55,7 +56,7 @@ def audit(options: argparse.Namespace) -> None:
     rows: list[dict[str, Any]] = []
     kept = [] if options.all else [row for row in known if row["claim"] != options.claim]
     try:
-        for row in judging.audits(_records_of(options), draws=options.draws, known=known):
+        for row in judging.audits(records_of(options), draws=options.draws, known=known):
             rows.append(row)
             sys.stdout.write("\n".join(judging.table([row])) + "\n")
     except BaseException:  # stopped or refused: what is there stays, and with it what was known of the others
@@ -67,12 +68,17 @@ def audit(options: argparse.Namespace) -> None:
             files.write(options.json.resolve(), judging.as_text([*kept, *rows]).encode())
 
 
-def _records_of(options: argparse.Namespace) -> list[Path]:
-    """The files of records of one claim, or of all."""
+def records_of(options: argparse.Namespace, scales: Sequence[str] = tree.PROFILES) -> list[Path]:
+    """The files of records of one claim, or of all, at some scales.
+
+    Raises:
+        Refused: if there are none.
+    """
     names = list(load_all()) if options.all else [load(options.claim).id]
-    paths = [tree.record_of(name, scale) for name in names for scale in tree.PROFILES]
+    paths = [tree.record_of(name, scale) for name in names for scale in scales]
     found = [path for path in paths if path.exists()]
     if not found:
         name = options.claim or "CLAIM"
-        raise Refused(f"there are no records of {name}: measure with lmc run {name} --records")
+        where, how = (f" at the {scales[0]} scale", f" --profile {scales[0]}") if len(scales) == 1 else ("", "")
+        raise Refused(f"there are no records of {name}{where}: measure with lmc run {name}{how} --records")
     return found

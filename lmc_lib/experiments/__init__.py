@@ -7,12 +7,12 @@ asks for the evidence of its claim.
 __all__ = [
     "Found", "adaptation", "adaptive", "additions", "agreement", "architectures", "autoencoders", "breaking",
     "butterfly", "chains", "children", "collapse", "compositions", "compressed", "conservation", "contrasts",
-    "critical_points", "cuts", "data_pruning", "decoders", "feature_maps", "filters", "finetuning",
-    "fingerprints", "geometry", "heads", "joint_paths", "label_errors", "lengths", "margins", "mask_transfer",
-    "measure", "metric_laws", "monotonicity", "motions", "movement", "neural_collapse", "neurons", "pair",
-    "paths", "paths_of_twins", "pictures", "pruned", "pruned_pairs", "regimes", "reliability", "runs", "saliency",
-    "schedules", "score_table", "scores", "searches", "simplices", "straight_lines", "strategies", "students",
-    "trajectories", "twins", "two_rules", "widths",
+    "critical_points", "cuts", "data_pruning", "decoders", "feature_maps", "filters", "finetuning", "fingerprints",
+    "geometry", "heads", "joint_paths", "label_errors", "lengths", "margins", "mask_transfer", "measure",
+    "metric_laws", "monotonicity", "motions", "movement", "neural_collapse", "neurons", "pair", "paths",
+    "paths_of_twins", "pictures", "pruned", "pruned_pairs", "regimes", "reliability", "runs", "saliency",
+    "schedules", "score_table", "scores", "searches", "simplices", "size_laws", "sizes", "stacks", "starts",
+    "straight_lines", "strategies", "students", "trajectories", "twins", "two_rules", "widths",
 ]  # fmt: skip
 
 from lmc_lib.experiments.connectivity import (
@@ -22,6 +22,9 @@ from lmc_lib.experiments.connectivity import (
     pruned_pairs,
     searches,
     simplices,
+    size_laws,
+    sizes,
+    starts,
     strategies,
     trajectories,
 )
@@ -75,6 +78,7 @@ from lmc_lib.experiments.networks import (
     pruned,
     runs,
     saliency,
+    stacks,
     straight_lines,
     two_rules,
 )

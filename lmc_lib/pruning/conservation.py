@@ -40,7 +40,7 @@ def imbalances(network: nn.Module, objective: Objective, state: State) -> Float[
     found = []
     for charge in _of_units(network):
         along = charges.generator(charge, weights)
-        differences = charges.gram(charge, [along, slopes])[:, 0, 1]
+        differences = charges.inner(charge, along, slopes)
         sizes = torch.stack([(weights[name] * slopes[name]).abs().sum() for name, _, _ in charge.terms])
         found.append(differences.abs().sum() / sizes.sum())
     return torch.stack(found)

@@ -8,9 +8,9 @@ means; a network is a path through it, one point a layer.
 __all__ = [
     "FLAVOURS", "INVARIANCES", "KERNELS", "METRICS", "READINGS", "Definite", "Embedding", "Flat", "Kernels", "Metric",
     "Projection", "Shapes", "Space", "affine_invariant", "angular_cka", "apart", "bures", "cka", "collapse", "compact",
-    "disagreement", "distances", "embed", "gain", "laws", "layer_angles", "mean_angles", "metric", "mismatch", "nearer",
-    "orders", "rank_correlation", "read", "shape", "steps", "straightness", "stress", "to_targets", "turning_angles",
-    "unrelated",
+    "disagreement", "distances", "embed", "gain", "kernel_distance", "laws", "layer_angles", "mean_angles", "metric",
+    "mismatch", "nearer", "orders", "rank_correlation", "read", "shape", "steps", "straightness", "stress",
+    "tangent_kernel", "to_targets", "turning_angles", "unrelated",
 ]  # fmt: skip
 
 from lmc_lib.similarity import collapse, laws
@@ -35,3 +35,4 @@ from lmc_lib.similarity.paths import apart, gain, layer_angles, nearer, steps, s
 from lmc_lib.similarity.predictions import disagreement
 from lmc_lib.similarity.readings import READINGS, compact, read
 from lmc_lib.similarity.spaces import Flat, Projection, Shapes, Space
+from lmc_lib.similarity.tangents import kernel_distance, tangent_kernel

@@ -10,13 +10,15 @@ import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-import safetensors.torch
 from safetensors import SafetensorError
-from torch import Tensor
 
 from lmc_lib.store.address import canonical, hashed
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # How earlier versions kept an entry: a folder of two files.
 _FOLDER = ("entry.json", "tensors.safetensors")
@@ -50,7 +52,7 @@ class Result:
     """What a computation returns: JSON-ready values and tensors by name."""
 
     values: dict[str, Any] = field(default_factory=dict)
-    tensors: dict[str, Tensor] = field(default_factory=dict)
+    tensors: "dict[str, Tensor]" = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class Entry:
     fingerprint: str
     spec: dict[str, Any]
     values: dict[str, Any]
-    tensors: dict[str, Tensor]
+    tensors: "dict[str, Tensor]"
     provenance: dict[str, Any]
 
     def as_record(self) -> dict[str, Any]:
@@ -92,7 +94,7 @@ def pack(entry: Entry) -> tuple[bytes, bytes]:
     Raises:
         ValueError: if a value is no number that JSON has.
     """
-    tensors = safetensors.torch.save(entry.tensors) if entry.tensors else b""
+    tensors = _tensors().save(entry.tensors) if entry.tensors else b""
     content = entry.as_record() | {"tensors": _digest(tensors)}
     head = content | {"checksum": _digest(canonical(content).encode())}
     return json.dumps(head, allow_nan=False).encode() + b"\n", tensors
@@ -144,6 +146,13 @@ def unpack(key: str, content: bytes) -> Entry:
     return _decoded(key, head, raw)
 
 
+def _tensors() -> ModuleType:
+    """What reads and writes tensors. It loads torch, for which those who only ask what is stored need not wait."""
+    import safetensors.torch  # noqa: PLC0415
+
+    return safetensors.torch
+
+
 def _decoded(key: str, head: bytes, raw: bytes | None) -> Entry:
     content = _content(head)
     entry = from_record(key, content)
@@ -152,7 +161,7 @@ def _decoded(key: str, head: bytes, raw: bytes | None) -> Entry:
     if content.get("tensors") != _digest(raw):
         raise Damaged("its tensors were altered or cut")
     try:
-        return replace(entry, tensors=safetensors.torch.load(raw) if raw else {})
+        return replace(entry, tensors=_tensors().load(raw) if raw else {})
     except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
         if "allocate memory" in str(error):  # as torch tells it
             raise MemoryError(str(error)) from error

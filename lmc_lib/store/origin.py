@@ -10,8 +10,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
-
 # Ends the name of a commit if the code that ran was not that of the commit.
 DIRTY = "-dirty"
 
@@ -20,6 +18,8 @@ _PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn")
 
 def provenance() -> dict[str, Any]:
     """Describes this process: date, commit, versions, processor features, device and threads."""
+    import torch  # noqa: PLC0415 -- who only reads a store need not wait for it
+
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": _commit(),

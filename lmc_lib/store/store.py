@@ -1,6 +1,6 @@
 """Get or compute: the only way in which the book obtains a network or a number."""
 
-__all__ = ["NotStored", "Store", "StoreError"]
+__all__ = ["Busy", "NotStored", "Store", "StoreError", "names", "unlistable"]
 
 import contextlib
 import fnmatch
@@ -17,10 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from lmc_lib import files, records
 from lmc_lib.store.address import canonical, describe, fingerprint, is_key
+from lmc_lib.store.code import code_of
 from lmc_lib.store.entry import Damaged, Entry, Result, Unreadable, from_record, pack, read
 from lmc_lib.store.origin import provenance
 
@@ -33,6 +34,10 @@ class StoreError(OSError):
 
 class NotStored(KeyError):
     """A result is not in the store, and computing it was not allowed."""
+
+
+class Busy(RuntimeError):
+    """Another process computes a result, and waiting for it was not wanted."""
 
 
 @dataclass(frozen=True)
@@ -53,12 +58,14 @@ class Store:
         compute: whether missing results may be computed.
         stale_before: when a recomputation began (seconds since 1970): entries that were neither made for it nor
             finished between then and now count as missing; 0 if all count.
+        stale: the fingerprints of the entries to which that applies; all if None.
     """
 
     root: Path
     shipped: tuple[Path, ...] = ()
     compute: bool = True
     stale_before: float = 0.0
+    stale: frozenset[str] | None = None
 
     @classmethod
     def from_environment(cls) -> "Store":
@@ -66,8 +73,15 @@ class Store:
 
         ``LMC_RECORDS`` lists files of shipped records, separated like ``PATH``; ``LMC_COMPUTE=0`` forbids computing;
         ``LMC_STALE_BEFORE`` is set by ``lmc run --recompute``.
+
+        Raises:
+            StoreError: if a file of records is not there.
         """
         shipped = [Path(name) for name in os.environ.get("LMC_RECORDS", "").split(os.pathsep) if name]
+        if missing := [str(path) for path in shipped if not path.is_file()]:
+            raise StoreError(
+                f"LMC_RECORDS lists {', '.join(missing)}, and there is no such file: name files of records, or unset it"
+            )
         return cls(
             Path(os.environ.get("LMC_STORE") or "~/.cache/lmc/store").expanduser(),
             tuple(shipped),
@@ -108,15 +122,12 @@ class Store:
         """
         runs = self.root / "runs"
         try:
-            names = _names(runs)
-            digits = [name for name in names if re.fullmatch("[0-9a-f]{2}", name)]
-            stems = {each.removesuffix(".entry") for name in digits for each in _names(runs / name, f"{name}*.entry")}
+            former = names(runs)
+            digits = [name for name in former if re.fullmatch("[0-9a-f]{2}", name)]
+            stems = {each.removesuffix(".entry") for name in digits for each in names(runs / name, f"{name}*.entry")}
         except OSError as error:
-            raise StoreError(
-                f"the store {self.root} cannot be listed: {error.strerror or error}: {error.filename}. "
-                "Its owner can permit it or mend it, or set LMC_STORE to another folder"
-            ) from error
-        return sorted(filter(is_key, stems.union(names)))
+            raise unlistable(self.root, error) from error
+        return sorted(filter(is_key, stems.union(former)))
 
     def damage(self, key: str) -> str | None:
         """Says what is wrong with an entry, all of which is read; None if it is sound or not there."""
@@ -151,14 +162,16 @@ class Store:
             self._set_aside(entry.fingerprint, found)
         return self._keep(entry) is entry
 
-    def get_or_compute(self, spec: Any, compute: Callable[[], Result]) -> Entry:
+    def get_or_compute(self, spec: Any, compute: Callable[[], Result], *, wait: bool = True) -> Entry:
         """Returns the entry of a spec, computing and storing it if it is not there.
 
         Args:
             spec: a frozen dataclass that says all that defines the result.
             compute: the computation; it must depend on ``spec`` alone.
+            wait: whether to wait for another process that computes it.
 
         Raises:
+            Busy: if another process computes it, and ``wait`` is false.
             NotStored: if the entry is missing and this store does not compute.
             StoreError: if the store cannot be written: read-only, no permission, disk full. Nothing is left behind.
                 Also if it holds an entry that this process cannot read.
@@ -173,7 +186,7 @@ class Store:
             what = f"entry {key} is damaged ({found})" if isinstance(found, Damaged) else f"no entry {key}"
             raise NotStored(f"{what} in {self.root}, and computing is switched off: {canonical(describe(spec))}")
         self._prepare(key)
-        with self._lock(key):
+        with self._lock(key, wait=wait):
             found = self._look(key)
             if (entry := self._served(key, found)) is not None:
                 return entry
@@ -186,9 +199,11 @@ class Store:
             return self._keep(entry)
 
     def _computed(self, spec: Any, compute: Callable[[], Result]) -> Entry:
+        code = code_of(type(spec).__module__)  # before the files can change
         started = time.perf_counter()
         result = compute()
-        origin = provenance() | {"seconds": round(time.perf_counter() - started, 3), "finished": time.time()}
+        origin = provenance() | ({} if code is None else {"code": code})
+        origin |= {"seconds": round(time.perf_counter() - started, 3), "finished": time.time()}
         # A clock can be set back while it computes: then the time alone would not say that it is new.
         origin |= {"recomputation": self.stale_before} if self.stale_before else {}
         return Entry(fingerprint(spec), describe(spec), result.values, result.tensors, origin)
@@ -202,10 +217,13 @@ class Store:
             _LOG.warning("run %s is damaged (%s): the record that ships is taken", key, found)
         return entry
 
+    def _is_renewed(self, key: str) -> bool:
+        return self.stale_before > 0.0 and (self.stale is None or key in self.stale)
+
     def _is_fresh(self, entry: Entry) -> bool:
         made = entry.provenance
         return (
-            not self.stale_before
+            not self._is_renewed(entry.fingerprint)
             or made.get("recomputation") == self.stale_before
             or self.stale_before <= made.get("finished", 0.0) <= time.time()
         )
@@ -222,12 +240,16 @@ class Store:
         found: Damaged | None = None
         for path in self._places(key) * 2:  # twice: a folder can go, and a file come, between the one and the other
             try:
-                return read(path, key, tensors=tensors)
+                entry = read(path, key, tensors=tensors)
             except Damaged as damage:
                 # What may be sound counts more than what is not: neither is touched then.
                 found = found if isinstance(found, Unreadable) else damage
             except FileNotFoundError:
                 pass
+            else:
+                # What replaces a stale entry would replace a damaged one beside it, which may be sound for its owner.
+                if found is None or self._is_fresh(entry):
+                    return entry
         return found
 
     def _prepare(self, key: str) -> None:
@@ -252,12 +274,14 @@ class Store:
         return folder
 
     @contextlib.contextmanager
-    def _lock(self, key: str) -> Iterator[None]:
-        """Makes others wait who want the same entry. That saves work and is needed for nothing else."""
+    def _lock(self, key: str, *, wait: bool) -> Iterator[None]:
+        """Makes others wait, or go on, who want the same entry. That saves work and is needed for nothing else."""
         lock = FileLock(self.root / "locks" / key[:2] / f"{key}.lock")
         try:
             self._folder("locks", key[:2])
-            lock.acquire()
+            lock.acquire(blocking=wait)
+        except Timeout as error:
+            raise Busy(f"another process computes {key}") from error
         except (OSError, NotImplementedError) as error:
             _LOG.warning("run %s is computed without a lock (%s): others who want it compute it too", key, error)
         try:
@@ -335,7 +359,7 @@ class Store:
         return moved
 
     def _shipped(self, key: str) -> Entry | None:
-        if self.stale_before > 0.0:
+        if self._is_renewed(key):
             return None
         for path in self.shipped:
             if (record := _records(path).get(key)) is not None:
@@ -346,8 +370,20 @@ class Store:
         return None
 
 
-def _names(folder: Path, pattern: str = "*") -> list[str]:
-    """What a folder holds, nothing where there is none; a glob would hide that it cannot be listed."""
+def unlistable(root: Path, error: OSError) -> StoreError:
+    """What is told of a store of which a folder cannot be listed."""
+    return StoreError(
+        f"the store {root} cannot be listed: {error.strerror or error}: {error.filename}. "
+        "Its owner can permit it or mend it, or set LMC_STORE to another folder"
+    )
+
+
+def names(folder: Path, pattern: str = "*") -> list[str]:
+    """What a folder holds, nothing where there is none; a glob would hide that it cannot be listed.
+
+    Raises:
+        OSError: if it cannot be listed.
+    """
     try:
         with os.scandir(folder) as entries:
             return [each.name for each in entries if fnmatch.fnmatchcase(each.name, pattern)]

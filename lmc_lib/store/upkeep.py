@@ -3,6 +3,7 @@
 __all__ = ["Waste", "remove", "waste"]
 
 import contextlib
+import os
 import re
 import shutil
 import time
@@ -13,7 +14,7 @@ from pathlib import Path
 from lmc_lib import files
 from lmc_lib.store.address import is_key
 from lmc_lib.store.entry import Damaged, Unreadable, read
-from lmc_lib.store.store import Store
+from lmc_lib.store.store import Store, names, unlistable
 
 
 @dataclass(frozen=True)
@@ -41,12 +42,18 @@ def waste(store: Store, wanted: Collection[str]) -> list[Waste]:
     Args:
         store: the store.
         wanted: the fingerprints of the entries that are wanted.
+
+    Raises:
+        StoreError: if a folder cannot be listed.
     """
     found = []
-    for kind, path in _everything(store.root):
-        with contextlib.suppress(OSError):  # somebody else has removed it
-            if _is_old(path) and not _is_needed(store, wanted, kind, path):
-                found.append(Waste(path, kind, _bytes(path)))
+    try:
+        for kind, path in _everything(store.root):
+            with contextlib.suppress(FileNotFoundError):  # somebody else has removed it
+                if _is_old(path) and not _is_needed(store, wanted, kind, path):
+                    found.append(Waste(path, kind, _bytes(path)))
+    except OSError as error:
+        raise unlistable(store.root, error) from error
     return found
 
 
@@ -106,16 +113,29 @@ def _may_be_read(path: Path, key: str) -> bool:
 
 
 def _everything(root: Path) -> Iterator[tuple[str, Path]]:
-    yield from (("entry", path) for path in sorted(root.glob("runs/??/*.entry")) if is_key(path.stem))
-    yield from (("entry", path) for path in sorted(root.glob("runs/*")) if is_key(path.name))
-    for pattern in ("runs/.*", "runs/??/.*"):
-        yield from (("left behind", path) for path in sorted(root.glob(pattern)))
-    yield from (("set aside", path) for path in sorted(root.glob("set-aside/*")))
-    for pattern in ("locks/*.lock", "locks/??/*.lock"):
-        yield from (("lock", path) for path in sorted(root.glob(pattern)))
+    runs, *by_digits = _with_folders(root / "runs")
+    yield from (("entry", path) for folder in by_digits for path in _within(folder, "*.entry") if is_key(path.stem))
+    yield from (("entry", path) for path in _within(runs) if is_key(path.name))
+    yield from (("left behind", path) for folder in (runs, *by_digits) for path in _within(folder, ".*"))
+    yield from (("set aside", path) for path in _within(root / "set-aside"))
+    yield from (("lock", path) for folder in _with_folders(root / "locks") for path in _within(folder, "*.lock"))
+
+
+def _with_folders(folder: Path) -> list[Path]:
+    """A folder and those in it whose names are two digits."""
+    return [folder, *(each for each in _within(folder, "??") if each.is_dir())]
+
+
+def _within(folder: Path, pattern: str = "*") -> list[Path]:
+    return [folder / name for name in sorted(names(folder, pattern))]
 
 
 def _bytes(path: Path) -> int:
-    if path.is_dir() and not path.is_symlink():
-        return sum(each.lstat().st_size for each in path.rglob("*") if not each.is_dir())
-    return path.lstat().st_size
+    if not path.is_dir() or path.is_symlink():
+        return path.lstat().st_size
+    within = os.walk(path, onerror=_raise)
+    return sum((Path(folder) / name).lstat().st_size for folder, _, found in within for name in found)
+
+
+def _raise(error: OSError) -> None:
+    raise error

@@ -1,27 +1,29 @@
 """Filling the store: many runs and measurements, on one process or several, resumable at any kill.
 
-Every finished result is in the store, so a sweep that was stopped goes on where it was. Another backend (a cluster's
-job array) only has to call ``obtain`` for each spec on a machine that sees the same store.
+Every finished result is in the store, so a sweep that was stopped goes on where it was. Processes on other machines,
+such as a cluster's job array, work at the same sweep if they see the same store (:mod:`lmc_lib.sweeps.working`).
 """
 
 __all__ = ["fill", "time_left"]
 
+import contextlib
 import json
 import multiprocessing
 import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.context import BaseContext
 from pathlib import Path
 
-from lmc_lib.processes import end_with_parent
-from lmc_lib.store import Store
-from lmc_lib.sweeps.plan import Planned, stages, write_plan
+from lmc_lib.processes import end_with_parent, usable_cores
+from lmc_lib.store import Store, fingerprint
+from lmc_lib.sweeps.plan import Planned, renewed, stages, write_plan
 from lmc_lib.sweeps.spec import Spec, obtain
+from lmc_lib.sweeps.working import Share, Worked, work, write_shares
 
 
 def fill(store: Store, specs: Sequence[Spec], *, workers: int | None = None) -> None:
@@ -29,6 +31,7 @@ def fill(store: Store, specs: Sequence[Spec], *, workers: int | None = None) -> 
 
     Each worker uses one thread: two processes with one thread each train more networks an hour than one process with
     two. With ``workers=1`` everything runs in this process. Workers end when this process ends, however it ends.
+    With ``LMC_SAME_CODE=1`` what other code has made counts as missing.
 
     Args:
         store: where results go.
@@ -38,16 +41,25 @@ def fill(store: Store, specs: Sequence[Spec], *, workers: int | None = None) -> 
     Raises:
         Planned: if ``LMC_PLAN`` names a file; the list of results, stored and missing, is written to it, with
             ``LMC_PACE=1`` also how long an update takes where nothing like it is stored.
+        Worked: if ``LMC_WORK`` names a file; what is missing is computed beside other processes that do the same, and
+            what became of it is written to the file. ``LMC_ONLY`` may list the fingerprints of what is asked for.
     """
+    if only := os.environ.get("LMC_ONLY"):
+        specs = [spec for spec in specs if fingerprint(spec) in only.split(",")]
+    if os.environ.get("LMC_SAME_CODE") == "1":
+        store = renewed(store, specs)
     missing = stages(store, specs)
     in_order = [spec for stage in missing for spec in stage]
     if plan := os.environ.get("LMC_PLAN"):
         write_plan(Path(plan), store, specs, in_order)
         raise Planned(f"the plan is in {plan}")
+    workers = workers or int(os.environ.get("LMC_WORKERS", 0)) or usable_cores()
+    workers = max(1, min(workers, max(map(len, missing), default=1)))
+    if told := os.environ.get("LMC_WORK"):
+        write_shares(Path(told), store, in_order, _shares(store, missing, workers))
+        raise Worked(f"what became of {len(in_order)} results is in {told}")
     if not in_order or not store.compute:
         return
-    workers = workers or int(os.environ.get("LMC_WORKERS", 0)) or _usable_cores()
-    workers = min(workers, max(map(len, missing))) if workers > 1 else 1
     progress = _Progress(in_order, workers)
     if workers == 1:
         for spec in in_order:
@@ -73,13 +85,27 @@ def time_left(waiting: Mapping[str, int], taken: Mapping[str, Sequence[float]], 
 
 
 def _fill_with_processes(store: Store, stages: Sequence[Sequence[Spec]], workers: int, progress: "_Progress") -> None:
-    context = _context([spec for stage in stages for spec in stage])
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(dict(os.environ),))
-    try:
+    with _processes(workers, stages) as pool:
         for stage in stages:
             futures: dict[Future[float], Spec] = {pool.submit(_obtain, store, spec): spec for spec in stage}
             for future in as_completed(futures):
                 progress.advance(futures[future], future.result())
+
+
+def _shares(store: Store, stages: Sequence[Sequence[Spec]], workers: int) -> list[Share]:
+    """Works with several processes, which know of each other as little as of those of other machines."""
+    if workers == 1:
+        return [work(store, stages)]
+    with _processes(workers, stages) as pool:
+        return [each.result() for each in [pool.submit(work, store, stages) for _ in range(workers)]]
+
+
+@contextlib.contextmanager
+def _processes(workers: int, stages: Sequence[Sequence[Spec]]) -> Iterator[ProcessPoolExecutor]:
+    context = _context([spec for stage in stages for spec in stage])
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(dict(os.environ),))
+    try:
+        yield pool
     except BrokenProcessPool as error:
         raise RuntimeError(
             "a worker was ended from outside, often for lack of memory. Finished results are stored: run again, with "
@@ -113,10 +139,6 @@ def _obtain(store: Store, spec: Spec) -> float:
     started = time.perf_counter()
     obtain(store, spec)
     return time.perf_counter() - started
-
-
-def _usable_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class _Progress:

@@ -1,6 +1,6 @@
 """Where the measurements of a page come from."""
 
-__all__ = ["Origin", "listed", "origin"]
+__all__ = ["Origin", "listed", "maker", "origin"]
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,6 +12,7 @@ from lmc_lib.store import Store, fingerprint, provenance
 from lmc_lib.sweeps.spec import Spec
 
 _MIME = "application/vnd.lmc.measurements+json"
+_MAKER = "application/vnd.lmc.provenance+json"
 
 
 @dataclass(frozen=True)
@@ -23,16 +24,18 @@ class Origin:
     Attributes:
         rows: the facts, each with its name.
         measurements: by the fingerprint of a measurement its factors.
+        maker: the provenance of the process that shows them.
     """
 
     rows: tuple[tuple[str, str], ...]
     measurements: Mapping[str, str] = field(default_factory=dict)
+    maker: Mapping[str, Any] = field(default_factory=dict)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         del include, exclude
         cells = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in self.rows)
         table = f'<table class="provenance">{cells}</table>'
-        return {"text/plain": str(self), "text/html": table, _MIME: dict(self.measurements)}
+        return {"text/plain": str(self), "text/html": table, _MIME: dict(self.measurements), _MAKER: dict(self.maker)}
 
     def __str__(self) -> str:
         """One line a fact."""
@@ -60,13 +63,18 @@ def origin(store: Store, specs: Sequence[Spec]) -> Origin:
         ("measuring time", f"{sum(each['seconds'] for each in found):.0f} s, training not counted"),
         ("page made", f"{here['created']} at commit {here['commit']}"),
     ]
-    return Origin(tuple(rows), {entry.fingerprint: spec.factors for spec, entry in stored})
+    return Origin(tuple(rows), {entry.fingerprint: spec.factors for spec, entry in stored}, here)
 
 
 def listed(outputs: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """The measurements that an ``Origin`` among a notebook's outputs carries, by fingerprint their factors."""
     found = [output["data"][_MIME] for output in outputs if _MIME in output.get("data", {})]
     return {key: factors for bundle in found for key, factors in bundle.items()}
+
+
+def maker(outputs: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """The provenance of the process that ran a notebook, as an ``Origin`` among its outputs tells it."""
+    return next((dict(output["data"][_MAKER]) for output in outputs if _MAKER in output.get("data", {})), None)
 
 
 def _most(found: Sequence[dict[str, Any]], name: str) -> str:

@@ -1,13 +1,12 @@
 """What a sweep can compute: results that say what defines them, what they need, and how they are made."""
 
-__all__ = ["Spec", "obtain"]
+__all__ = ["Spec", "obtain", "one_thread"]
 
+import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, ClassVar
-
-import torch
 
 from lmc_lib.store import Entry, Result, Store
 
@@ -73,9 +72,18 @@ def _specs(values: Iterable[Any]) -> Iterator[Spec]:
 
 def obtain(store: Store, spec: Spec) -> Entry:
     """Returns a result from the store; what is not there is computed with one thread, and kept."""
+    with one_thread():
+        return store.get_or_compute(spec, lambda: spec.compute(store))
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Lets torch compute with one thread for a while."""
+    import torch  # noqa: PLC0415 -- who only plans need not wait for it
+
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return store.get_or_compute(spec, lambda: spec.compute(store))
+        yield
     finally:
         torch.set_num_threads(threads)

@@ -1,6 +1,6 @@
 """The training loop."""
 
-__all__ = ["checkpoints", "train", "train_stack"]
+__all__ = ["batches", "checkpoints", "train", "train_stack"]
 
 import contextlib
 import copy
@@ -14,9 +14,9 @@ from torch.nn import functional as F  # noqa: N812 -- the usual name
 
 from lmc_lib import rng
 from lmc_lib.data import Split, augment, batch_order
+from lmc_lib.hyperparameters import TrainConfig, learning_rate
 from lmc_lib.models import memory_format
 from lmc_lib.state import State, cast, clone, masked
-from lmc_lib.training.config import TrainConfig, learning_rate
 from lmc_lib.training.portable import PortableAdamW, PortableSGD, round_statistics
 from lmc_lib.training.trajectory import Checkpoint, Diverged, Trajectory
 
@@ -102,7 +102,7 @@ def checkpoints(  # noqa: PLR0913 -- what train takes, and the rule
     inputs, labels = split.inputs.to(device, _dtype(config)), split.labels.to(device)
     if start_step in save_at or start_step == config.steps:
         yield Checkpoint(start_step, _snapshot(live), optimiser.memory())
-    for step, drawn in _batches(len(split), config, start_step, seed):
+    for step, drawn in batches(len(split), config, seed=seed, start_step=start_step):
         rows = drawn.to(device)
         batch = inputs[rows]
         if config.augment:
@@ -149,8 +149,15 @@ def train_stack(
             optimiser.step(learning_rate(config, step))
 
 
-def _batches(examples: int, config: TrainConfig, start_step: int, seed: int) -> Iterator[tuple[int, Tensor]]:
-    """The steps that are left, each with the examples of its batch; every epoch has an order of its own."""
+def batches(examples: int, config: TrainConfig, *, seed: int, start_step: int = 0) -> Iterator[tuple[int, Tensor]]:
+    """The steps of a training that are left, each with the examples of its batch; every epoch has an order of its own.
+
+    Args:
+        examples: number of training examples.
+        config: the hyperparameters.
+        seed: stream of the orders.
+        start_step: number of updates that are behind.
+    """
     per_epoch = examples // config.batch_size
     for epoch in itertools.count(start_step // max(per_epoch, 1)):
         order = batch_order(examples, config.batch_size, generator=rng.stream(seed, "order", epoch))

@@ -10,8 +10,8 @@ import torch
 
 from lmc_lib import data, models, rng
 from lmc_lib.data import DataSpec, Split
+from lmc_lib.hyperparameters import TrainConfig
 from lmc_lib.models import ModelSpec
-from lmc_lib.training.config import TrainConfig
 from lmc_lib.training.loop import checkpoints
 from lmc_lib.training.placement import on_device
 

@@ -4,8 +4,8 @@ __all__ = ["device", "on_device"]
 
 import torch
 
+from lmc_lib.hyperparameters import TrainConfig
 from lmc_lib.state import State
-from lmc_lib.training.config import TrainConfig
 
 
 def device(config: TrainConfig) -> torch.device:
