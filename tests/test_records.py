@@ -622,7 +622,7 @@ def barrier_and_size(records, name):
 def learnt_two_rules(records, words, *, common):
     """Of networks that learnt two rules those of a setting, by the words of its name, and their pairs by seed."""
     every = [(record["spec"], record["values"]) for record in records.values()]
-    usual = 64 if any(spec.get("width") == 256 for spec, _ in every) else 32
+    usual = max(spec["width"] for spec, _ in every if spec.get("task") == "parities" and spec["width"] < 256)
     width = next((size for name, size in (("narrow", 32), ("wide", 256)) if name in words), usual)
     wanted = {
         "task": "sums" if "sums" in words else "parities",
