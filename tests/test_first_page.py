@@ -180,8 +180,8 @@ class TestTable:
         (folded,) = table.iter("details")
         assert words(folded.find("summary")) == "4 verdicts: 2 supported, 1 not seen at this scale, 1 inconclusive"
         told = list(map(words, folded.findall("ul/li")))
-        # What is true of all is told once, and the words for what is measured stand on the page.
-        assert told[1] == f"{whole.parts[1].title}: not seen at this scale 20.000 [11.000, 31.000], below 4"
+        # What is true of all is told once; the words for what is measured, and its bound, stand on the page.
+        assert told[1] == f"{whole.parts[1].title}: not seen at this scale 20.000 [11.000, 31.000]"
         assert [len(told), told[-1]] == [5, "All of them: n = 5 parents, exploratory."]
         _, table = tables_of(first_page.table([result(whole.id, report_of(whole, *settings[:3]))], PAPERS))
         assert not list(table.iter("details"))

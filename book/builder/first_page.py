@@ -107,11 +107,11 @@ def _facts(result: Result, setting: Mapping[str, Any], known: Caveats) -> list[s
 
 
 def _in_short(result: Result, setting: Mapping[str, Any], facts: Sequence[str]) -> str:
-    """A verdict and the number on which it hangs, without words for what is measured."""
-    _, condition, found = claims.deciding(result.claim, setting)
-    told = f"<strong>{interval(found['estimate'])}</strong>, {_needed(condition)}"
+    """A verdict and the number on which it hangs; what is measured, and the bound that it needs, stand on the page."""
+    _, _, found = claims.deciding(result.claim, setting)
+    told = f"<strong>{interval(found['estimate'])}</strong>"
     own = f"; {', '.join(facts)}" if facts else ""
-    return f"{escape(_title(result, setting))}: {badge(setting['verdict'])} {told}{own}"
+    return f"{escape(_title(result, setting))}: {setting['verdict']} {told}{own}"
 
 
 def _title(result: Result, setting: Mapping[str, Any]) -> str:
