@@ -134,7 +134,8 @@ def leave_out(app: Sphinx, config: SphinxConfig) -> None:
     del app
     paths = [path.relative_to(LIBRARY.parent).with_suffix("") for path in LIBRARY.rglob("*.py")]
     names = [".".join(path.parts) for path in paths if path.name != "__init__"]
-    config.exclude_patterns += [f"book/api/{LIBRARY.name}/{name}.md" for name in names if in_package(name)]
+    without = [*filter(in_package, names), f"{LIBRARY.name}.cli.skeleton"]  # a template, which offers nothing
+    config.exclude_patterns += [f"book/api/{LIBRARY.name}/{name}.md" for name in without]
 
 
 def adopt(app: Sphinx, doctree: nodes.document) -> None:
