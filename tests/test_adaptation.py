@@ -49,7 +49,7 @@ def followed(run=RUN, factor=1.0):
     layers = (model[1].weight, model[4].weight)
     optimiser = torch.optim.SGD(model.parameters(), lr=run.train.lr, weight_decay=run.train.weight_decay)
     fourth, squares, losses = [], [], []
-    for _, rows in training.loop._batches(96, run.train, 0, run.order_seed):
+    for _, rows in training.batches(96, run.train, seed=run.order_seed):
         fourth.append(torch.cat([each.detach().square().sum(1).square() for each in layers]))
         with torch.no_grad():
             losses.append(float(F.cross_entropy(model(inputs), split.labels)))

@@ -185,6 +185,7 @@ class Step(Spec):
 first = [Step(number) for number in range(12)]
 wanted = [*first, Step(100, tuple(first)), Step(200, tuple(first[:6]))]
 working._PAUSE = 0.05
+import torch  # the first result would wait for it, in one process longer than in another
 (root / f"ready-{name}").touch()
 while not (root / "go").exists():
     time.sleep(0.01)

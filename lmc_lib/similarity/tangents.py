@@ -40,4 +40,5 @@ def kernel_distance(first: Float[Tensor, "n n"], second: Float[Tensor, "n n"]) -
         >>> kernel_distance(torch.eye(2), 3.0 * torch.eye(2)), kernel_distance(torch.eye(2), torch.eye(2)[[1, 0]])
         (0.0, 1.0)
     """
-    return 1.0 - float((first * second).sum() / (first.norm() * second.norm()))
+    cosine = float((first * second).sum() / (first.norm() * second.norm()))
+    return max(0.0, 1.0 - cosine)  # by rounding a cosine can be above 1
