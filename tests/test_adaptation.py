@@ -164,7 +164,7 @@ def on_a_schedule(told):
         each.data /= each.data.norm(dim=1, keepdim=True)
     steps, losses = [], []
     optimiser = torch.optim.SGD(others, lr=RATE, weight_decay=DECAY)
-    for _, rows in training.loop._batches(96, TRAIN, 0, RUN.order_seed):
+    for _, rows in training.batches(96, TRAIN, seed=RUN.order_seed):
         with torch.no_grad():
             losses.append(float(F.cross_entropy(model(split.inputs.double()), split.labels)))
         model.zero_grad()
