@@ -109,7 +109,7 @@ def _facts(result: Result, setting: Mapping[str, Any], known: Caveats) -> list[s
 def _in_short(result: Result, setting: Mapping[str, Any], facts: Sequence[str]) -> str:
     """A verdict and the number on which it hangs; what is measured, and the bound that it needs, stand on the page."""
     _, _, found = claims.deciding(result.claim, setting)
-    told = f"<strong>{interval(found['estimate'])}</strong>"
+    told = interval(found["estimate"])
     own = f"; {', '.join(facts)}" if facts else ""
     return f"{escape(_title(result, setting))}: {setting['verdict']} {told}{own}"
 
@@ -255,7 +255,7 @@ def _numbers(result: Result, known: Caveats) -> str:
     )
     items += f"<li>All of them: {', '.join(common)}.</li>" * bool(common)
     counts = Counter(each["verdict"] for each in settings)
-    said = ", ".join(f"{counts[verdict]} {verdict}" for verdict in claims.VERDICTS if counts[verdict])
+    said = ", ".join(f"{counts[verdict]} {badge(verdict)}" for verdict in claims.VERDICTS if counts[verdict])
     return f"<details><summary>{len(settings)} verdicts: {said}</summary><ul>{items}</ul></details>"
 
 
