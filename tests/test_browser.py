@@ -204,7 +204,7 @@ class TestSite:
     @pytest.mark.parametrize(
         ("query", "first"),
         [
-            ("barrier", "claims/butterfly-alignment"), ("linear mode connectivity", "claims/weak-connectivity"),
+            ("barrier", "claims/barrier-and-size"), ("linear mode connectivity", "claims/weak-connectivity"),
             ("chaotic", "guides/is-training-chaotic"),
         ],
     )  # fmt: skip

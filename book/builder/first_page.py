@@ -109,7 +109,7 @@ def _facts(result: Result, setting: Mapping[str, Any], known: Caveats) -> list[s
 def _in_short(result: Result, setting: Mapping[str, Any], facts: Sequence[str]) -> str:
     """A verdict and the number on which it hangs; what is measured, and the bound that it needs, stand on the page."""
     _, _, found = claims.deciding(result.claim, setting)
-    told = interval(found["estimate"])
+    told = f"<strong>{interval(found['estimate'])}</strong>"
     own = f"; {', '.join(facts)}" if facts else ""
     return f"{escape(_title(result, setting))}: {setting['verdict']} {told}{own}"
 

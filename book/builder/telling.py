@@ -129,4 +129,4 @@ def table_row(*cells: object) -> str:
 def badge(verdict: str) -> str:
     """A verdict as a badge, for Markdown and HTML alike; the words carry the meaning."""
     colour = _COLOURS[verdict]
-    return f'<span class="sd-sphinx-override sd-badge sd-bg-{colour} sd-bg-text-{colour}">{escape(verdict)}</span>'
+    return f'<span class="sd-badge sd-bg-{colour} sd-bg-text-{colour}">{escape(verdict)}</span>'
