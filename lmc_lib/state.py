@@ -6,7 +6,7 @@ which is architecture only. No function here changes its arguments.
 
 __all__ = [
     "State", "apply", "cast", "clone", "combine", "distance", "fingerprint", "given", "interpolate", "is_finite",
-    "masked", "norm", "stacked", "taken_over", "under",
+    "masked", "norm", "stacked", "taken_over", "under", "unstacked",
 ]  # fmt: skip
 
 import hashlib
@@ -57,6 +57,12 @@ def cast(state: State, dtype: torch.dtype) -> State:
 def stacked(states: Sequence[State]) -> State:
     """States of one architecture as one, whose tensors have an axis more in front, which counts them."""
     return {name: torch.stack([state[name] for state in states]) for name in states[0]}
+
+
+def unstacked(stack: State) -> list[State]:
+    """The states of which :func:`stacked` made a stack, which share its memory."""
+    count = len(next(iter(stack.values())))
+    return [{name: value[place] for name, value in stack.items()} for place in range(count)]
 
 
 def combine(states: Sequence[State], weights: Sequence[float]) -> State:

@@ -10,6 +10,7 @@ from unittest import mock
 
 import hypothesis
 import matplotlib
+import nbformat
 import numpy as np
 import pytest
 import sklearn.datasets  # noqa: F401 -- draws a random number when it is first loaded
@@ -27,6 +28,7 @@ with mock.patch.object(random, "getrandbits", random.Random(0).getrandbits):
     import beartype  # noqa: F401
 
 from lmc_lib import rng
+from lmc_lib.cli import tree
 from lmc_lib.state import State
 
 ROOT = Path(__file__).parents[1]
@@ -140,6 +142,24 @@ def write_claim():
         path = folder / f"{claim_id}.yml"
         path.write_text(yaml.safe_dump(left, sort_keys=False))
         return path
+
+    return write
+
+
+@pytest.fixture
+def claim_that_asks(tmp_path, write_claim, monkeypatch):
+    """Makes ``toy`` the one claim, of a notebook with these parameters and one cell; returns its folder."""
+
+    def write(parameters, cell):
+        kernel = {"name": "python3", "language": "python", "display_name": "Python 3"}
+        first = nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]})
+        cells = [first, nbformat.v4.new_code_cell(cell)]
+        nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), tmp_path / "toy.ipynb")
+        write_claim(tmp_path)
+        monkeypatch.setattr(tree, "NOTEBOOKS", tmp_path)
+        monkeypatch.setattr(tree, "RECORDS", tmp_path / "records")
+        monkeypatch.setenv("LMC_STORE", str(tmp_path / "store"))
+        return tmp_path
 
     return write
 

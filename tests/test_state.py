@@ -276,3 +276,12 @@ class TestTakenOver:
 def test_what_stands_under_a_prefix_loses_it_and_nothing_else_is_there():
     tensors = {name: torch.ones(1) for name in ("4/a", "14/a", "4/4/b", "a")}
     assert list(state.under("4/", tensors)) == ["a", "4/b"]
+
+
+def test_a_stack_comes_apart_into_what_it_was_made_of():
+    states = [{"a.b": torch.tensor([[1.0 + k, 2.0 * k]]), "c": torch.tensor(3.0 - k)} for k in range(3)]
+    stack = state.stacked(states)
+    assert stack["a.b"].shape == (3, 1, 2)
+    apart = state.unstacked(stack)
+    assert [list(each) for each in apart] == [["a.b", "c"]] * 3
+    assert all(torch.equal(one[name], other[name]) for one, other in zip(apart, states, strict=True) for name in one)

@@ -74,6 +74,18 @@ def test_keys_are_those_of_all_entries_of_all_versions_and_of_nothing_else(store
     assert list(Store(store.root / "none").keys()) == []
 
 
+def close(monkeypatch, folder):
+    """Closes a folder: tests may run as root, whom no mode of it stops, so the answer of the system is replaced."""
+    listed = os.scandir
+
+    def scan(path):
+        if os.fspath(path) == os.fspath(folder):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", scan)
+
+
 class TestCheck:
     def test_a_sound_store_is_exit_code_0(self, store, capsys):
         as_folder(store, 2)
@@ -136,16 +148,8 @@ class TestNoStore:
 
     @pytest.mark.parametrize("inner", [False, True])
     def test_nor_one_that_cannot_be_listed(self, store, monkeypatch, capsys, command, inner):
-        # The tests may run as root, whom no mode of a folder stops, so the answer of the system is replaced.
         closed = path_of(store, 2).parent if inner else store.root / "runs"
-        listed = os.scandir
-
-        def scan(path):
-            if os.fspath(path) == os.fspath(closed):
-                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
-            return listed(path)
-
-        monkeypatch.setattr(os, "scandir", scan)
+        close(monkeypatch, closed)
         assert main(["store", *command]) == 1
         told = f"the store {store.root} cannot be listed: Permission denied: {closed}. Its owner can permit it"
         assert told in capsys.readouterr().err
@@ -278,18 +282,10 @@ class TestWaste:
     @pytest.mark.usefixtures("later")
     @pytest.mark.parametrize("where", ["set-aside", "within", "locks"])
     def test_that_cannot_be_listed_is_told_and_not_passed_over(self, store, monkeypatch, capsys, where):
-        # The tests may run as root, whom no mode of a folder stops, so the answer of the system is replaced.
         aside = store.root / "set-aside"
         (aside / f"{KEYS[2]}-1-a" / "deep").mkdir(parents=True)
         closed = {"set-aside": aside, "within": aside / f"{KEYS[2]}-1-a" / "deep", "locks": store.root / "locks"}[where]
-        listed = os.scandir
-
-        def scan(path):
-            if os.fspath(path) == os.fspath(closed):
-                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
-            return listed(path)
-
-        monkeypatch.setattr(os, "scandir", scan)
+        close(monkeypatch, closed)
         monkeypatch.setattr(storing, "load_all", lambda: pytest.fail("asked notebooks"))
         for command in (["prune"], ["prune", "--delete"]):
             assert main(["store", *command]) == 1

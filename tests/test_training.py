@@ -14,7 +14,16 @@ from torch.nn import functional as F
 
 from lmc_lib import data, models, rng, state
 from lmc_lib.data import Split
-from lmc_lib.training import PRECISIONS, Diverged, TrainConfig, Trajectory, checkpoints, learning_rate, train
+from lmc_lib.training import (
+    PRECISIONS,
+    Diverged,
+    TrainConfig,
+    Trajectory,
+    checkpoints,
+    learning_rate,
+    train,
+    train_stack,
+)
 
 EXAMPLES, CLASSES, BATCH = 96, 4, 32
 
@@ -491,3 +500,19 @@ def test_the_memory_of_another_optimiser_is_refused(mlp, split, precision):
     memory = train(model, start, split, sgd, seed=3, save_at=[2]).memory(2)
     with pytest.raises(ValueError, match=r"momentum_buffer.*exp_avg.*another optimiser"):
         train(model, start, split, adamw, seed=3, start_step=2, memory=memory)
+
+
+@pytest.mark.parametrize("precision", ["float32", "portable"])
+def test_states_and_memories_of_a_stack_have_the_names_of_its_weights(precision):
+    start = {"0.weight": torch.tensor([[2.0], [3.0]]), "a/b": torch.tensor([[1.0], [5.0]])}
+    seen = []
+
+    def losses(weights, step):
+        seen.append(set(weights))
+        return (weights["0.weight"] * weights["a/b"]).square().sum(-1)
+
+    *_, last = train_stack(losses, start, TrainConfig(2, lr=0.01, precision=precision))
+    assert last.state.keys() == start.keys()
+    assert last.memory.keys() == {f"momentum_buffer/{name}" for name in start}
+    assert seen == [set(start)] * 2
+    assert not any(value.requires_grad for value in last.state.values())

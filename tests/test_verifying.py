@@ -6,7 +6,6 @@ from collections import defaultdict
 from types import SimpleNamespace
 from typing import ClassVar
 
-import nbformat
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -152,18 +151,11 @@ def described(number):
 
 
 @pytest.fixture
-def toy(tmp_path, write_claim, monkeypatch):
+def toy(claim_that_asks, monkeypatch):
     """A claim of five measurements, of which one cannot be computed; the records of three and of one that it left."""
-    kernel = {"name": "python3", "language": "python", "display_name": "Python 3"}
-    cells = [nbformat.v4.new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]}), nbformat.v4.new_code_cell(CELL)]
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), tmp_path / "toy.ipynb")
-    write_claim(tmp_path)
-    for name, folder in (("NOTEBOOKS", tmp_path), ("RECORDS", tmp_path / "records")):
-        monkeypatch.setattr(tree, name, folder)
     monkeypatch.setattr(verdicts, "load", lambda claim: SimpleNamespace(id=claim))
     monkeypatch.setattr(verdicts, "load_all", lambda: ["toy"])
-    monkeypatch.setenv("LMC_STORE", str(tmp_path / "store"))
-    return tmp_path
+    return claim_that_asks(PARAMETERS, CELL)
 
 
 def recorded(toy, wrong=(), numbers=(1, 2, 4)):

@@ -14,7 +14,7 @@ import pytest
 from filelock import FileLock
 from steps import FIRST, SUM, TOP, Step
 
-from lmc_lib.cli import main, running, tree
+from lmc_lib.cli import main, running
 from lmc_lib.store import Busy, Result, Store, StoreError, fingerprint
 from lmc_lib.sweeps import fill, obtain, working
 from lmc_lib.sweeps.plan import stages
@@ -160,30 +160,24 @@ class TestFill:
 
 WORKER = """
 import json, sys, time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
-from lmc_lib.store import Result, Store
-from lmc_lib.sweeps import Spec, obtain, working
+from lmc_lib.store import Store
+from lmc_lib.sweeps import obtain, working
 from lmc_lib.sweeps.plan import stages
 
-root, name = Path(sys.argv[1]), sys.argv[2]
+root, name, here = Path(sys.argv[1]), *sys.argv[2:]
+sys.path.append(here)
+from steps import Step
 
-@dataclass(frozen=True)
-class Step(Spec):
-    kind: ClassVar[str] = "Step"
-    noun: ClassVar[str] = "steps"
-    number: int
-    before: tuple[Spec, ...] = ()
-
+class Slow(Step):
     def compute(self, store):
         with (root / "computed").open("a") as file:
             file.write(f"{self.number}\\n")
         time.sleep(0.2)
-        return Result({"sum": self.number + sum(obtain(store, each).values["sum"] for each in self.before)})
+        return super().compute(store)
 
-first = [Step(number) for number in range(12)]
-wanted = [*first, Step(100, tuple(first)), Step(200, tuple(first[:6]))]
+first = [Slow(number) for number in range(12)]
+wanted = [*first, Slow(100, tuple(first)), Slow(200, tuple(first[:6]))]
 working._PAUSE = 0.05
 import torch  # the first result would wait for it, in one process longer than in another
 (root / f"ready-{name}").touch()
@@ -197,8 +191,9 @@ print(json.dumps([len(share.computed), obtain(store, wanted[-2]).values["sum"]])
 
 @pytest.mark.slow
 def test_processes_that_share_a_folder_compute_each_result_once(tmp_path):
+    program = [sys.executable, "-c", WORKER, str(tmp_path)]
     started = [
-        subprocess.Popen([sys.executable, "-c", WORKER, str(tmp_path), name], stdout=subprocess.PIPE, text=True)
+        subprocess.Popen([*program, name, str(Path(__file__).parent)], stdout=subprocess.PIPE, text=True)
         for name in "abc"
     ]
     try:
@@ -268,16 +263,9 @@ sys.exit(main(sys.argv[2:]))
 
 
 @pytest.fixture
-def toy(tmp_path, write_claim, monkeypatch):
+def toy(claim_that_asks):
     """The folder of a claim of six results: one fails, others take a minute."""
-    kernel = {"name": "python3", "language": "python", "display_name": "Python 3"}
-    cells = [nbformat.v4.new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]}), nbformat.v4.new_code_cell(CELL)]
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), tmp_path / "toy.ipynb")
-    write_claim(tmp_path)
-    monkeypatch.setattr(tree, "NOTEBOOKS", tmp_path)
-    monkeypatch.setattr(tree, "RECORDS", tmp_path / "records")
-    monkeypatch.setenv("LMC_STORE", str(tmp_path / "store"))
-    return tmp_path
+    return claim_that_asks(PARAMETERS, CELL)
 
 
 class TestCommand:

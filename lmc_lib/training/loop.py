@@ -6,7 +6,7 @@ import contextlib
 import copy
 import itertools
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -96,7 +96,8 @@ def checkpoints(  # noqa: PLR0913 -- what train takes, and the rule
         )
     masks = masks or {}
     network, device = _prepare(model, masked(state, masks), config)
-    optimiser = _Optimiser(network, config, masks, rule)
+    buffers, pruned = list(network.buffers()), _pruned(network, masks)
+    optimiser = _Optimiser(dict(network.named_parameters()), config, rule, buffers=buffers, pruned=pruned)
     optimiser.recall(memory or {}, start_step)
     live = network.state_dict()
     inputs, labels = split.inputs.to(device, _dtype(config)), split.labels.to(device)
@@ -136,11 +137,8 @@ def train_stack(
         save_at: steps after which to yield a checkpoint; the last step is always one.
         rule: takes the place of the optimiser of the configuration, as in :func:`checkpoints`.
     """
-    weights = cast(clone(start), _dtype(config))
-    # The names of a module's state have dots, which those in a dictionary of parameters must not have.
-    network = nn.ParameterDict({name.replace(".", "/"): nn.Parameter(each) for name, each in weights.items()})
-    optimiser = _Optimiser(network, config, {}, rule)
-    live: State = {name.replace("/", "."): each for name, each in network.named_parameters()}
+    weights = {name: nn.Parameter(each) for name, each in cast(clone(start), _dtype(config)).items()}
+    optimiser, live = _Optimiser(weights, config, rule), State(weights)
     for step in range(config.steps + 1):
         if step in save_at or step == config.steps:
             yield Checkpoint(step, clone(live), optimiser.memory())
@@ -187,16 +185,15 @@ class _Optimiser:
 
     def __init__(
         self,
-        network: nn.Module,
+        named: Mapping[str, nn.Parameter],
         config: TrainConfig,
-        masks: Mapping[str, Tensor],
         rule: Callable[[Mapping[str, nn.Parameter], float], None] | None,
+        *,
+        buffers: Sequence[Tensor] = (),
+        pruned: Sequence[tuple[nn.Parameter, Tensor]] = (),
     ) -> None:
-        self.buffers = list(network.buffers())
-        self.rule = rule
-        self.pruned = _pruned(network, masks)
-        self.parameters = dict(network.named_parameters())
-        parameters = list(self.parameters.values())
+        self.buffers, self.rule, self.pruned, self.parameters = buffers, rule, pruned, named
+        parameters = list(named.values())
         decay, bits = config.weight_decay, config.grid_bits
         self.kinds: tuple[str, ...] = ("exp_avg", "exp_avg_sq") if config.optimiser == "adamw" else ("momentum_buffer",)
         self.portable: PortableSGD | PortableAdamW | None = None

@@ -17,7 +17,7 @@ from lmc_lib.alignment import MATCHERS, Lines, Setting, line_barriers
 from lmc_lib.claims import Estimate, estimate_of_mean, symmetric
 from lmc_lib.experiments.found import Record
 from lmc_lib.experiments.networks.two_rules import Followed, TwoRulesSpec
-from lmc_lib.state import State
+from lmc_lib.state import State, unstacked
 from lmc_lib.store import Result, Store
 from lmc_lib.sweeps import Spec, obtain
 from lmc_lib.symmetry import PermutationSpec
@@ -62,8 +62,7 @@ class StrategySpec(Spec):
     def compute(self, store: Store) -> Result:
         """Aligns the networks of each pair in several ways and evaluates the lines between them."""
         replicas, tensors = self.networks.replicas, obtain(store, self.networks).tensors
-        places = range(self.place * replicas, (self.place + 1) * replicas)
-        states = [{name: each[place] for name, each in tensors.items()} for place in places]
+        states = unstacked(tensors)[self.place * replicas : (self.place + 1) * replicas]
         here = self._setting()
         pairs = combinations(range(replicas), 2)
         return Result(columns([self._between(here, states, pair) for pair in pairs]))

@@ -2,7 +2,7 @@
 
 __all__ = ["check_stack", "train_stacked"]
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -58,22 +58,12 @@ def train_stacked(runs: Sequence[RunSpec]) -> tuple[list[State], list[State]]:
     steps = list(zip(*orders, strict=True))
     answers = torch.vmap(partial(state.apply, model))
 
-    def losses(weights: Mapping[str, Tensor], step: int) -> Float[Tensor, " networks"]:
+    def losses(weights: State, step: int) -> Float[Tensor, " networks"]:
         rows = torch.stack([rows for _, rows in steps[step]])
         inputs = split.inputs[rows].to(next(iter(weights.values())).dtype)
-        logits = answers(_renamed(weights, "/", "."), inputs)
+        logits = answers(weights, inputs)
         return F.cross_entropy(logits.movedim(-1, 1), split.labels[rows], reduction="none").mean(1)
 
-    # Names of weights have dots, names of parameters must not.
-    drawn = _renamed(state.stacked([drawn_start(run, model) for run in runs]), ".", "/")
-    seen = [each.state for each in training.train_stack(losses, drawn, first.train, save_at=(0,))]
-    starts, ends = (_apart(_renamed(each, "/", "."), len(runs)) for each in (seen[0], seen[-1]))
-    return starts, ends
-
-
-def _apart(stack: State, count: int) -> list[State]:
-    return [{name: value[place] for name, value in stack.items()} for place in range(count)]
-
-
-def _renamed(weights: Mapping[str, Tensor], old: str, new: str) -> State:
-    return {name.replace(old, new): value for name, value in weights.items()}
+    drawn = state.stacked([drawn_start(run, model) for run in runs])
+    seen = [state.unstacked(each.state) for each in training.train_stack(losses, drawn, first.train, save_at=(0,))]
+    return seen[0], seen[-1]
