@@ -13,6 +13,7 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.text import Text
 
 from lmc_lib import plotting, rng
+from lmc_lib.plotting import style
 
 METHODS = tuple(plotting.LABELS)
 
@@ -94,6 +95,10 @@ def test_methods_differ_in_colour_and_in_dashes(ax):
     # The palette that tells colours apart under colour blindness.
     palette = {to_rgba(colour) for colour in sns.color_palette("colorblind")}
     assert {to_rgba(line.get_color()) for line in medians} <= palette
+
+
+def test_colours_are_those_of_the_palette_that_colour_blind_people_can_tell_apart():
+    assert [to_rgba(each) for each in style.PALETTE] == [to_rgba(each) for each in sns.color_palette("colorblind")]
 
 
 # -- three networks ----------------------------------------------------------------------------------------------------

@@ -115,6 +115,13 @@ class TestModules:
         assert done.returncode == 0, done.stdout + done.stderr
         assert " 0 broken" in done.stdout
 
+    def test_what_a_page_imports_waits_for_no_library_that_a_few_functions_need(self):
+        slow = "scipy.linalg scipy.optimize scipy.spatial scipy.stats seaborn sklearn torchvision"
+        offered = "claims, connectivity, data, difficulty, experiments, models, plotting, similarity, sweeps, training"
+        program = f"import sys; from lmc_lib import {offered}; print(*set('{slow}'.split()) & sys.modules.keys())"
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        assert done.stdout == "\n"
+
 
 class TestFiles:
     # Put together, so that this file does not hold what it looks for.

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
-from scipy.linalg import expm
 
 
 @dataclass(frozen=True)
@@ -76,6 +75,8 @@ def oscillator(degree: int, sgd: SGD) -> Law:
     impulse of half an update, :math:`m \dot q = -\eta d \lambda q / 2`; from rest, as in the code of the paper, it
     would be of first order alone. That it is of second order near the discrete law is mathematics, true of any drive.
     """
+    from scipy.linalg import expm  # noqa: PLC0415 -- slow to load, and used here alone
+
     mass = sgd.rate * (1.0 + sgd.momentum) / 2.0
     flow = np.zeros((3, 3))
     flow[0, 1] = 1.0

@@ -88,6 +88,7 @@ def correlation_map(ax: Axes, values: Float[ndarray, "scores scores"], names: Se
     """
     from scipy.cluster.hierarchy import leaves_list, linkage  # noqa: PLC0415 -- slow to load, and used here alone
     from scipy.spatial.distance import squareform  # noqa: PLC0415
+    from seaborn import color_palette  # noqa: PLC0415
 
     used = np.flatnonzero(~np.isnan(values).all(axis=1))
     kept = values[np.ix_(used, used)]
@@ -95,7 +96,7 @@ def correlation_map(ax: Axes, values: Float[ndarray, "scores scores"], names: Se
     np.fill_diagonal(distances, 0.0)
     order = leaves_list(linkage(squareform(distances, checks=False), "average", optimal_ordering=True))
     labels = [names[used[place]] for place in order]
-    image = ax.imshow(kept[np.ix_(order, order)], cmap="vlag", vmin=-1.0, vmax=1.0)
+    image = ax.imshow(kept[np.ix_(order, order)], cmap=color_palette("vlag", as_cmap=True), vmin=-1.0, vmax=1.0)
     ax.set_xticks(range(len(order)), labels, rotation=90, fontsize=9)
     ax.set_yticks(range(len(order)), labels, fontsize=9)
     ax.grid(visible=False)

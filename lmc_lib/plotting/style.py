@@ -15,12 +15,14 @@ __all__ = [
 ]
 
 import matplotlib.pyplot as plt
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-# The palette tells its colours apart under the common colour-vision deficiencies; dashes and markers repeat them.
-PALETTE = sns.color_palette("colorblind")
+# seaborn's palette "colorblind", which tells its colours apart under the common colour-vision deficiencies; dashes and
+# markers repeat them. It is written out since each page would load seaborn for it, with all of scipy's statistics.
+PALETTE = [
+    "#0173B2", "#DE8F05", "#029E73", "#D55E00", "#CC78BC", "#CA9161", "#FBAFE4", "#949494", "#ECE133", "#56B4E9"
+]  # fmt: skip
 COLOURS = {
     "none": PALETTE[3], "random": PALETTE[7], "weights": PALETTE[0], "activations": PALETTE[2],
     "merge": PALETTE[1], "cycle": PALETTE[4],

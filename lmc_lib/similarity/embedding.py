@@ -7,7 +7,6 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
-from scipy.spatial import procrustes
 
 
 class Embedding(NamedTuple):
@@ -61,4 +60,6 @@ def mismatch(first: Float[ndarray, "points dimensions"], second: Float[ndarray, 
         >>> round(mismatch(corner, 2.0 * corner[:, ::-1] + 5.0), 12)
         0.0
     """
+    from scipy.spatial import procrustes  # noqa: PLC0415 -- slow to load, and used here alone
+
     return float(procrustes(first, second)[2])

@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
-from scipy.optimize import minimize_scalar
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 -- the usual name
 
@@ -247,6 +246,8 @@ def angle_between(first: Tensor, second: Tensor, size: Tensor) -> Tensor:
 
 def nearest_share(distance: Callable[[float], float]) -> Projection:
     """Where a distance from a path is smallest: the best of evenly spaced places, refined between its neighbours."""
+    from scipy.optimize import minimize_scalar  # noqa: PLC0415 -- slow to load, and used here alone
+
     places = [step / (_POINTS - 1) for step in range(_POINTS)]
     values = [distance(place) for place in places]
     best = min(range(_POINTS), key=values.__getitem__)

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from numpy import ndarray
-from scipy.optimize import linear_sum_assignment
 from torch import Generator, Tensor
 
 from lmc_lib import rng
@@ -63,6 +62,8 @@ class StartSpec(Spec):
         return Result(digits({"matched": gaps[..., 0], "unmatched": gaps[..., 1]}, 6))
 
     def _gaps(self, x: Tensor, seed: int, width: int) -> tuple[float, float]:
+        from scipy.optimize import linear_sum_assignment  # noqa: PLC0415 -- slow to load, and used here alone
+
         drawn = rng.stream(seed, "starts", self.inputs, width)
         first, second = (self._network(width, drawn) for _ in range(2))
         _, order = linear_sum_assignment(torch.cdist(first[0], second[0]).square().numpy())

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from numpy import ndarray
-from scipy.stats import kendalltau
 from torch import Tensor
 
 from lmc_lib import flow, rng
@@ -186,6 +185,8 @@ def heights(found: Record, every: int) -> Float[ndarray, " seeds"]:
 def order(found: Record) -> Estimate:
     """The mean over seeds of Kendall's rank correlation of half times with the rank of the gain, the largest first."""
     times = found.of("half times")
+    from scipy.stats import kendalltau  # noqa: PLC0415 -- slow to load, and used here alone
+
     return estimate_of_mean(np.array([kendalltau(each, np.arange(len(each))).statistic for each in times]))
 
 

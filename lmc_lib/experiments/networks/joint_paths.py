@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
-from scipy.spatial.distance import squareform
 from torch import Tensor
 
 from lmc_lib import connectivity
@@ -81,6 +80,8 @@ class JointPathsSpec(Measurement):
 
     def measure(self, here: Setting, *got: tuple[list[Tensor], float]) -> dict[str, Any]:
         """Measures all distances."""
+        from scipy.spatial.distance import squareform  # noqa: PLC0415 -- slow to load, and used here alone
+
         points = [point for path, _ in got for point in path]
         ends = _representation(here.inputs("test"), "flattened"), here.targets("test")
         found = distances(metric(self.metric), [ends[0], *points, ends[1]]).numpy()
@@ -109,6 +110,8 @@ class JointPaths:
         Raises:
             Diverged: if a training diverged.
         """
+        from scipy.spatial.distance import squareform  # noqa: PLC0415 -- as above
+
         values = sound(obtain(store, spec).values)
         return cls(squareform(np.array(values["distances"])), spec.paths, np.array(values["accuracy"]))
 
