@@ -10,7 +10,7 @@ from builder.layout import place
 
 _NAVIGATION = re.compile(r'<nav class="bd-links.*?</nav>', re.DOTALL)
 _LINK = re.compile(
-    r'(<a class="[^"]*" href="(?:(?:[^"]*/)?([^"/]+)\.html|#)">)([^<]*?)(?: <small>[^<]*</small>)?(\s*</a>)'
+    r'(<a(?: class="[^"]*")? href="(?:(?:[^"]*/)?([^"/]+)\.html|#)">)([^<]*?)(?: <small>[^<]*</small>)?(\s*</a>)'
 )
 
 

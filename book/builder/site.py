@@ -13,6 +13,8 @@ from builder import slim
 from builder.layout import BOOK, BUILD, ROOT, SITE, packages, place
 
 _MARK = BUILD / "made-from"
+# What MathJax loads, as in _config.yml. Its usual bundle has a menu of preferences besides, a third of its size.
+_MATHJAX = ("core", "input/tex", "output/chtml", "a11y/assistive-mml")
 
 
 def copy_mathjax() -> None:
@@ -25,9 +27,16 @@ def copy_mathjax() -> None:
     if spec is None or not spec.submodule_search_locations:
         raise SystemExit("MathJax is missing: pip install django-static-mathjax (it is part of the extra `book`)")
     source = Path(spec.submodule_search_locations[0]) / "static" / "mathjax" / "es5"
-    fonts = Path("output") / "chtml" / "fonts" / "woff-v2"
-    for path in [source / "tex-chtml.js", *(source / fonts).iterdir()]:
-        place(BOOK / "_static" / "mathjax" / path.relative_to(source), path.read_bytes())
+    fonts = source / "output" / "chtml" / "fonts"
+    parts = [source / f"{name}.js" for name in ("startup", *_MATHJAX)]
+    served = BOOK / "_static" / "mathjax"
+    wanted = {
+        served / path.relative_to(source): path for path in [*parts, fonts / "tex.js", *(fonts / "woff-v2").iterdir()]
+    }
+    for place_of, path in wanted.items():
+        place(place_of, path.read_bytes())
+    for other in {path for path in served.rglob("*.*") if path.is_file()} - wanted.keys():  # of an earlier version
+        other.unlink()
 
 
 def build(*, strict: bool) -> int:

@@ -37,6 +37,10 @@ _OF_OTHER_PAGES = re.compile(
 )
 _PRINTED = re.compile(r'<div id="jb-print-toc">.*?</nav>\s*</div>', re.DOTALL)
 _NAVIGATION = re.compile(r"<nav\b.*?</nav>", re.DOTALL)
+# Of links in the contents: what kind of link it is, and of a page at the first level that it is; no style asks for it.
+_KIND = re.compile(
+    r'(?<=<li) class="toctree-l1"(?=><a)|(?<=<a) class="reference internal"|(?<=<a class=")reference internal '
+)
 _CONTENTS = re.compile(r'<nav class="bd-links.*?</nav>', re.DOTALL)
 _PART = re.compile(r'(?=<p aria-level="2" class="caption")')
 _END = "</ul>"
@@ -88,7 +92,7 @@ def page(html: str, *, reference: bool = False) -> str:
         html: the page.
         reference: whether it is a page of the reference, which has no second contents for print either.
     """
-    html = _NAVIGATION.sub(lambda found: _CODE.sub(r"\1", found[0]), _UNUSED.sub("", html))
+    html = _NAVIGATION.sub(lambda found: _KIND.sub("", _CODE.sub(r"\1", found[0])), _UNUSED.sub("", html))
     if reference:
         html = _CONTENTS.sub(_own_part, _PRINTED.sub("", _OF_OTHER_PAGES.sub("", html)))
         html = _SIGNATURE.sub(lambda found: _plain(found[0]), _WORD.sub(r"\1", html))
