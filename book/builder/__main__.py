@@ -9,10 +9,10 @@ import sys
 import tempfile
 from collections.abc import Sequence
 
-from builder import audits, benchmarks, first_page, kept, navigation, site, verdict_tables
+from builder import audits, benchmarks, first_page, guesses, kept, navigation, site, verdict_tables
 from builder.layout import GENERATED, GUIDES, PAGES, ROOT, SITE, guides, pages, place_only
 from builder.making import Outcome, make_all
-from lmc_lib import definitions
+from lmc_lib import claims, definitions
 from lmc_lib.cli import judging, running
 
 
@@ -24,7 +24,8 @@ def main() -> int:
     options = parser.parse_args()
     try:
         wanted = [*guides(), *pages()]
-    except definitions.DefinitionError as error:
+        supposed = guesses.read(claims.load_all())
+    except (definitions.DefinitionError, guesses.GuessError) as error:
         print(f"the book is not built: {error}", file=sys.stderr)
         return 1
     with tempfile.TemporaryDirectory() as empty, running.variables({"LMC_STORE": empty} if options.fresh else {}):
@@ -34,7 +35,7 @@ def main() -> int:
         place_only(folder, {n: c for each in outcomes if each.page.folder == folder for n, c in each.files.items()})
     texts = {"deviations.md": definitions.deviations(), "audit.md": audits.table(judging.kept_audits())}
     generated = {name: text.encode() for name, text in texts.items()}
-    generated |= benchmarks.files()
+    generated |= benchmarks.files() | guesses.files(supposed, outcomes)
     place_only(GENERATED, first_page.files(outcomes) | verdict_tables.files(outcomes) | generated)
     site.copy_mathjax()
     failures = [each for each in outcomes if each.failure]
