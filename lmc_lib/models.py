@@ -1,12 +1,12 @@
-"""Architectures, small enough for a CPU: perceptrons, VGG, residual networks and plain ones for CIFAR, transformers.
+"""Architectures, small enough for a CPU: perceptrons, VGG, residual networks and their plain twins, transformers.
 
 A module is architecture only: it is built without moving the global random stream, and ``initialise`` draws its
 weights as a ``State`` from a generator. ``norm="group"`` has four groups where the width allows it.
 """
 
 __all__ = [
-    "NORMS", "ModelSpec", "build", "classifier", "initialise", "memory_format", "mlp", "parse", "resnet", "stages",
-    "transformer", "vgg",
+    "NORMS", "ModelSpec", "ResidualBlock", "build", "classifier", "initialise", "memory_format", "mlp", "parse",
+    "residual_mlp", "resnet", "stages", "transformer", "vgg",
 ]  # fmt: skip
 
 import math
