@@ -24,7 +24,9 @@ from lmc_lib.training import Diverged, TrainConfig
 DATA = DataSpec("digits", train_examples=96, test_examples=40)
 TRAIN = TrainConfig(steps=9, batch_size=32, lr=0.05, precision="portable")
 STACK = RunSpec(ModelSpec("residual_mlp", 6, 4, "layer"), DATA, TRAIN, 3, 3)
-ALONE = RunSpec(ModelSpec("resnet", 4, 14, "batch"), DATA, dataclasses.replace(TRAIN, precision="float32"), 5, 5)
+ALONE = RunSpec(
+    ModelSpec("resnet", 4, 14, "batch"), DATA, dataclasses.replace(TRAIN, steps=4, precision="float32"), 5, 5
+)
 OPTIONS = {"orders": 2, "paths": 3, "examples": 40, "path_examples": 8, "swaps": (1, 3)}
 
 
