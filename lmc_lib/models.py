@@ -1,12 +1,12 @@
-"""Architectures, small enough for a CPU: perceptrons, VGG, residual networks and plain ones for CIFAR, transformers.
+"""Architectures, small enough for a CPU: perceptrons, VGG, residual networks and their plain twins, transformers.
 
 A module is architecture only: it is built without moving the global random stream, and ``initialise`` draws its
 weights as a ``State`` from a generator. ``norm="group"`` has four groups where the width allows it.
 """
 
 __all__ = [
-    "NORMS", "ModelSpec", "build", "classifier", "initialise", "memory_format", "mlp", "parse", "resnet", "stages",
-    "transformer", "vgg",
+    "NORMS", "ModelSpec", "ResidualBlock", "build", "classifier", "initialise", "memory_format", "mlp", "parse",
+    "residual_mlp", "resnet", "stages", "transformer", "vgg",
 ]  # fmt: skip
 
 import math
@@ -21,7 +21,7 @@ from lmc_lib.state import State
 
 NORMS = ("none", "batch", "layer", "group")
 
-_FAMILIES = ("mlp", "vgg", "resnet", "plain", "transformer")
+_FAMILIES = ("mlp", "residual_mlp", "plain_mlp", "vgg", "resnet", "plain", "transformer")
 
 # The stages of VGG as in Simonyan and Zisserman, in multiples of the base width; "M" halves the resolution. That of
 # depth 7 is ours: the first two stages of VGG-13 and one more like them, for images too small for five.
@@ -39,12 +39,12 @@ class ModelSpec:
     """What defines an architecture, up to the shape of its data.
 
     Attributes:
-        family: ``"mlp"``, ``"vgg"``, ``"resnet"``, ``"plain"``, which is a residual network without its shortcuts, or
-            ``"transformer"``.
-        width: units of a hidden layer (mlp), channels of the first stage (vgg, resnet, plain), features of a token
-            (transformer).
-        depth: hidden layers (mlp), layers (transformer), or the depth in the network's name (vgg 7 to 19; resnet and
-            plain 8, 14, 20, ...).
+        family: ``"mlp"``, ``"vgg"``, ``"resnet"``, ``"plain"``, which is a residual network without its shortcuts,
+            ``"residual_mlp"``, ``"plain_mlp"``, which has its blocks and no skips, or ``"transformer"``.
+        width: units of a hidden layer (mlp), or between blocks (residual_mlp, plain_mlp), channels of the first stage
+            (vgg, resnet, plain), features of a token (transformer).
+        depth: hidden layers (mlp), blocks (residual_mlp, plain_mlp), layers (transformer), or the depth in the
+            network's name (vgg 7 to 19; resnet and plain 8, 14, 20, ...).
         norm: ``"none"``, ``"batch"``, ``"layer"`` or ``"group"``; ``"layer"`` for a transformer.
     """
 
@@ -60,9 +60,11 @@ class ModelSpec:
     @property
     def name(self) -> str:
         """The network's usual name, without its width."""
-        layers = "layer" if self.depth == 1 else "layers"
+        layers, blocks = ("layer", "block") if self.depth == 1 else ("layers", "blocks")
         return {
             "mlp": f"MLP, {self.depth} hidden {layers}",
+            "residual_mlp": f"residual MLP, {self.depth} {blocks}",
+            "plain_mlp": f"plain MLP, {self.depth} {blocks}",
             "vgg": f"VGG-{self.depth}",
             "resnet": f"ResNet-{self.depth}",
             "plain": f"plain-{self.depth}",
@@ -84,7 +86,39 @@ class ChannelLayerNorm(nn.LayerNorm):
         return normalised.permute(0, 3, 1, 2)
 
 
-class _Block(nn.Module):
+class ResidualBlock(nn.Module):
+    """A block that adds what its branch makes of its input to what its skip lets through."""
+
+    def branch(self, x: Tensor) -> Tensor:
+        """What the block adds."""
+        raise NotImplementedError
+
+    def skip(self, x: Tensor) -> Tensor:
+        """What goes past the branch: the input itself, unless its shape changes."""
+        return x
+
+    def after(self, x: Tensor) -> Tensor:
+        """What becomes of the sum: nothing, unless a block says otherwise."""
+        return x
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The sum of branch and skip, and what becomes of it."""
+        return self.after(self.branch(x) + self.skip(x))
+
+
+class _LinearBlock(ResidualBlock):
+    """A residual block of a perceptron: normalisation, two linear layers, a rectifier between them."""
+
+    def __init__(self, width: int, norm: str) -> None:
+        super().__init__()
+        self.layers = _plain_linear_block(width, norm)
+
+    def branch(self, x: Tensor) -> Tensor:
+        out: Tensor = self.layers(x)
+        return out
+
+
+class _Block(ResidualBlock):
     """The basic residual block: two 3x3 convolutions and, where the shape changes, a 1x1 convolution as shortcut."""
 
     def __init__(self, channels_in: int, channels_out: int, stride: int, norm: str) -> None:
@@ -105,10 +139,19 @@ class _Block(nn.Module):
         self.subsample = nn.MaxPool2d(1, stride) if stride != 1 else nn.Identity()
         self.relu2 = nn.ReLU()
 
-    def forward(self, x: Tensor) -> Tensor:
+    def branch(self, x: Tensor) -> Tensor:
         """Maps ``(N, channels_in, H, W)`` to ``(N, channels_out, H / stride, W / stride)``."""
-        inner = self.norm2(self.conv2(self.relu1(self.norm1(self.conv1(x)))))
-        out: Tensor = self.relu2(inner + self.shortcut(self.subsample(x)))
+        out: Tensor = self.norm2(self.conv2(self.relu1(self.norm1(self.conv1(x)))))
+        return out
+
+    def skip(self, x: Tensor) -> Tensor:
+        """The input, or its projection to the shape of the branch."""
+        out: Tensor = self.shortcut(self.subsample(x))
+        return out
+
+    def after(self, x: Tensor) -> Tensor:
+        """Rectifies the sum."""
+        out: Tensor = self.relu2(x)
         return out
 
 
@@ -192,6 +235,33 @@ def mlp(in_features: int, num_classes: int, *, widths: Sequence[int] = (128, 128
     for fan_in, fan_out in zip((in_features, *widths), widths, strict=False):
         layers += [nn.Linear(fan_in, fan_out), _norm1d(norm, fan_out), nn.ReLU()]
     return _without_identities([*layers, nn.Linear((in_features, *widths)[-1], num_classes)])
+
+
+@torch.random.fork_rng(devices=[])
+def residual_mlp(
+    in_features: int, num_classes: int, *, blocks: int = 12, width: int = 64, norm: str = "layer", skips: bool = True
+) -> nn.Module:
+    """Creates a perceptron of residual blocks, or the plain one that has the same blocks without their skips.
+
+    A block is a normalisation, a linear layer, a rectifier and a linear layer. Before the blocks stands a linear layer,
+    behind them a normalisation and the linear layer that makes logits.
+
+    Args:
+        in_features: number of input values; inputs of shape ``(N, ...)`` are flattened.
+        num_classes: number of logits.
+        blocks: number of blocks.
+        width: units between blocks, and inside them.
+        norm: normalisation at the begin of a block and behind the last, one of ``NORMS``.
+        skips: whether a block adds to its input what it makes of it.
+
+    Raises:
+        ValueError: if ``norm`` is unknown.
+    """
+    _check_norm(norm)
+    block = _LinearBlock if skips else _plain_linear_block
+    stem: list[nn.Module] = [nn.Flatten(), nn.Linear(in_features, width)]
+    behind = [_norm1d(norm, width), nn.Linear(width, num_classes)]
+    return _without_identities([*stem, *(block(width, norm) for _ in range(blocks)), *behind])
 
 
 @torch.random.fork_rng(devices=[])
@@ -289,6 +359,9 @@ def build(spec: ModelSpec, input_shape: Sequence[int], num_classes: int) -> nn.M
     """
     if spec.family == "mlp":
         return mlp(math.prod(input_shape), num_classes, widths=(spec.width,) * spec.depth, norm=spec.norm)
+    if spec.family in ("residual_mlp", "plain_mlp"):
+        skips, features = spec.family == "residual_mlp", math.prod(input_shape)
+        return residual_mlp(features, num_classes, blocks=spec.depth, width=spec.width, norm=spec.norm, skips=skips)
     if spec.family == "vgg":
         return vgg(input_shape[0], num_classes, depth=spec.depth, width=spec.width, norm=spec.norm)
     if spec.family in ("resnet", "plain"):
@@ -431,6 +504,11 @@ def _plain_block(channels_in: int, channels_out: int, stride: int, norm: str) ->
     return _without_identities(
         [*first, _conv(channels_out, channels_out, norm), _norm2d(norm, channels_out), nn.ReLU()]
     )
+
+
+def _plain_linear_block(width: int, norm: str) -> nn.Module:
+    """The branch of a residual block of a perceptron."""
+    return _without_identities([_norm1d(norm, width), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width)])
 
 
 def _without_identities(layers: Sequence[nn.Module]) -> nn.Sequential:

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from lmc_lib import models, rng, state
 from lmc_lib.models import ModelSpec
 
-FAMILIES = {"mlp": 2, "vgg": 11, "resnet": 8, "plain": 8}
+FAMILIES = {"mlp": 2, "residual_mlp": 3, "plain_mlp": 3, "vgg": 11, "resnet": 8, "plain": 8}
 NORMS = {"none": (), "batch": (nn.BatchNorm1d, nn.BatchNorm2d), "layer": (nn.LayerNorm,), "group": (nn.GroupNorm,)}
 
 
@@ -248,6 +248,25 @@ class _Nothing(nn.Module):
         return 0.0
 
 
+@pytest.mark.parametrize("norm", NORMS)
+def test_a_plain_perceptron_is_the_chain_of_the_branches_of_a_residual_one(norm, random_weights):
+    plain, residual = (models.build(ModelSpec(f, 4, 3, norm), (2, 3, 3), 5) for f in ("plain_mlp", "residual_mlp"))
+    weights = random_weights(residual)
+    plain.double().load_state_dict(dict(zip(plain.state_dict(), weights.values(), strict=True)))
+    residual.double().load_state_dict(weights)
+    images = torch.randn(3, 2, 3, 3, generator=rng.stream(0, "images"), dtype=torch.float64)
+    x, added = (residual.eval()[:2](images) for _ in range(2))
+    for block in (module for module in residual if isinstance(module, models.ResidualBlock)):
+        x, added = block.branch(x), added + block.branch(added)
+    assert torch.equal(plain.eval()(images), residual[5:](x))
+    assert torch.equal(residual(images), residual[5:](added))
+
+
+def test_a_residual_perceptron_has_two_layers_a_block_and_two_more():
+    layers = [module for _, module in weighted(models.build(ModelSpec("residual_mlp", 6, 4, "layer"), (2, 3, 3), 5))]
+    assert [(each.in_features, each.out_features) for each in layers] == [(18, 6), *[(6, 6)] * 8, (6, 5)]
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
@@ -303,6 +322,7 @@ def test_a_transformer_has_no_stages():
         ("vgg-16-batch", ModelSpec("vgg", 16, 16, "batch")),
         ("resnet-20-group", ModelSpec("resnet", 16, 20, "group")),
         ("plain-14-layer", ModelSpec("plain", 16, 14, "layer")),
+        ("residual_mlp-8-layer", ModelSpec("residual_mlp", 16, 8, "layer")),
     ],
 )
 def test_names_are_parsed(name, expected):
@@ -322,6 +342,7 @@ def test_other_names_are_refused(name):
         (lambda: models.mlp(2, 2, norm="x"), "unknown normalisation 'x'"),
         (lambda: models.vgg(3, 10, norm="x"), "unknown normalisation 'x'"),
         (lambda: models.resnet(3, 10, norm="x"), "unknown normalisation 'x'"),
+        (lambda: models.residual_mlp(3, 10, norm="x"), "unknown normalisation 'x'"),
         (lambda: models.vgg(3, 10, depth=12), r"depth \[7, 11, 13, 16, 19\], not 12"),
         (lambda: models.resnet(3, 10, depth=18), "depth 8, 14, 20, ..., not 18"),
         (lambda: models.resnet(3, 10, depth=2), "not 2"),
@@ -341,6 +362,8 @@ def test_impossible_architectures_are_refused(build, message):
         (ModelSpec("resnet", 8, 20, "batch"), "ResNet-20, width 8"),
         (ModelSpec("plain", 8, 14, "batch"), "plain-14, width 8"),
         (ModelSpec("mlp", 7, 1), "MLP, 1 hidden layer, width 7"),
+        (ModelSpec("residual_mlp", 24, 8, "layer"), "residual MLP, 8 blocks, width 24"),
+        (ModelSpec("plain_mlp", 9, 1), "plain MLP, 1 block, width 9"),
         (ModelSpec("transformer", 32, 2, "layer"), "transformer, 2 layers, width 32"),
     ],
 )

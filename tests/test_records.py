@@ -682,6 +682,23 @@ def same_score_other_strategy(records, name):
     yield {"least": values.min(), "largest": values.max(), "deviation": values.std(1, ddof=1).mean()}[what]
 
 
+def residual_ensembles(records, name):
+    """Mean test errors of networks that were taken apart, and mean lengths of the paths of gradients."""
+    what, which, of = name.split(", ")
+    for record in records.values():
+        model, values = record["spec"]["run"]["model"], record["values"]
+        kept = [place for group in values["places"] for place in group]
+        blocks = model["depth"] if "mlp" in model["family"] else model["depth"] // 2 - 1
+        for row in values["networks"]:
+            if what == "test error":
+                if "one" in row and ("plain" in model["family"]) == (which == "plain"):
+                    errors = row["one"]["test error"]
+                    yield row["whole"]["test error"] if of == "whole" else np.mean([errors[place] for place in kept])
+            elif "end" in row and blocks == int(of) and ("norm" in model) == (which != "no normalisation"):
+                shares = row["end" if which == "trained" else "start"][what.removeprefix("length by ")]
+                yield sum(length * share for length, share in enumerate(shares))
+
+
 def lazy_and_rich(records, name):
     """Means over seeds of kernel distances, and of the loss that is left at half of the time, at a balance."""
     what, which, balance = name.split(", ")

@@ -8,11 +8,11 @@ __all__ = [
     "Found", "adaptation", "adaptive", "additions", "agreement", "architectures", "autoencoders", "breaking",
     "butterfly", "chains", "children", "collapse", "compositions", "compressed", "conservation", "contrasts",
     "critical_points", "cuts", "data_pruning", "decoders", "feature_maps", "filters", "finetuning", "fingerprints",
-    "geometry", "heads", "joint_paths", "label_errors", "lengths", "margins", "mask_transfer", "measure",
-    "metric_laws", "monotonicity", "motions", "movement", "neural_collapse", "neurons", "pair", "paths",
-    "paths_of_twins", "pictures", "pruned", "pruned_pairs", "regimes", "reliability", "runs", "saliency",
-    "schedules", "score_table", "scores", "searches", "simplices", "size_laws", "sizes", "stacks", "starts",
-    "straight_lines", "strategies", "students", "trajectories", "twins", "two_rules", "widths",
+    "geometry", "heads", "joint_paths", "label_errors", "lengths", "lesion_laws", "lesions", "margins",
+    "mask_transfer", "measure", "metric_laws", "monotonicity", "motions", "movement", "neural_collapse", "neurons",
+    "pair", "paths", "paths_of_twins", "pictures", "pruned", "pruned_pairs", "regimes", "reliability", "runs",
+    "saliency", "schedules", "score_table", "scores", "searches", "simplices", "size_laws", "sizes", "stacks",
+    "starts", "straight_lines", "strategies", "students", "trajectories", "twins", "two_rules", "widths",
 ]  # fmt: skip
 
 from lmc_lib.experiments.connectivity import (
@@ -71,6 +71,8 @@ from lmc_lib.experiments.networks import (
     feature_maps,
     geometry,
     joint_paths,
+    lesion_laws,
+    lesions,
     metric_laws,
     monotonicity,
     movement,
