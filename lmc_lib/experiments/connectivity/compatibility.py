@@ -34,27 +34,27 @@ def of_penalty(found: Stitches, untrained: Stitches, random_labels: Stitches, pi
 
 
 def of_strength(stronger: Stitches, own: Stitches, other: Stitches) -> dict[str, Estimate]:
-    """By how much weaker networks gain from the lower layers of stronger ones; test error, means over layers and pairs.
+    """By how much weak networks gain from the lower layers of stronger ones; means over hidden layers and pairs.
 
     Args:
-        stronger: lower layers of stronger networks under upper layers of weaker ones.
-        own: those of the weaker networks themselves, with stitches that were trained alike.
+        stronger: lower layers of stronger networks under upper layers of weak ones.
+        own: those of the weak networks themselves.
         other: those of other weak networks.
 
     Returns:
-        ``"improves"``, the error of the weaker network as it is less that with stronger lower layers; ``"gain"``, its
-        error with its own lower layers less the same, all with trained stitches; ``"over another"``, the error with
-        those of another weak network less the same, by least squares; and ``"nearer"``, the angle to the stronger
-        layers less that to the other weak ones.
+        Which share of a test error is gone with the stronger ones, whose stitches are trained: of that of the weak
+        network as it is, ``"improves"``; of that with its ``"own"`` and with ``"another"``'s lower layers, whose
+        stitches are trained alike; and ``"farther"``, the angle to the stronger layers less that to the other weak ones
+        (radians).
     """
-    best = stronger.scores(trained=True)
+    best = stronger.scores(trained=True).mean(0)
     numbers = {
-        "improves": stronger.of("own", "test error") - best,
-        "gain": own.scores(trained=True) - best,
-        "over another": other.scores() - stronger.scores(),
-        "nearer": stronger.of("angles") - other.of("angles"),
+        "improves": 1.0 - best / stronger.of("own", "test error"),
+        "own": 1.0 - best / own.scores(trained=True).mean(0),
+        "another": 1.0 - best / other.scores(trained=True).mean(0),
+        "farther": (stronger.of("angles") - other.of("angles")).mean(0),
     }
-    return {name: estimate_of_mean(each.mean(0)) for name, each in numbers.items()}
+    return {name: estimate_of_mean(each) for name, each in numbers.items()}
 
 
 def of_order(kinds: Sequence[Stitches]) -> dict[str, Estimate]:
