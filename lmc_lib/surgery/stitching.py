@@ -124,7 +124,8 @@ def join(bottom: nn.Module, top: nn.Module, stitch: State) -> nn.Sequential:
     """
     weight, bias = stitch["weight"], stitch["bias"]
     outward, inward = weight.shape[:2]
-    layer: nn.Module = nn.Conv2d(inward, outward, 1) if weight.dim() == 4 else nn.Linear(inward, outward)
+    with torch.device("meta"):  # without weights, and without moving the global random stream
+        layer: nn.Module = nn.Conv2d(inward, outward, 1) if weight.dim() == 4 else nn.Linear(inward, outward)
     layer.weight, layer.bias = nn.Parameter(weight), nn.Parameter(bias)
     return nn.Sequential(OrderedDict(bottom=bottom, stitch=layer, top=top))
 

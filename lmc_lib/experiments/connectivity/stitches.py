@@ -105,7 +105,7 @@ class StitchSpec(Spec):
             return columns([_scores(above, *each, loaded) for each in zip(uppers, joined, strict=True)])
 
         angles = [_angle(a["test"], b["test"]) for a, b in zip(sources, targets, strict=True)]
-        values = {"angles": or_none(digits(np.array(angles), 6)), "stitched": scores(stitches)}
+        values: dict[str, Any] = or_none(digits({"angles": np.array(angles)}, 6)) | {"stitched": scores(stitches)}
         if self.training is not None:
             trained = surgery.train_stitches(
                 state.stacked(stitches), torch.stack([each["train"] for each in sources]), above,
