@@ -693,10 +693,11 @@ def stitching(records, name):
         if what == "error":
             layers = "own" if spec.get("last") else "another" if bottom == top else "stronger"
             if [top, layers] == [which, *lower]:
-                yield np.mean(values["trained"]["test error"])
+                yield np.nanmean(np.array(values["trained"]["test error"], dtype=float))
         elif (top, bottom) == ("another seed", which):
-            lost = np.array(values["stitched"]["test error"]) - values["own"]["test error"]
-            yield np.mean(lost if what == "penalty" else values["angles"])
+            own = np.array(values["own"]["test error"], dtype=float)
+            lost = np.array(values["stitched"]["test error"], dtype=float) - own
+            yield np.nanmean(lost if what == "penalty" else np.array(values["angles"], dtype=float))
 
 
 def kind_of_layers(stack, usual):

@@ -15,6 +15,7 @@ from lmc_lib.data import DataSpec, Split
 from lmc_lib.experiments.connectivity import compatibility
 from lmc_lib.experiments.connectivity.stitches import Stitches, StitchSpec
 from lmc_lib.experiments.loaded import dataset
+from lmc_lib.experiments.networks import stacks
 from lmc_lib.experiments.networks.runs import RunSpec, architecture, obtain_run
 from lmc_lib.experiments.networks.stacks import StackSpec
 from lmc_lib.models import ModelSpec
@@ -38,7 +39,7 @@ def perceptron(seed, widths=(6, 5)):
     """With biases, so that no example has three equal logits where no unit is active."""
     model = models.mlp(8, 3, widths=widths).double()
     weights = models.initialise(model, generator=rng.stream(seed, "perceptron"))
-    biases = {name: normal(f"{seed} {name}", *each.shape) for name, each in weights.items() if each.dim() == 1}
+    biases = {name: 0.1 * normal(f"{seed} {name}", *each.shape) for name, each in weights.items() if each.dim() == 1}
     return model, weights | biases
 
 
@@ -153,6 +154,11 @@ class TestLeastSquares:
                 surgery.least_squares(one, other)
         with pytest.raises(ValueError, match="the ridge is 0 or more, got -1"):
             surgery.least_squares(normal("a", 5, 4), normal("b", 5, 3), ridge=-1.0)
+        broken = normal("a", 5, 4)
+        broken[2, 1] = math.nan
+        for which, both in (("lower", (broken, normal("b", 5, 3))), ("upper", (normal("b", 5, 3), broken))):
+            with pytest.raises(ValueError, match=f"layer of the {which} network gives NaN"):
+                surgery.least_squares(*both)
         with pytest.raises(ValueError, match="takes 4 units, and the layer gives 3"):
             surgery.through({"weight": normal("w", 2, 4), "bias": normal("c", 2)}, normal("d", 5, 3))
 
@@ -188,7 +194,8 @@ class TestJoined:
     def test_the_penalty_is_that_of_another_network(self):
         model, _, top = self.parts(0)
         _, bottom, _ = self.parts(1)
-        inputs, labels = normal("some inputs", 30, 1, 1, 8), torch.arange(30) % 3
+        inputs = normal("some inputs", 30, 1, 1, 8)
+        labels = model(inputs).argmax(1)
         stitch = {"weight": normal("any", 6, 6), "bias": normal("shift", 6)}
         joined = surgery.join(bottom, top, stitch)
         lost = surgery.penalty(joined, model, Split(inputs, labels))
@@ -196,6 +203,7 @@ class TestJoined:
         expected = nn.functional.cross_entropy(logits, labels) - nn.functional.cross_entropy(own, labels)
         wrong = (logits.argmax(1) != labels).double().mean() - (own.argmax(1) != labels).double().mean()
         assert (lost.loss, lost.error) == (pytest.approx(float(expected)), pytest.approx(float(wrong)))
+        assert lost.error > 0.1
 
     def test_maps_are_joined_by_a_convolution(self):
         network = models.vgg(1, 10, depth=7, width=4).double()
@@ -383,6 +391,25 @@ class TestStitches:
         assert np.isnan(found.of("angles")).any()
         assert np.isfinite(found.scores()).all()
 
+    def test_one_that_diverged_has_no_numbers_and_the_others_have_theirs(self, tmp_path, monkeypatch):
+        store = Store(tmp_path)
+        sound = Stitches.read(store, SPEC)
+        drawn = stacks.drawn_start
+
+        def wild(run, model):
+            found = drawn(run, model)
+            return {name: each * math.inf for name, each in found.items()} if run.init_seed == 4 else found
+
+        monkeypatch.setattr(stacks, "drawn_start", wild)
+        found = Stitches(SPEC.compute(Store(tmp_path / "other")).values)
+        for each in (False, True):
+            scores = found.scores("test error", trained=each)
+            assert np.isnan(scores[:, 1]).all()
+            np.testing.assert_array_equal(scores[:, 0], sound.scores("test error", trained=each)[:, 0])
+        assert np.isnan(found.of("angles")[:, 1]).all()
+        assert np.isfinite(found.of("own", "test error")).all()
+        assert obtain(Store(tmp_path / "other"), SPEC.bottoms).values["errors"][1] is None
+
     def test_too_few_networks_are_refused(self):
         for options, which in (({"tops": StackSpec(RUN, 1)}, "upper"), ({"bottoms": StackSpec(RUN, 1)}, "lower")):
             with pytest.raises(ValueError, match=f"2 pairs need as many {which} networks, got 1"):
@@ -433,12 +460,10 @@ class TestEvidence:
         assert compatibility.agreement(*self.drawn(other)) == pytest.approx(expected, abs=0.04)
 
     def test_what_is_random_in_a_pair_has_no_part_in_it(self):
-        """Without an order that pairs share, numbers that are the same in each pair do not agree."""
-        generator = np.random.default_rng(1)
-        shared = generator.standard_normal((1, 200, 9))
+        """Orders are opposite, and within each pair the same noise is added to both numbers."""
+        shared = 4.0 * np.random.default_rng(1).standard_normal((3, 20, 9))
         order = np.arange(9.0)
-        alike = compatibility.agreement(order + 5.0 * shared, order[::-1] + 5.0 * shared)
-        assert alike == pytest.approx(-1.0, abs=0.15)
+        assert compatibility.agreement(order + shared, order[::-1] + shared) == pytest.approx(-1.0, abs=0.05)
 
     def test_order_leaves_out_pairs_without_a_number(self):
         first, second = self.drawn(np.arange(9), pairs=6)

@@ -80,13 +80,18 @@ def least_squares(source: Tensor, target: Tensor, *, ridge: float = 0.0) -> Stat
         ``weight`` and ``bias``, in the precision of the source; the sums run in float64.
 
     Raises:
-        ValueError: if examples or places differ, or the ridge is negative.
+        ValueError: if examples or places differ, a layer gives what is no number, or the ridge is negative.
     """
     if source.dim() != target.dim() or _places(source) != _places(target):
         raise ValueError(
             f"a stitch joins layers of the same examples and places, got {tuple(source.shape)} and "
             f"{tuple(target.shape)}: pool or flatten what the layers give first"
         )
+    for which, each in (("lower", source), ("upper", target)):
+        if not bool(each.isfinite().all()):
+            raise ValueError(
+                f"the layer of the {which} network gives NaN or infinite numbers: has its training diverged?"
+            )
     if not ridge >= 0.0:
         raise ValueError(f"the ridge is 0 or more, got {ridge}")
     x, y = (_rows(each).double() for each in (source, target))

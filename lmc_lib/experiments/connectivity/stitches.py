@@ -92,10 +92,7 @@ class StitchSpec(Spec):
         below, above = surgery.cut(network, hidden[layer])
         targets = [self._given(below, upper, loaded) for upper in uppers]
         sources = self._lower(store, (layer + 1) / len(hidden), loaded)
-        stitches = [
-            surgery.least_squares(source["train"], target["train"])
-            for source, target in zip(sources, targets, strict=True)
-        ]
+        stitches = [_stitch(a["train"], b["train"]) for a, b in zip(sources, targets, strict=True)]
 
         def scores(of: Sequence[State]) -> dict[str, Any]:
             joined = [
@@ -136,20 +133,32 @@ def _hidden(network: nn.Module) -> list[str]:
     return [name for name, module in network.named_modules() if isinstance(module, nn.ReLU)]
 
 
+def _stitch(source: Tensor, target: Tensor) -> State:
+    """The stitch of least squares; NaN where a network diverged."""
+    if _finite(source, target):
+        return surgery.least_squares(source, target)
+    return {"weight": target.new_full((target.shape[1], source.shape[1]), math.nan), "bias": target[0] * math.nan}
+
+
 def _angle(first: Tensor, second: Tensor) -> float:
-    """The angular CKA; NaN where a layer is the same for all examples, since none of its units is ever active."""
+    """The angular CKA; NaN where a network diverged or a layer is the same for all examples, no unit ever active."""
     dead = any(bool((each == each[:1]).all()) for each in (first, second))
-    return math.nan if dead else similarity.angular_cka(first, second)
+    return math.nan if dead or not _finite(first, second) else similarity.angular_cka(first, second)
+
+
+def _finite(*features: Tensor) -> bool:
+    return all(bool(each.isfinite().all()) for each in features)
 
 
 @torch.no_grad()
-def _scores(part: nn.Module, weights: State, features: Mapping[str, Tensor], loaded: Dataset) -> dict[str, float]:
+def _scores(part: nn.Module, weights: State, features: Mapping[str, Tensor], loaded: Dataset) -> dict[str, Any]:
     """Loss and error by ``"SPLIT QUANTITY"``."""
     found: dict[str, float] = {}
     for split, examples in (("train", loaded.train), ("test", loaded.test)):
-        score = connectivity.score(state.apply(part, weights, features[split]).double(), examples.labels)
-        found |= {f"{split} loss": score.loss, f"{split} error": score.error}
-    stored: dict[str, float] = or_none(digits(found, 6))
+        logits = state.apply(part, weights, features[split]).double()
+        score = connectivity.score(logits, examples.labels)
+        found |= {f"{split} loss": score.loss, f"{split} error": score.error if _finite(logits) else math.nan}
+    stored: dict[str, Any] = or_none(digits(found, 6))
     return stored
 
 
