@@ -6,7 +6,8 @@ set's own checked download.
 
 __all__ = [
     "NAMES", "NO_IMAGES", "SHAPES", "DataSpec", "Dataset", "MissingData", "Split", "augment", "batch_order",
-    "class_names", "load", "pixels", "positions", "root",
+    "class_names", "load", "pixels", "positions", "quarter_turns", "root",
+    "view",
 ]  # fmt: skip
 
 import functools
@@ -285,17 +286,56 @@ def batch_order(num_examples: int, batch_size: int, *, generator: Generator) -> 
 
 
 def augment(
-    inputs: Float[Tensor, "batch channels height width"], *, generator: Generator, padding: int = 4
+    inputs: Float[Tensor, "batch channels height width"], *, generator: Generator, padding: int = 4, flips: bool = True
 ) -> Float[Tensor, "batch channels height width"]:
-    """Flips each image left to right with probability 1/2 and crops it at random out of a zero-padded frame."""
+    """Flips each image left to right with probability 1/2, and crops it at random out of a zero-padded frame.
+
+    Without ``flips`` it is cropped alone.
+    """
     batch, _, height, width = inputs.shape
-    flip = torch.randint(2, (batch,), generator=generator).bool()
+    flip = torch.randint(2, (batch,), generator=generator).bool() & flips
     top, left = torch.randint(2 * padding + 1, (2, batch), generator=generator)
     padded = torch.nn.functional.pad(inputs, (padding,) * 4)
     columns = torch.arange(width).expand(batch, width)
     columns = torch.where(flip[:, None], columns.flip(1), columns) + left[:, None]
     rows = torch.arange(height) + top[:, None]
     return padded[torch.arange(batch)[:, None, None], :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def quarter_turns(split: Split) -> Split:
+    """Every image four times, turned by nothing, a quarter, a half and three quarters: its label says by how much.
+
+    To tell the turn of an image is a task that needs no labels (Gidaris, Singh and Komodakis 2018). The turns of an
+    image stand behind each other.
+
+    Raises:
+        ValueError: if the images are not square.
+
+    Example:
+        >>> turned = quarter_turns(Split(torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]]), torch.tensor([7])))
+        >>> turned.inputs[1, 0].tolist(), turned.labels.tolist()
+        ([[2.0, 4.0], [1.0, 3.0]], [0, 1, 2, 3])
+    """
+    height, width = split.inputs.shape[2:]
+    if height != width:
+        raise ValueError(f"images that are turned by a quarter are square, and these are {height} × {width}")
+    turned = torch.stack([split.inputs.rot90(turns, (2, 3)) for turns in range(4)], 1)
+    return Split(turned.flatten(0, 1), torch.arange(4).repeat(len(split)))
+
+
+def view(
+    inputs: Float[Tensor, "batch channels height width"], *, generator: Generator, kept: float = 0.9
+) -> Float[Tensor, "batch channels height width"]:
+    """Another view of each image: shifted by at most an eighth of its height, with some pixels at the mean, 0.
+
+    Args:
+        inputs: standardised images.
+        generator: source of the draws.
+        kept: the share of pixels that stay.
+    """
+    shifted = augment(inputs, generator=generator, padding=max(1, inputs.shape[2] // 8), flips=False)
+    stays = torch.rand((len(inputs), 1, *inputs.shape[2:]), generator=generator) < kept
+    return shifted * stays
 
 
 def _whole(name: str) -> tuple[Split, Split]:

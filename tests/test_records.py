@@ -699,6 +699,45 @@ def residual_ensembles(records, name):
                 yield sum(length * share for length, share in enumerate(shares))
 
 
+def stitching(records, name):
+    """Penalties and angles by kind of lower layers, errors of weak networks with them; means over layers and pairs."""
+    what, which, *lower = name.split(", ")
+    found = [each for each in records.values() if each["spec"]["type"] == "Stitches"]
+    usual = max((each["spec"]["tops"] for each in found), key=[each["spec"]["tops"] for each in found].count)
+    for record in found:
+        spec, values = record["spec"], record["values"]
+        top, bottom = (kind_of_layers(spec[each], usual["run"]) for each in ("tops", "bottoms"))
+        if what == "error":
+            layers = "own" if spec.get("last") else "another" if bottom == top else "stronger"
+            if [top, layers] == [which, *lower]:
+                yield np.nanmean(np.array(values["trained"]["test error"], dtype=float))
+        elif (top, bottom) == ("another seed", which):
+            own = np.array(values["own"]["test error"], dtype=float)
+            lost = np.array(values["stitched"]["test error"], dtype=float) - own
+            yield np.nanmean(lost if what == "penalty" else np.array(values["angles"], dtype=float))
+
+
+def kind_of_layers(stack, usual):
+    """What is other in the networks of a stack than in the usual ones."""
+    if stack is None:
+        return "pixels"
+    if task := stack.get("task"):
+        return {"turns": "quarter turns"}.get(task, task)
+    run = stack["run"]
+    size, steps = (run["model"]["width"], usual["model"]["width"]), (run["train"]["steps"], usual["train"]["steps"])
+    told = {
+        "layer normalisation": run["model"].get("norm") == "layer",
+        "twice as deep": run["model"]["depth"] > usual["model"]["depth"],
+        "wider": size[0] > size[1],
+        "narrower": size[0] < size[1],
+        "fewer data": run["data"]["train_examples"] < usual["data"]["train_examples"],
+        "random labels": "label_noise" in run["data"],
+        "untrained": steps[0] == 0,
+        "shorter training": 0 < steps[0] < steps[1],
+    }
+    return next((name for name, so in told.items() if so), "another seed")
+
+
 def lazy_and_rich(records, name):
     """Means over seeds of kernel distances, and of the loss that is left at half of the time, at a balance."""
     what, which, balance = name.split(", ")

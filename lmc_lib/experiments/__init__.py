@@ -6,17 +6,19 @@ asks for the evidence of its claim.
 
 __all__ = [
     "Found", "adaptation", "adaptive", "additions", "agreement", "architectures", "autoencoders", "breaking",
-    "butterfly", "chains", "children", "collapse", "compositions", "compressed", "conservation", "contrasts",
-    "critical_points", "cuts", "data_pruning", "decoders", "feature_maps", "filters", "finetuning", "fingerprints",
-    "geometry", "heads", "joint_paths", "label_errors", "lengths", "lesion_laws", "lesions", "margins",
-    "mask_transfer", "measure", "metric_laws", "monotonicity", "motions", "movement", "neural_collapse", "neurons",
-    "pair", "paths", "paths_of_twins", "pictures", "pruned", "pruned_pairs", "regimes", "reliability", "runs",
-    "saliency", "schedules", "score_table", "scores", "searches", "simplices", "size_laws", "sizes", "stacks",
-    "starts", "straight_lines", "strategies", "students", "trajectories", "twins", "two_rules", "widths",
+    "butterfly", "chains", "children", "collapse", "compatibility", "compositions", "compressed",
+    "conservation", "contrasts", "critical_points", "cuts", "data_pruning", "decoders", "feature_maps",
+    "filters", "finetuning", "fingerprints", "geometry", "heads", "joint_paths", "label_errors", "lengths",
+    "lesion_laws", "lesions", "margins", "mask_transfer", "measure", "metric_laws", "monotonicity", "motions",
+    "movement", "neural_collapse", "neurons", "pair", "paths", "paths_of_twins", "pictures", "pruned",
+    "pruned_pairs", "regimes", "reliability", "runs", "saliency", "schedules", "score_table", "scores",
+    "searches", "simplices", "size_laws", "sizes", "stacks", "starts", "stitches", "straight_lines",
+    "strategies", "students", "trajectories", "twins", "two_rules", "widths",
 ]  # fmt: skip
 
 from lmc_lib.experiments.connectivity import (
     chains,
+    compatibility,
     mask_transfer,
     pair,
     pruned_pairs,
@@ -25,6 +27,7 @@ from lmc_lib.experiments.connectivity import (
     size_laws,
     sizes,
     starts,
+    stitches,
     strategies,
     trajectories,
 )

@@ -1,0 +1,176 @@
+"""Lower layers of some networks stitched to upper layers of others: what is lost, and how far apart the layers are."""
+
+__all__ = ["StitchSpec", "Stitches"]
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy import ndarray
+from torch import Tensor, nn
+
+from lmc_lib import connectivity, similarity, state, surgery
+from lmc_lib.data import Dataset, DataSpec
+from lmc_lib.experiments.found import Record
+from lmc_lib.experiments.loaded import dataset
+from lmc_lib.experiments.networks.stacks import StackSpec
+from lmc_lib.hyperparameters import TrainConfig
+from lmc_lib.state import State
+from lmc_lib.store import Result, Store
+from lmc_lib.sweeps import Spec, obtain
+from lmc_lib.values import columns, digits, or_none
+
+# What a part of a network gives to the examples of each split.
+_Features = dict[str, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StitchSpec(Spec):
+    """All that defines how well the lower layers of some networks serve others.
+
+    A pair has its upper layers from one of the last networks of ``tops`` and its lower layers from one of the first of
+    ``bottoms``, in their order, or from one of the last again. Behind each hidden layer of the upper network they are
+    joined by the affine map that is nearest by least squares on the training examples, and sees no label; the lower
+    layer is the one at the same share of the depth, rounded up. It measures, a row a hidden layer and a column a pair:
+    ``stitched``, by ``"SPLIT QUANTITY"``; ``trained``, the same after the stitches were trained on the labels, where
+    they are; and ``angles``, the angular CKA (radians) of the two layers on the test examples. ``own`` has the scores
+    of the upper networks as they are, one a pair. None stands where a training diverged, and for the angle of a layer
+    none of whose units is ever active.
+
+    Attributes:
+        tops: networks that give the upper layers.
+        bottoms: networks that give the lower layers; None for the images themselves.
+        data: the examples.
+        pairs: how many there are.
+        training: of the stitches, beside those of least squares; none if None.
+        last: whether the last of ``bottoms`` give the lower layers: where they are ``tops``, networks get their own.
+    """
+
+    kind: ClassVar[str] = "Stitches"
+    noun: ClassVar[str] = "sets of stitched networks"
+
+    tops: StackSpec
+    bottoms: StackSpec | None
+    data: DataSpec
+    pairs: int
+    training: TrainConfig | None = None
+    last: bool = False
+
+    def __post_init__(self) -> None:
+        for what, stack in (("upper", self.tops), ("lower", self.bottoms)):
+            if stack is not None and stack.networks < self.pairs:
+                raise ValueError(f"{self.pairs} pairs need as many {what} networks, got {stack.networks}")
+
+    @property
+    def label(self) -> str:
+        """The upper networks in short."""
+        return self.tops.label
+
+    def compute(self, store: Store) -> Result:
+        """Stitches every pair behind every hidden layer."""
+        loaded, network = dataset(self.data), self.tops.network.to(self._dtype)
+        uppers = state.unstacked(obtain(store, self.tops).tensors)[-self.pairs :]
+        own = [_scores(network, upper, self._inputs(loaded), loaded) for upper in uppers]
+        rows = [self._behind(store, layer, loaded, uppers) for layer in range(len(_hidden(network)))]
+        return Result({"own": columns(own), **columns(rows)})
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return torch.float64 if self.tops.run.train.precision == "portable" else torch.float32
+
+    def _inputs(self, loaded: Dataset) -> _Features:
+        return {"train": loaded.train.inputs.to(self._dtype), "test": loaded.test.inputs.to(self._dtype)}
+
+    def _behind(self, store: Store, layer: int, loaded: Dataset, uppers: Sequence[State]) -> dict[str, Any]:
+        """What is measured of all pairs behind a hidden layer of the upper networks."""
+        network = self.tops.network.to(self._dtype)
+        hidden = _hidden(network)
+        below, above = surgery.cut(network, hidden[layer])
+        targets = [self._given(below, upper, loaded) for upper in uppers]
+        sources = self._lower(store, (layer + 1) / len(hidden), loaded)
+        stitches = [_stitch(a["train"], b["train"]) for a, b in zip(sources, targets, strict=True)]
+
+        def scores(of: Sequence[State]) -> dict[str, Any]:
+            joined = [
+                {split: surgery.through(stitch, each) for split, each in source.items()}
+                for stitch, source in zip(of, sources, strict=True)
+            ]
+            return columns([_scores(above, *each, loaded) for each in zip(uppers, joined, strict=True)])
+
+        angles = [_angle(a["test"], b["test"]) for a, b in zip(sources, targets, strict=True)]
+        values: dict[str, Any] = or_none(digits({"angles": np.array(angles)}, 6)) | {"stitched": scores(stitches)}
+        if self.training is not None:
+            trained = surgery.train_stitches(
+                state.stacked(stitches), torch.stack([each["train"] for each in sources]), above,
+                state.stacked(uppers), loaded.train.labels, self.training, seeds=range(self.pairs),
+            )  # fmt: skip
+            values["trained"] = scores(state.unstacked(trained))
+        return values
+
+    def _lower(self, store: Store, depth: float, loaded: Dataset) -> list[_Features]:
+        """What the lower layers give, at a share of their depth."""
+        if self.bottoms is None:
+            return [{split: each.flatten(1) for split, each in self._inputs(loaded).items()}] * self.pairs
+        network = self.bottoms.network.to(self._dtype)
+        hidden = _hidden(network)
+        part, _ = surgery.cut(network, hidden[math.ceil(depth * len(hidden) - 1e-9) - 1])
+        states = state.unstacked(obtain(store, self.bottoms).tensors)
+        states = states[-self.pairs :] if self.last else states[: self.pairs]
+        return [self._given(part, each, loaded) for each in states]
+
+    def _given(self, part: nn.Module, weights: State, loaded: Dataset) -> _Features:
+        with torch.no_grad():
+            weights = state.cast(weights, self._dtype)
+            return {split: state.apply(part, weights, each) for split, each in self._inputs(loaded).items()}
+
+
+def _hidden(network: nn.Module) -> list[str]:
+    """The names of the activation functions of a perceptron, each of which ends a hidden layer."""
+    return [name for name, module in network.named_modules() if isinstance(module, nn.ReLU)]
+
+
+def _stitch(source: Tensor, target: Tensor) -> State:
+    """The stitch of least squares; NaN where a network diverged."""
+    if _finite(source, target):
+        return surgery.least_squares(source, target)
+    return {"weight": target.new_full((target.shape[1], source.shape[1]), math.nan), "bias": target[0] * math.nan}
+
+
+def _angle(first: Tensor, second: Tensor) -> float:
+    """The angular CKA; NaN where a network diverged or a layer is the same for all examples, no unit ever active."""
+    dead = any(bool((each == each[:1]).all()) for each in (first, second))
+    return math.nan if dead or not _finite(first, second) else similarity.angular_cka(first, second)
+
+
+def _finite(*features: Tensor) -> bool:
+    return all(bool(each.isfinite().all()) for each in features)
+
+
+@torch.no_grad()
+def _scores(part: nn.Module, weights: State, features: Mapping[str, Tensor], loaded: Dataset) -> dict[str, Any]:
+    """Loss and error by ``"SPLIT QUANTITY"``."""
+    found: dict[str, float] = {}
+    for split, examples in (("train", loaded.train), ("test", loaded.test)):
+        logits = state.apply(part, weights, features[split]).double()
+        score = connectivity.score(logits, examples.labels)
+        found |= {f"{split} loss": score.loss, f"{split} error": score.error if _finite(logits) else math.nan}
+    stored: dict[str, Any] = or_none(digits(found, 6))
+    return stored
+
+
+@dataclass(frozen=True)
+class Stitches(Record):
+    """What ``StitchSpec`` measured; a row a hidden layer, a column a pair, NaN where a training diverged."""
+
+    def scores(self, of: str = "test error", *, trained: bool = False) -> Float[ndarray, "layers pairs"]:
+        """The scores of stitched networks, by ``"SPLIT QUANTITY"``."""
+        return self.of("trained" if trained else "stitched", of)
+
+    def penalty(self, of: str = "test error", *, trained: bool = False) -> Float[ndarray, "layers pairs"]:
+        """The same less those of the upper networks as they are."""
+        lost: ndarray = self.scores(of, trained=trained) - self.of("own", of)
+        return lost
