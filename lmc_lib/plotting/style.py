@@ -16,13 +16,13 @@ __all__ = [
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 # seaborn's palette "colorblind", which tells its colours apart under the common colour-vision deficiencies; dashes and
 # markers repeat them. It is written out since each page would load seaborn for it, with all of scipy's statistics.
-PALETTE = [
-    "#0173B2", "#DE8F05", "#029E73", "#D55E00", "#CC78BC", "#CA9161", "#FBAFE4", "#949494", "#ECE133", "#56B4E9"
-]  # fmt: skip
+_COLORBLIND = "#0173B2 #DE8F05 #029E73 #D55E00 #CC78BC #CA9161 #FBAFE4 #949494 #ECE133 #56B4E9"
+PALETTE = [to_rgb(each) for each in _COLORBLIND.split()]
 COLOURS = {
     "none": PALETTE[3], "random": PALETTE[7], "weights": PALETTE[0], "activations": PALETTE[2],
     "merge": PALETTE[1], "cycle": PALETTE[4],
