@@ -98,7 +98,7 @@ def test_methods_differ_in_colour_and_in_dashes(ax):
 
 
 def test_colours_are_those_of_the_palette_that_colour_blind_people_can_tell_apart():
-    assert style.PALETTE == list(sns.color_palette("colorblind"))  # in red, green and blue, of which arrays are made
+    assert list(sns.color_palette("colorblind")) == style.PALETTE  # in red, green and blue, of which arrays are made
 
 
 # -- three networks ----------------------------------------------------------------------------------------------------
