@@ -106,12 +106,16 @@ def _facts(result: Result, setting: Mapping[str, Any], known: Caveats) -> list[s
     return [f"n\u00a0=\u00a0{count}", *(notes(result.report, setting, known) if result.report else [])]
 
 
-def _in_short(result: Result, setting: Mapping[str, Any], facts: Sequence[str]) -> str:
-    """A verdict and the number on which it hangs; what is measured, and the bound that it needs, stand on the page."""
+def _in_short(result: Result, setting: Mapping[str, Any], before: Mapping[str, Any], facts: Sequence[str]) -> str:
+    """A verdict and the number on which it hangs; what is measured, and the bound that it needs, stand on the page.
+
+    Of a further setting of the part that was judged before it, the name of the setting says which verdict it is.
+    """
     _, _, found = claims.deciding(result.claim, setting)
     told = f"<strong>{interval(found['estimate'])}</strong>"
     own = f"; {', '.join(facts)}" if facts else ""
-    return f"{escape(_title(result, setting))}: {setting['verdict']} {told}{own}"
+    further = setting["part"] == before.get("part") and setting["setting"]
+    return f"{escape(further or _title(result, setting))}: {setting['verdict']} {told}{own}"
 
 
 def _title(result: Result, setting: Mapping[str, Any]) -> str:
@@ -250,8 +254,8 @@ def _numbers(result: Result, known: Caveats) -> str:
     facts = [_facts(result, each, known) for each in settings]
     common = [fact for fact in facts[0] if all(fact in each for each in facts)]
     items = "".join(
-        f"<li>{_in_short(result, each, [fact for fact in own if fact not in common])}</li>"
-        for each, own in zip(settings, facts, strict=True)
+        f"<li>{_in_short(result, each, before, [fact for fact in own if fact not in common])}</li>"
+        for each, before, own in zip(settings, [{}, *settings[:-1]], facts, strict=True)
     )
     items += f"<li>All of them: {', '.join(common)}.</li>" * bool(common)
     counts = Counter(each["verdict"] for each in settings)
