@@ -682,9 +682,8 @@ def same_score_other_strategy(records, name):
     yield {"least": values.min(), "largest": values.max(), "deviation": values.std(1, ddof=1).mean()}[what]
 
 
-def residual_ensembles(records, name):
-    """Mean test errors of networks that were taken apart, and mean lengths of the paths of gradients."""
-    what, which, of = name.split(", ")
+def lesioned(records, what, which, of):
+    """Test errors of networks that were taken apart, or mean lengths of the paths of gradients, one a network."""
     for record in records.values():
         model, values = record["spec"]["run"]["model"], record["values"]
         kept = [place for group in values["places"] for place in group]
@@ -697,6 +696,11 @@ def residual_ensembles(records, name):
             elif "end" in row and blocks == int(of) and ("norm" in model) == (which != "no normalisation"):
                 shares = row["end" if which == "trained" else "start"][what.removeprefix("length by ")]
                 yield sum(length * share for length, share in enumerate(shares))
+
+
+def residual_ensembles(records, name):
+    """Means over networks of test errors, and of the lengths of paths."""
+    yield np.mean(list(lesioned(records, *name.split(", "))))
 
 
 def stitching(records, name):
