@@ -556,6 +556,21 @@ def test_powers_stand_at_their_medians_beside_the_slope_of_theory(ax):
     assert [label.get_text() for label in ax.get_xticklabels()] == ["0.04", "0.01"]
 
 
+def test_orders_join_the_places_of_each_and_mark_those_that_move(ax):
+    """By the first number the order is b, c, a, and by the second a, c, b: the least on top."""
+    plotting.orders(ax, {"a": (3.0, -1.0), "b": (1.0, 9.0), "c": (2.0, 5.0)}, sides=("first", "second"))
+    assert [line.get_ydata().tolist() for line in ax.lines] == [[2, 0], [0, 2], [1, 1]]
+    assert [line.get_color() for line in ax.lines] == ["0.15", "0.15", "0.7"]
+    assert [(text.get_text(), text.get_position()[1]) for text in ax.texts[:4]] == [
+        ("a", 2),
+        ("a", 0),
+        ("b", 0),
+        ("b", 2),
+    ]
+    assert ax.yaxis_inverted()
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["first", "second"]
+
+
 def test_a_matrix_has_its_numbers_written_in(ax):
     values = np.array([[0.0, 0.25, 1.0], [0.5, 0.125, 0.75]])
     plotting.matrix(ax, values, ["a", "b"], [1, 2, 3], xlabel="used", ylabel="found", highest=1.0)

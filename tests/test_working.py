@@ -148,6 +148,17 @@ class TestFill:
         assert set(done) == {SUM, FIRST[0], FIRST[1], FIRST[3]}
 
     @pytest.mark.slow
+    @pytest.mark.slow
+    def test_processes_of_one_command_tell_how_many_results_are_there(self, store, tmp_path, monkeypatch):
+        monkeypatch.setenv("LMC_WORK", str(tmp_path / "told"))
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(Path(__file__).parent)]))
+        monkeypatch.setenv("LMC_PROGRESS", str(tmp_path / "progress"))
+        obtain(store, FIRST[4])
+        with pytest.raises(Worked):
+            fill(store, [*FIRST, TOP], workers=2)
+        progress = json.loads((tmp_path / "progress").read_text())
+        assert progress == {"done": 6, "total": 6, "seconds": 0.0, "all": True}
+
     def test_processes_of_one_command_share_the_work(self, store, tmp_path, monkeypatch):
         monkeypatch.setenv("LMC_WORK", str(tmp_path / "told"))
         monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(Path(__file__).parent)]))

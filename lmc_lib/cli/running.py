@@ -201,7 +201,7 @@ def work(
     if os.environ.get("LMC_COMPUTE") == "0":
         raise Refused("the variable LMC_COMPUTE is 0, which forbids computing: unset it")
     asked = {"LMC_STORE": str(folder), "LMC_RECORDS": ""} if folder else _store() | _records(claim, profile)
-    with variables(asked | _workers(workers) | {"LMC_ONLY": ",".join(only)}), _telling(overrides):
+    with variables(asked | _workers(workers) | {"LMC_ONLY": ",".join(only)}), _progress(claim), _telling(overrides):
         told: dict[str, Any] = _told("LMC_WORK", tree.NOTEBOOKS / f"{claim}.ipynb", parameters)
     return told
 

@@ -3,7 +3,7 @@
 __all__ = [
     "LABELS", "SERIES", "STYLE", "against_laws", "along_steps", "barriers_against_width", "barriers_of_pairs",
     "compositions", "correlation_map", "divergence", "forest", "gallery", "growth", "interpolation_curves",
-    "loadings", "manhattan", "matrix", "panels", "paths_in_space", "paths_on_map", "powers", "reliabilities",
+    "loadings", "manhattan", "matrix", "orders", "panels", "paths_in_space", "paths_on_map", "powers", "reliabilities",
     "scatter", "stability", "triangle", "with_intervals",
 ]  # fmt: skip
 
@@ -16,6 +16,6 @@ from lmc_lib.plotting.barriers import (
 )
 from lmc_lib.plotting.examples import correlation_map, gallery, loadings, manhattan, reliabilities, stability
 from lmc_lib.plotting.laws import against_laws, powers
-from lmc_lib.plotting.series import along_steps, divergence, forest, growth, matrix, scatter, with_intervals
+from lmc_lib.plotting.series import along_steps, divergence, forest, growth, matrix, orders, scatter, with_intervals
 from lmc_lib.plotting.space import paths_in_space, paths_on_map
 from lmc_lib.plotting.style import LABELS, SERIES, STYLE, panels

@@ -1,6 +1,6 @@
 """Numbers along steps, widths and parts of the data; distances of twins; ratios; tables of colours."""
 
-__all__ = ["along_steps", "divergence", "forest", "growth", "matrix", "scatter", "with_intervals"]
+__all__ = ["along_steps", "divergence", "forest", "growth", "matrix", "orders", "scatter", "with_intervals"]
 
 from collections.abc import Mapping, Sequence
 
@@ -221,6 +221,27 @@ def matrix(
     ax.set_yticks(range(len(rows)), [str(each) for each in rows])
     ax.set_xlabel(xlabel)
     ax.set_ylabel(ylabel)
+    ax.grid(visible=False)
+    return ax
+
+
+def orders(ax: Axes, values: Mapping[str, tuple[float, float]], *, sides: tuple[str, str]) -> Axes:
+    """Draws two orders of the same things, the least on top, with a line from the place of each to its other place.
+
+    Lines are dark where the places are two or more apart.
+
+    Args:
+        ax: where to draw.
+        values: by name the numbers that give the two orders.
+        sides: what the orders are by.
+    """
+    places = np.argsort(np.argsort(np.array(list(values.values())), axis=0), axis=0)
+    for name, (left, right) in zip(values, places, strict=True):
+        ax.plot([0, 1], [left, right], color="0.15" if abs(left - right) > 1 else "0.7", marker="o", markersize=4)
+        ax.text(-0.06, left, name, ha="right", va="center", fontsize=9)
+        ax.text(1.06, right, name, ha="left", va="center", fontsize=9)
+    ax.set(xlim=(-1.0, 2.0), ylim=(len(values) - 0.5, -0.7), yticks=[], xticks=[0, 1], xticklabels=sides)
+    ax.spines["left"].set_visible(False)
     ax.grid(visible=False)
     return ax
 

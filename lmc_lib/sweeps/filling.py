@@ -14,7 +14,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.context import BaseContext
 from pathlib import Path
@@ -24,6 +24,9 @@ from lmc_lib.store import Store, fingerprint
 from lmc_lib.sweeps.plan import Planned, renewed, stages, write_plan
 from lmc_lib.sweeps.spec import Spec, obtain
 from lmc_lib.sweeps.working import Share, Worked, work, write_shares
+
+# Seconds between two looks into the store at what processes that work beside each other have finished.
+_LOOK = 2.0
 
 
 def fill(store: Store, specs: Sequence[Spec], *, workers: int | None = None) -> None:
@@ -96,8 +99,15 @@ def _shares(store: Store, stages: Sequence[Sequence[Spec]], workers: int) -> lis
     """Works with several processes, which know of each other as little as of those of other machines."""
     if workers == 1:
         return [work(store, stages)]
+    left = [spec for stage in stages for spec in stage]
+    progress = _Progress(left, workers)
     with _processes(workers, stages) as pool:
-        return [each.result() for each in [pool.submit(work, store, stages) for _ in range(workers)]]
+        futures = [pool.submit(work, store, stages) for _ in range(workers)]
+        working = True
+        while working:
+            working = bool(wait(futures, _LOOK).not_done)
+            left = [spec for spec in left if not progress.found(store, spec)]
+        return [each.result() for each in futures]
 
 
 @contextlib.contextmanager
@@ -159,6 +169,13 @@ class _Progress:
         self.waiting[_kind(spec)] -= 1
         self.taken.setdefault(_kind(spec), []).append(seconds)
         self._tell()
+
+    def found(self, store: Store, spec: Spec) -> bool:
+        """Advances if a result is in the store, whoever has computed it."""
+        entry = store.find(fingerprint(spec), tensors=False)
+        if entry:
+            self.advance(spec, entry.provenance["seconds"])
+        return entry is not None
 
     def _tell(self) -> None:
         if self.path:
