@@ -580,6 +580,9 @@ def test_the_table_of_values_leaves_out_what_would_fill_megabytes():
     entry = Entry("f00", {"type": "Anything"}, {"many": [0.5] * 20_001, "some": [[0.25], 0.75]}, {}, {})
     _, *rows = downloads.values_table([entry], {"f00": ""})
     assert [row[-2:] for row in rows] == [["some / 0 / 0", 0.25], ["some / 1", 0.75]]
+    arrays = {"more": [[0.5] * 50] * 40 + [[0.5]], "kept": [[0.5] * 50] * 39 + [[0.5] * 48, [0.25], [0.75]]}
+    _, *rows = downloads.values_table([Entry("f00", {"type": "Anything"}, arrays, {}, {})], {"f00": ""})
+    assert [len(rows), rows[-1][-2:]] == [2000, ["kept / 41 / 0", 0.75]]
 
 
 def test_a_page_offers_curves_where_some_measurement_has_them():

@@ -15,9 +15,9 @@ _CURVES = (
     "and `source` being the seeds of the two networks, and `initial_scale` the factor on their initial weights"
 )
 _VALUES = (
-    "every number that was measured, but for lists of more than a hundred, which `records/` has, `quantity` being its "
-    "place in the measurement, `seeds` those of its networks, and `factors` how twins were perturbed, or what was done "
-    "to the training data"
+    "every number that was measured, but for lists of more than a hundred and arrays of more than two thousand, which "
+    "`records/` has, `quantity` being its place in the measurement, `seeds` those of its networks, and `factors` how "
+    "twins were perturbed, or what was done to the training data"
 )
 SCORES = (
     "the table of scores, one row an example. `sample`: in-sample (trained on) "
@@ -31,9 +31,9 @@ SCORES = (
 # What was seen of the last letter tells more of the next one than where in a word of four bytes it stands.
 _FOR_TEXT = {"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "lc": 4, "pb": 0}
 
-# Matrices of distances between hundreds of layers and courses of trainings would be a row a number, megabytes for what
-# one line of Python reads.
-_LONG = 100
+# Matrices of distances between hundreds of layers and courses of many trainings would be a row a number, megabytes for
+# what one line of Python reads: what is a longer list, or an array of lists with more numbers, is left to the records.
+_LONG, _MANY = 100, 2000
 
 
 def as_csv(rows: Sequence[Sequence[Any]]) -> bytes:
@@ -126,10 +126,15 @@ def runs_of(described: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def _numbers(values: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
-    if isinstance(values, list) and len(values) > _LONG:
+    if isinstance(values, list) and (len(values) > _LONG or _count(values) > _MANY):
         return
     if isinstance(values, dict | list):
         for name, each in values.items() if isinstance(values, dict) else enumerate(values):
             yield from _numbers(each, (*path, str(name)))
     elif isinstance(values, int | float):
         yield " / ".join(path), values
+
+
+def _count(values: Any) -> int:
+    """How many values stand in lists of lists."""
+    return sum(map(_count, values)) if isinstance(values, list) else 1
