@@ -12,7 +12,8 @@ __all__ = [
     "metric_laws", "monotonicity", "motions", "movement", "neural_collapse", "neurons", "pair", "paths",
     "paths_of_twins", "pictures", "pruned", "pruned_pairs", "regimes", "reliability", "runs", "saliency",
     "schedules", "score_table", "scores", "searches", "simplices", "size_laws", "sizes", "stacks", "starts",
-    "straight_lines", "strategies", "students", "trajectories", "twins", "two_rules", "widths",
+    "straight_lines", "strategies", "students", "trajectories", "twins", "two_rules", "volumes",
+    "widths",
 ]  # fmt: skip
 
 from lmc_lib.experiments.connectivity import (
@@ -27,6 +28,7 @@ from lmc_lib.experiments.connectivity import (
     starts,
     strategies,
     trajectories,
+    volumes,
 )
 from lmc_lib.experiments.difficulty import (
     agreement,
