@@ -1,6 +1,6 @@
 """Curves, planes and volumes of low loss between networks that are trained at once."""
 
-__all__ = ["CURVES", "VolumeSpec", "Volumes", "evidence"]
+__all__ = ["CURVES", "LOW", "MODES", "VolumeSpec", "Volumes", "evidence"]
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -32,6 +32,9 @@ _BENT = {"bezier": connectivity.bezier_weights, "chain": connectivity.chain_weig
 # The networks that are joined, and as many that are not.
 MODES = 3
 _FIGURES = 5
+
+# Points count as low if their excess is at most this: a tenth of what the triangle of the modes has.
+LOW = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -295,6 +298,10 @@ class Volumes:
         """The same of the connecting vertices that were trained with a strength."""
         return self.of("vertices", f"{strength:g}", *path)
 
+    def plane(self, name: str) -> dict[str, ndarray]:
+        """The plane ``"raw"`` or ``"aligned"`` through the modes of the first set, as ``connectivity.Plane`` has it."""
+        return {of: self.lots[0].of("planes", name, of) for of in ("places", "x", "y", "loss", "error")}
+
     def barriers(self, how: str, of: str = "test error") -> Float[ndarray, " sets"]:
         """The barrier on one of ``CURVES`` between two modes, above the chord."""
         curves = torch.tensor(self.of("curves", how, *of.split()))
@@ -315,7 +322,7 @@ class Volumes:
         share: ndarray = (values - lower) / (raw - lower)
         return share
 
-    def dimensions(self, strength: float, low: float, *, twin: bool = False) -> Float[ndarray, " sets"]:
+    def dimensions(self, strength: float, *, low: float = LOW, twin: bool = False) -> Float[ndarray, " sets"]:
         """How many connecting vertices are found before the first that is not.
 
         The first is found if the mean test loss of the points drawn has an excess of at most ``low``. A later one must
@@ -336,9 +343,9 @@ class Volumes:
         count: ndarray = found.sum(1).astype(float)
         return count
 
-    def best_strength(self, low: float) -> float:
+    def best_strength(self) -> float:
         """The strength with which most vertices are found, the first of those that tie."""
-        return max(self.strengths, key=lambda strength: float(self.dimensions(strength, low).mean()))
+        return max(self.strengths, key=lambda strength: float(self.dimensions(strength).mean()))
 
     def gains(self, of: str, over: str, quantity: str = "loss") -> Float[ndarray, " sets"]:
         """By how much an ensemble has a lower loss or error on the test set than another."""
@@ -346,12 +353,11 @@ class Volumes:
         return gained
 
 
-def evidence(found: Volumes, low: float, *, control: bool = False) -> dict[str, Estimate]:
+def evidence(found: Volumes, *, control: bool = False) -> dict[str, Estimate]:
     """The estimates that the criteria ask for, means over sets.
 
     Args:
         found: what was measured.
-        low: the excess below which points count as low, for the dimension.
         control: whether networks that were trained for themselves stand in place of bends and vertices, and twins in
             place of vertices for the dimension.
 
@@ -368,7 +374,7 @@ def evidence(found: Volumes, low: float, *, control: bool = False) -> dict[str, 
     for name, of in (("mean", "test loss"), ("highest", "highest test loss")):
         values = found.of("modes", "own", of) if control else found.vertices(strength, of)[:, last]
         numbers[name] = found.excess(values, of)
-    numbers["dimension"] = found.dimensions(found.best_strength(low), low, twin=control)
+    numbers["dimension"] = found.dimensions(found.best_strength(), twin=control)
     ensemble = "own" if control else "samples"
     numbers |= {over: found.gains(ensemble, over) for over in ("one", "centre", "modes")}
     return {name: estimate_of_mean(each) for name, each in numbers.items()}
