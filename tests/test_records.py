@@ -619,6 +619,40 @@ def barrier_and_size(records, name):
     yield np.mean(values["networks"]["movement"] if pairs is None else pairs)
 
 
+def simplexes(records, name):
+    """Barriers, excesses, dimensions and losses of ensembles, means over sets, by their definitions."""
+    yield np.mean(list(of_sets(records, name)))
+
+
+def of_sets(records, name):
+    """What stands in the report of ``simplexes`` as a mean, one number a set."""
+    lots = of_type(records, "Volumes")
+    what, *words = name.split(", ")
+    if what == "barrier":
+        how, (split, quantity) = words[0], words[1].split()
+        for values in lots:
+            for line in np.array(values["sets"]["curves"][how][split][quantity]):
+                yield (line - np.linspace(line[0], line[-1], len(line))).max()
+        return
+    if what == "ensemble":
+        for values in lots:
+            yield from values["sets"]["ensembles"][words[0]]["loss"]
+        return
+    for values in lots:
+        modes, raw = (np.array(values["sets"]["modes"][each]["test loss"]) for each in ("modes", "raw"))
+        vertices = values["sets"]["vertices"][words[-1]]
+        own, twins = (np.array(vertices[each]).T for each in ("test loss", "twins"))
+        own, twins = (own - modes) / (raw - modes), (twins - modes) / (raw - modes)
+        if what == "excess":
+            yield (own if words[0] == "test loss" else twins).mean()
+            continue
+        for low, of_twins in zip(own.T <= 0.1, np.moveaxis(twins, -1, 0), strict=True):
+            count = 0
+            while count < len(low) and low[count] and (count == 0 or of_twins[:, count].min() > 0.1):
+                count += 1
+            yield count
+
+
 def learnt_two_rules(records, words, *, common):
     """Of networks that learnt two rules those of a setting, by the words of its name, and their pairs by seed."""
     every = [(record["spec"], record["values"]) for record in records.values()]
