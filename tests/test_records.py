@@ -621,36 +621,28 @@ def barrier_and_size(records, name):
 
 def simplexes(records, name):
     """Barriers, excesses, dimensions and losses of ensembles, means over sets, by their definitions."""
-    yield np.mean(list(of_sets(records, name)))
-
-
-def of_sets(records, name):
-    """What stands in the report of ``simplexes`` as a mean, one number a set."""
-    lots = of_type(records, "Volumes")
     what, *words = name.split(", ")
+    sets = [values["sets"] for values in of_type(records, "Volumes")]
     if what == "barrier":
         how, (split, quantity) = words[0], words[1].split()
-        for values in lots:
-            for line in np.array(values["sets"]["curves"][how][split][quantity]):
-                yield (line - np.linspace(line[0], line[-1], len(line))).max()
-        return
-    if what == "ensemble":
-        for values in lots:
-            yield from values["sets"]["ensembles"][words[0]]["loss"]
-        return
-    for values in lots:
-        modes, raw = (np.array(values["sets"]["modes"][each]["test loss"]) for each in ("modes", "raw"))
-        vertices = values["sets"]["vertices"][words[-1]]
-        own, twins = (np.array(vertices[each]).T for each in ("test loss", "twins"))
-        own, twins = (own - modes) / (raw - modes), (twins - modes) / (raw - modes)
-        if what == "excess":
-            yield (own if words[0] == "test loss" else twins).mean()
-            continue
-        for low, of_twins in zip(own.T <= 0.1, np.moveaxis(twins, -1, 0), strict=True):
-            count = 0
-            while count < len(low) and low[count] and (count == 0 or of_twins[:, count].min() > 0.1):
-                count += 1
-            yield count
+        lines = np.concatenate([each["curves"][how][split][quantity] for each in sets])
+        chords = [np.linspace(line[0], line[-1], len(line)) for line in lines]
+        yield np.mean((lines - chords).max(1))
+    elif what == "ensemble":
+        yield np.mean([each["ensembles"][words[0]]["loss"] for each in sets])
+    else:
+        modes, raw = (np.concatenate([each["modes"][name]["test loss"] for each in sets]) for name in ("modes", "raw"))
+        of = [each["vertices"][words[-1]] for each in sets]
+        seen = {name: np.concatenate([each[name] for each in of]).T for name in ("test loss", "twins")}
+        excess = {name: (each - modes) / (raw - modes) for name, each in seen.items()}
+        yield excess[words[0]].mean() if what == "excess" else np.mean(list(vertices_found(excess)))
+
+
+def vertices_found(excess):
+    """Of each set how many connecting vertices are found; axes are twins, vertices and sets."""
+    for vertices, twins in zip(excess["test loss"].T, np.moveaxis(excess["twins"], -1, 0), strict=True):
+        lost = [place for place, own in enumerate(vertices) if own > 0.1 or (place and twins[:, place].min() <= 0.1)]
+        yield min([*lost, len(vertices)])
 
 
 def learnt_two_rules(records, words, *, common):
