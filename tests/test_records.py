@@ -632,6 +632,11 @@ def simplexes(records, name):
         yield np.mean([each["ensembles"][words[0]]["loss"] for each in sets])
     else:
         modes, raw = (np.concatenate([each["modes"][name]["test loss"] for each in sets]) for name in ("modes", "raw"))
+        if what.startswith("highest"):
+            of = [next(iter(each["vertices"].values())) for each in sets]  # ensembles have three vertices
+            highest = np.concatenate([each["highest test loss"] for each in of])[:, 2]
+            yield np.mean((highest - modes) / (raw - modes))
+            return
         of = [each["vertices"][words[-1]] for each in sets]
         seen = {name: np.concatenate([each[name] for each in of]).T for name in ("test loss", "twins")}
         excess = {name: (each - modes) / (raw - modes) for name, each in seen.items()}

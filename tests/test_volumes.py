@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from lmc_lib import connecting, connectivity, data, models, rng, state, training
 from lmc_lib.data import DataSpec
-from lmc_lib.experiments.connectivity.volumes import CURVES, Volumes, VolumeSpec
+from lmc_lib.experiments.connectivity.volumes import CURVES, Volumes, VolumeSpec, twin_of_last
 from lmc_lib.experiments.found import Record
 from lmc_lib.experiments.networks.runs import RunSpec
 from lmc_lib.models import ModelSpec
@@ -320,6 +320,19 @@ class TestSpec:
         """Its middle is a network trained for itself, so it scores as the modes do, within what few examples allow."""
         middle = np.array(values["sets"]["curves"]["own"]["train"]["loss"])[:, 1]
         assert np.abs(middle - np.array(values["sets"]["modes"]["modes"]["train loss"])).max() < 0.5
+
+    def test_a_twin_is_one_point_and_all_simplices_keep_their_volume(self):
+        """What it has in the plane through modes and vertices stays; the rest is turned."""
+        modes, found = points(3, 12), points(3, 12, 1)
+        twin, other = (twin_of_last(modes, found, generator=rng.stream(0, "twin", number)) for number in (0, 1))
+        assert float((twin - found[-1]).norm()) > 0.1
+        assert float((twin - other).norm()) > 0.1
+        turned = torch.cat([found[:-1], twin[None]])
+        for mode in modes:
+            before, after = (torch.cat([mode[None], each]) for each in (found, turned))
+            assert torch.allclose(connectivity.log_volume(after), connectivity.log_volume(before), atol=1e-10)
+        edges = torch.cat([modes, found[:-1]])[1:] - modes[0]
+        assert torch.allclose(edges @ (twin - modes[0]), edges @ (found[-1] - modes[0]), atol=1e-10)
 
     def test_a_training_that_diverges_is_a_result(self, tmp_path):
         wild = dataclasses.replace(TRAIN, lr=1e200)

@@ -1,6 +1,6 @@
 """Curves, planes and volumes of low loss between networks that are trained at once."""
 
-__all__ = ["CURVES", "LOW", "MODES", "VolumeSpec", "Volumes", "evidence"]
+__all__ = ["CURVES", "LOW", "MODES", "VolumeSpec", "Volumes", "evidence", "twin_of_last"]
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -50,7 +50,7 @@ class VolumeSpec(OfStart):
       (``raw``) and from the simplices of each mode with the others (``own``), by split: mean and highest;
     - ``vertices``, by strength of the volume term, one entry a connecting vertex: its ``height`` above the others of a
       simplex, mean over the modes; the same of points drawn from the simplices of each mode with all vertices so far;
-      and ``twins``, mean test loss of the same points when the last vertex is turned to random directions instead;
+      and ``twins``, mean test loss of the same points with each :func:`twin_of_last` in place of the last vertex;
     - ``ensembles``, loss and error of means of probabilities on the test set, with the first strength.
 
     ``planes`` are those through the modes of the first set, as they are and with the others matched to the first.
@@ -189,16 +189,14 @@ class _Look:
         return {name: self._scores(each) for name, each in points.items()}
 
     def vertices(self, modes: Tensor, found: Tensor) -> dict[str, Any]:
-        return columns([self._vertex(_simplices(modes, found[:number])) for number in range(1, len(found) + 1)])
+        return columns([self._vertex(modes, found[:number]) for number in range(1, len(found) + 1)])
 
-    def _vertex(self, simplices: Float[Tensor, "pieces corners numbers"]) -> dict[str, Any]:
-        twins = []
+    def _vertex(self, modes: Tensor, found: Tensor) -> dict[str, Any]:
+        simplices, twins = _simplices(modes, found), []
         for twin in range(self.spec.twins):
-            turned = simplices.clone()
-            for each in turned:
-                generator = rng.stream(self.seed, "twin", twin, len(each))
-                each[-1] = connectivity.turned_away(each.double(), generator=generator).to(each)
-            twins.append(self._scores(self._drawn(turned, "vertices"), ["test"])["test loss"])
+            generator = rng.stream(self.seed, "twin", twin, len(found))
+            turned = torch.cat([found[:-1], twin_of_last(modes, found, generator=generator)[None]])
+            twins.append(self._scores(self._drawn(_simplices(modes, turned), "vertices"), ["test"])["test loss"])
         height = np.mean([connectivity.height(each.double()) for each in simplices])
         return {
             "height": digits(float(height), _FIGURES),
@@ -246,6 +244,14 @@ class _Look:
                 values[f"{split} {quantity}"] = digits(float(np.mean(numbers)), _FIGURES)
                 values[f"highest {split} {quantity}"] = digits(max(numbers), _FIGURES)
         return values
+
+
+def twin_of_last(
+    modes: Float[Tensor, "modes numbers"], found: Float[Tensor, "vertices numbers"], *, generator: Generator
+) -> Float[Tensor, " numbers"]:
+    """A point in a random direction that is as far from every mode and every vertex before as the last vertex is."""
+    corners = torch.cat([modes, found])
+    return connectivity.turned_away(corners.double(), generator=generator).to(found)
 
 
 def _simplices(modes: Tensor, vertices: Tensor) -> Float[Tensor, "modes corners numbers"]:
@@ -315,7 +321,8 @@ class Volumes:
     def excess(self, values: Float[ndarray, "sets ..."], of: str = "test loss") -> Float[ndarray, "sets ..."]:
         """How far values lie above the mean of the modes, by as much as the triangle of the modes does.
 
-        It is 0 where a mean over points is that of the modes, and 1 where it is that of the points of their triangle.
+        It is 0 where a value is that of the modes, and 1 where it is that of the points of their triangle: of ``"test
+        loss"`` both are means over points, of ``"highest test loss"`` the highest.
         """
         own = {name: self.of("modes", name, of) for name in ("modes", "raw")}
         lower, raw = (each.reshape(-1, *[1] * (values.ndim - 1)) for each in own.values())
@@ -326,9 +333,9 @@ class Volumes:
         """How many connecting vertices are found before the first that is not.
 
         The first is found if the mean test loss of the points drawn has an excess of at most ``low``. A later one must
-        also be at a height at which this is no matter of course: turned to a random direction at the same height, every
-        twin has an excess above ``low``. Were a vertex no better than its twins, it would be found no more often than
-        once in their number and one.
+        also be where this is no matter of course: turned to a random direction, as far from all modes and vertices as
+        it is, every twin has an excess above ``low``. Were it exchangeable with its twins, it would be found no more
+        often than once in their number and one.
 
         Args:
             strength: that with which the vertices were trained.
