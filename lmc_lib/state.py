@@ -5,8 +5,8 @@ which is architecture only. No function here changes its arguments.
 """
 
 __all__ = [
-    "State", "apply", "cast", "clone", "combine", "distance", "fingerprint", "given", "interpolate", "is_finite",
-    "masked", "norm", "stacked", "taken_over", "under", "unstacked",
+    "State", "apply", "cast", "clone", "combine", "distance", "fingerprint", "flattened", "given", "interpolate",
+    "is_finite", "masked", "norm", "shaped", "stacked", "taken_over", "under", "unstacked",
 ]  # fmt: skip
 
 import hashlib
@@ -63,6 +63,39 @@ def unstacked(stack: State) -> list[State]:
     """The states of which :func:`stacked` made a stack, which share its memory."""
     count = len(next(iter(stack.values())))
     return [{name: value[place] for name, value in stack.items()} for place in range(count)]
+
+
+def flattened(states: Sequence[State]) -> Tensor:
+    """States of one architecture as points, one row each: all floating entries, one after another.
+
+    Raises:
+        ValueError: if the states differ in names or shapes.
+
+    Example:
+        >>> flattened([{"weight": torch.ones(1, 2), "bias": torch.zeros(1)}]).tolist()
+        [[1.0, 1.0, 0.0]]
+    """
+    for other in states[1:]:
+        _check_same_architecture(states[0], other)
+    names = [name for name, value in states[0].items() if value.is_floating_point()]
+    return torch.stack([torch.cat([state[name].reshape(-1) for name in names]) for state in states])
+
+
+def shaped(point: Tensor, like: State) -> State:
+    """The state of which :func:`flattened` made a point, which shares the memory of the point.
+
+    Args:
+        point: all floating entries, one after another.
+        like: a state of the architecture; what is not floating is taken from it.
+
+    Raises:
+        ValueError: if the point has another number of entries.
+    """
+    sizes = {name: value.numel() for name, value in like.items() if value.is_floating_point()}
+    if point.shape != (sum(sizes.values()),):
+        raise ValueError(f"the network has {sum(sizes.values())} entries, but the point has shape {tuple(point.shape)}")
+    parts = dict(zip(sizes, torch.split(point, list(sizes.values())), strict=True))
+    return {name: parts[name].view(value.shape) if name in parts else value for name, value in like.items()}
 
 
 def combine(states: Sequence[State], weights: Sequence[float]) -> State:

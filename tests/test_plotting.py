@@ -149,6 +149,21 @@ def test_labels_of_contours_keep_away_from_the_sides_of_the_triangle(ax):
         assert min(inside) > 0.07 - 1e-12, text.get_text()
 
 
+def test_plane_has_its_networks_at_their_places_and_the_given_levels(ax):
+    levels, networks = np.geomspace(0.5, 5, 9), {"A": (0.0, 0.0), "B": (3.0, 0.0), "C": (1.0, 2.0)}
+    x, y = np.linspace(-1, 4, 6), np.linspace(-1, 3, 5)
+    values = 1.0 + x + 0.3 * y[:, None] ** 2
+    assert plotting.plane(ax, x, y, values, networks, levels=levels) is ax
+    filled, lines = ax.collections[:2]
+    np.testing.assert_array_equal(filled.levels, levels)
+    np.testing.assert_array_equal(lines.levels, levels[::2])
+    assert [tuple(float(each[0]) for each in line.get_data()) for line in ax.lines] == list(networks.values())
+    assert {text.get_text(): text.xy for text in ax.texts} == networks
+    # Rows of values are rows of the map: the drawing reaches as far as the coordinates do.
+    assert (ax.dataLim.x0, ax.dataLim.x1, ax.dataLim.y0, ax.dataLim.y1) == (-1.0, 4.0, -1.0, 3.0)
+    assert ax.get_aspect() == 1.0
+
+
 @pytest.mark.parametrize("bound", [0.1, None])
 def test_compositions_are_drawn_from_one_permutation_on(ax, bound):
     given = {method: draw(5, 3, name=method) for method in ("weights", "activations")}

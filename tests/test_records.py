@@ -619,6 +619,37 @@ def barrier_and_size(records, name):
     yield np.mean(values["networks"]["movement"] if pairs is None else pairs)
 
 
+def simplexes(records, name):
+    """Barriers, excesses, dimensions and losses of ensembles, means over sets, by their definitions."""
+    what, *words = name.split(", ")
+    sets = [values["sets"] for values in of_type(records, "Volumes")]
+    if what == "barrier":
+        how, (split, quantity) = words[0], words[1].split()
+        lines = np.concatenate([each["curves"][how][split][quantity] for each in sets])
+        chords = [np.linspace(line[0], line[-1], len(line)) for line in lines]
+        yield np.mean((lines - chords).max(1))
+    elif what == "ensemble":
+        yield np.mean([each["ensembles"][words[0]]["loss"] for each in sets])
+    else:
+        modes, raw = (np.concatenate([each["modes"][name]["test loss"] for each in sets]) for name in ("modes", "raw"))
+        if what.startswith("highest"):
+            of = [next(iter(each["vertices"].values())) for each in sets]  # ensembles have three vertices
+            highest = np.concatenate([each["highest test loss"] for each in of])[:, 2]
+            yield np.mean((highest - modes) / (raw - modes))
+            return
+        of = [each["vertices"][words[-1]] for each in sets]
+        seen = {name: np.concatenate([each[name] for each in of]).T for name in ("test loss", "twins")}
+        excess = {name: (each - modes) / (raw - modes) for name, each in seen.items()}
+        yield excess[words[0]].mean() if what == "excess" else np.mean(list(vertices_found(excess)))
+
+
+def vertices_found(excess):
+    """Of each set how many connecting vertices are found; axes are twins, vertices and sets."""
+    for vertices, twins in zip(excess["test loss"].T, np.moveaxis(excess["twins"], -1, 0), strict=True):
+        lost = [place for place, own in enumerate(vertices) if own > 0.1 or (place and twins[:, place].min() <= 0.1)]
+        yield min([*lost, len(vertices)])
+
+
 def learnt_two_rules(records, words, *, common):
     """Of networks that learnt two rules those of a setting, by the words of its name, and their pairs by seed."""
     every = [(record["spec"], record["values"]) for record in records.values()]

@@ -285,3 +285,26 @@ def test_a_stack_comes_apart_into_what_it_was_made_of():
     apart = state.unstacked(stack)
     assert [list(each) for each in apart] == [["a.b", "c"]] * 3
     assert all(torch.equal(one[name], other[name]) for one, other in zip(apart, states, strict=True) for name in one)
+
+
+def test_a_flattened_state_is_shaped_back():
+    first = {
+        "a": torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]),
+        "count": torch.tensor(7),
+        "b": torch.tensor([8.0]),
+    }
+    second = {name: value * 2 for name, value in first.items()}
+    points = state.flattened([first, second])
+    assert points.tolist() == [[1, 2, 3, 4, 5, 6, 8], [2, 4, 6, 8, 10, 12, 16]]
+    back = state.shaped(points[1], first)
+    assert back["a"].tolist() == second["a"].tolist()
+    assert back["b"].tolist() == [16.0]
+    assert back["count"] == 7
+
+
+def test_points_of_another_architecture_are_refused():
+    network = {"a": torch.zeros(2)}
+    with pytest.raises(ValueError, match="has 2 entries, but the point has shape"):
+        state.shaped(torch.zeros(3), network)
+    with pytest.raises(ValueError, match="different architectures"):
+        state.flattened([network, {"b": torch.zeros(2)}])

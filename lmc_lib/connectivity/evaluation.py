@@ -1,6 +1,6 @@
 """Loss and error of networks, and of many points between networks without building a module for each."""
 
-__all__ = ["Points", "Scores", "evaluate", "predict", "score"]
+__all__ = ["Points", "Scores", "evaluate", "predict", "predict_points", "score"]
 
 import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from lmc_lib import norms
 from lmc_lib.data import Split
 from lmc_lib.models import memory_format
-from lmc_lib.state import State, combine, given
+from lmc_lib.state import State, apply, combine, given, shaped
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,32 @@ def predict(
     with torch.no_grad():
         batches = _batches(network, state, unlabelled, batch_size)
         return torch.cat([network(batch.inputs).double().cpu() for batch in batches])
+
+
+def predict_points(
+    model: nn.Module,
+    points: Float[Tensor, "points numbers"],
+    like: State,
+    inputs: Tensor,
+) -> Float[Tensor, "points examples classes"]:
+    """The logits of many small networks at once, in evaluation mode, in float64 on the CPU.
+
+    Args:
+        model: the architecture, in the precision of the points; unchanged.
+        points: the networks, as :func:`lmc_lib.state.flattened` gives them.
+        like: a state of the architecture.
+        inputs: the examples.
+
+    Raises:
+        ValueError: if the network keeps BatchNorm statistics, which mean nothing at other points.
+    """
+    if norms.has_statistics(model):
+        raise ValueError("points in weight space have no BatchNorm statistics: evaluate them one by one, with predict")
+    network = copy.deepcopy(model).eval()
+    seen = inputs.to(points)
+    with torch.no_grad():
+        logits: Tensor = torch.vmap(lambda point: apply(network, shaped(point, like), seen), chunk_size=16)(points)
+    return logits.double().cpu()
 
 
 def score(logits: Float[Tensor, "examples classes"], labels: Int[Tensor, " rows"]) -> Scores:

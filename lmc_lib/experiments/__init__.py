@@ -13,7 +13,7 @@ __all__ = [
     "movement", "neural_collapse", "neurons", "pair", "paths", "paths_of_twins", "pictures", "pruned",
     "pruned_pairs", "regimes", "reliability", "runs", "saliency", "schedules", "score_table", "scores",
     "searches", "simplices", "size_laws", "sizes", "stacks", "starts", "stitches", "straight_lines",
-    "strategies", "students", "trajectories", "twins", "two_rules", "widths",
+    "strategies", "students", "trajectories", "twins", "two_rules", "volumes", "widths",
 ]  # fmt: skip
 
 from lmc_lib.experiments.connectivity import (
@@ -30,6 +30,7 @@ from lmc_lib.experiments.connectivity import (
     stitches,
     strategies,
     trajectories,
+    volumes,
 )
 from lmc_lib.experiments.difficulty import (
     agreement,

@@ -3,8 +3,8 @@
 __all__ = [
     "LABELS", "SERIES", "STYLE", "against_laws", "along_steps", "barriers_against_width", "barriers_of_pairs",
     "compositions", "correlation_map", "divergence", "forest", "gallery", "growth", "interpolation_curves",
-    "loadings", "manhattan", "matrix", "orders", "panels", "paths_in_space", "paths_on_map", "powers", "reliabilities",
-    "scatter", "stability", "triangle", "with_intervals",
+    "loadings", "manhattan", "matrix", "orders", "panels", "paths_in_space", "paths_on_map", "plane", "powers",
+    "reliabilities", "scatter", "stability", "triangle", "with_intervals",
 ]  # fmt: skip
 
 from lmc_lib.plotting.barriers import (
@@ -12,6 +12,7 @@ from lmc_lib.plotting.barriers import (
     barriers_of_pairs,
     compositions,
     interpolation_curves,
+    plane,
     triangle,
 )
 from lmc_lib.plotting.examples import correlation_map, gallery, loadings, manhattan, reliabilities, stability

@@ -1,6 +1,6 @@
 """Barriers on lines, triangles and chains, by the method of matching."""
 
-__all__ = ["barriers_against_width", "barriers_of_pairs", "compositions", "interpolation_curves", "triangle"]
+__all__ = ["barriers_against_width", "barriers_of_pairs", "compositions", "interpolation_curves", "plane", "triangle"]
 
 from collections.abc import Mapping, Sequence
 
@@ -179,6 +179,39 @@ def triangle(
         ax.annotate(name, (place[0], place[1]), shift, textcoords="offset points", ha=side, va="top")
     ax.set_aspect("equal")
     ax.set_axis_off()
+    return ax
+
+
+def plane(
+    ax: Axes,
+    x: Float[ndarray, " columns"],
+    y: Float[ndarray, " rows"],
+    values: Float[ndarray, "rows columns"],
+    networks: Mapping[str, Sequence[float]],
+    *,
+    levels: Float[ndarray, " levels"],
+) -> Axes:
+    """Draws scores on a plane in weight space as a contour map; its colours are the first collection of the axes.
+
+    Args:
+        ax: where to draw.
+        x: first coordinates of the columns, rising.
+        y: second coordinates of the rows, rising.
+        values: the scores.
+        networks: for each network, by its name, its two coordinates.
+        levels: the heights of the contours, rising; the same for maps that are compared.
+    """
+    norm = BoundaryNorm(levels, 256, extend="both")
+    ax.contourf(x, y, values, levels=levels, cmap="cividis", norm=norm, extend="both")
+    ax.contour(x, y, values, levels=levels[::2], colors="white", linewidths=0.6)
+    for name, (across, up) in networks.items():
+        ax.plot(across, up, "o", color="white", markeredgecolor="black", markersize=7)
+        text = ax.annotate(name, (across, up), (0, 8), textcoords="offset points", ha="center", fontsize=11)
+        text.set_path_effects([withStroke(linewidth=2.5, foreground="white")])
+    ax.set_aspect("equal")
+    ax.grid(visible=False)
+    ax.set_xlabel("distance between weights")
+    ax.set_ylabel("distance between weights")
     return ax
 
 
