@@ -57,11 +57,11 @@ def read(claims: Mapping[str, Claim], file: Path = _FILE) -> list[Guess]:
     """The guesses of a file.
 
     Args:
-        claims: those that may answer, by name.
+        claims: those of this book, by name; a book of a few claims lacks some that answer.
         file: the file.
 
     Raises:
-        GuessError: if an entry has other keys than a guess, or is answered by a claim or a part that is not there.
+        GuessError: if an entry has other keys than a guess, or is answered by a part that its claim does not have.
     """
     found = []
     for place, entry in enumerate(yaml.safe_load(file.read_text(encoding="utf-8")), start=1):
@@ -78,7 +78,7 @@ def read(claims: Mapping[str, Claim], file: Path = _FILE) -> list[Guess]:
 
 def _check(answer: Answer, claims: Mapping[str, Claim], where: str) -> None:
     if answer.claim not in claims:
-        raise GuessError(f"{where}: there is no claim {answer.claim!r}; there are {', '.join(claims)}")
+        return
     parts = [each.id for each in claims[answer.claim].parts]
     for each in answer.parts:
         if each not in parts:
@@ -103,20 +103,23 @@ def sections(guesses: Sequence[Guess], results: Sequence[Result], known: Caveats
     by_name = {each.claim.id: each for each in results}
     lines: list[str] = []
     for guess in guesses:
-        rows = [row for answer in guess.answers for row in _rows(by_name[answer.claim], answer.parts, known)]
+        rows = [row for answer in guess.answers for row in _rows(by_name.get(answer.claim), answer, known)]
         lines += [f"## {guess.title}", "", f"**Supposed.** {guess.supposed}", "", f"**Seen here.** {guess.seen}", ""]
         lines += [":::{div} verdicts", *_HEAD, *rows, ":::", ""] if rows else []
     return "\n".join(lines)
 
 
-def _rows(result: Result, parts: Sequence[str], known: Caveats) -> Iterator[str]:
-    """One row a setting that is judged on the claim's own page."""
+def _rows(result: Result | None, answer: Answer, known: Caveats) -> Iterator[str]:
+    """One row a setting that is judged on the claim's own page; one for a claim that this book does not have."""
+    if result is None:
+        yield table_row(f"`{answer.claim}`", "not in this book", "", "")
+        return
     link = f"[{plain(result.claim.title)}](claims/{result.claim.id}.ipynb)"
     if result.report is None:
         yield table_row(link, "failed", "", "")
         return
     for each in result.report["settings"]:
-        if not parts or each["part"] in parts:
+        if not answer.parts or each["part"] in answer.parts:
             evidence = "; ".join(
                 f"{plain(one['condition'])}: {interval(one['estimate'])}" for one in each["conditions"]
             )
