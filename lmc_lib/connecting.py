@@ -64,9 +64,8 @@ def train_vertices(
         raise ValueError("a point between networks has no statistics of batches: take a network that keeps none")
     pieces, vertices = fixed.shape[1:3]
     generators = [rng.stream(seed, "points of pieces") for seed in seeds]
-    orders = [training.batches(len(split), config, seed=seed) for seed in seeds]
     drawn = (torch.stack([draw(each) for each in generators]).to(fixed) for _ in range(config.steps))
-    rows = (torch.stack([chosen for _, chosen in each]) for each in zip(*orders, strict=True))
+    rows = training.stacked_batches(len(split), config, seeds=seeds)
     log_volume = _log_volume_with(fixed)
     answers = torch.vmap(torch.vmap(partial(_answer, model, like), in_dims=(0, None)))
 

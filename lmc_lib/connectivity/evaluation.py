@@ -1,6 +1,6 @@
 """Loss and error of networks, and of many points between networks without building a module for each."""
 
-__all__ = ["Points", "Scores", "evaluate", "predict", "predict_points", "score"]
+__all__ = ["Points", "Scores", "evaluate", "in_tensors", "predict", "predict_points", "score"]
 
 import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -89,6 +89,18 @@ def predict_points(
     with torch.no_grad():
         logits: Tensor = torch.vmap(lambda point: apply(network, shaped(point, like), seen), chunk_size=16)(points)
     return logits.double().cpu()
+
+
+def in_tensors(scores: Sequence[Mapping[str, Scores]], name: str) -> dict[str, Tensor]:
+    """``"loss"`` and ``"error"`` of many points on a split, as a curve or a simplex has them.
+
+    Args:
+        scores: those of each point, by split.
+        name: the split.
+    """
+    return {
+        of: torch.tensor([getattr(each[name], of) for each in scores], dtype=torch.float64) for of in ("loss", "error")
+    }
 
 
 def score(logits: Float[Tensor, "examples classes"], labels: Int[Tensor, " rows"]) -> Scores:

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lmc_lib.connectivity.evaluation import Points, Scores
+from lmc_lib.connectivity.evaluation import Points, Scores, in_tensors
 from lmc_lib.data import Split
 from lmc_lib.state import State
 
@@ -73,14 +73,7 @@ def curves(
         else line.scores([1.0 - alpha, alpha])
         for index, alpha in enumerate(alphas.tolist())
     ]
-    return {
-        name: Curve(
-            alphas,
-            torch.tensor([each[name].loss for each in scores], dtype=torch.float64),
-            torch.tensor([each[name].error for each in scores], dtype=torch.float64),
-        )
-        for name in splits
-    }
+    return {name: Curve(alphas, **in_tensors(scores, name)) for name in splits}
 
 
 def barrier(

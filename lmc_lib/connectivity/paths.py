@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lmc_lib.connectivity.evaluation import Points
+from lmc_lib.connectivity.evaluation import Points, in_tensors
 from lmc_lib.connectivity.lines import Curve
 from lmc_lib.data import Split
 from lmc_lib.state import State
@@ -91,14 +91,7 @@ def path(
     points = Points(model, vertices, splits, reset_inputs)
     scores = [points.scores(row) for row in weights.tolist()]
     alphas = torch.linspace(0.0, 1.0, len(weights), dtype=torch.float64)
-    return {
-        name: Curve(
-            alphas,
-            torch.tensor([each[name].loss for each in scores], dtype=torch.float64),
-            torch.tensor([each[name].error for each in scores], dtype=torch.float64),
-        )
-        for name in splits
-    }
+    return {name: Curve(alphas, **in_tensors(scores, name)) for name in splits}
 
 
 def _check(vertices: int) -> None:

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lmc_lib.connectivity.evaluation import Points
+from lmc_lib.connectivity.evaluation import Points, in_tensors
 from lmc_lib.data import Split
 from lmc_lib.state import State, flattened
 
@@ -69,15 +69,9 @@ def plane(
     steps = torch.linspace(0.0, 1.0, points, dtype=torch.float64)
     x, y = torch.lerp(low - beyond, high + beyond, steps[:, None]).T
     found = Points(model, states, splits, reset_inputs)
-    scores = [[found.scores(_weights(places, across, up)) for across in x.tolist()] for up in y.tolist()]
+    scores = [found.scores(_weights(places, across, up)) for up in y.tolist() for across in x.tolist()]
     return {
-        name: Plane(
-            places,
-            x,
-            y,
-            torch.tensor([[each[name].loss for each in row] for row in scores], dtype=torch.float64),
-            torch.tensor([[each[name].error for each in row] for row in scores], dtype=torch.float64),
-        )
+        name: Plane(places, x, y, **{of: each.view(points, points) for of, each in in_tensors(scores, name).items()})
         for name in splits
     }
 

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lmc_lib.connectivity.evaluation import Points, Scores
+from lmc_lib.connectivity.evaluation import Points, Scores, in_tensors
 from lmc_lib.connectivity.lines import Curve
 from lmc_lib.data import Split
 from lmc_lib.state import State
@@ -130,14 +130,7 @@ def simplex(
     weights = barycentric(len(states), resolution)
     known = {} if corners_of is None else _corners(corners_of, weights)
     scores = [known.get(index) or points.scores(row) for index, row in enumerate(weights.tolist())]
-    return {
-        name: Simplex(
-            weights,
-            torch.tensor([each[name].loss for each in scores], dtype=torch.float64),
-            torch.tensor([each[name].error for each in scores], dtype=torch.float64),
-        )
-        for name in splits
-    }
+    return {name: Simplex(weights, **in_tensors(scores, name)) for name in splits}
 
 
 def _corners(known: Mapping[str, Simplex], weights: Tensor) -> dict[int, dict[str, Scores]]:

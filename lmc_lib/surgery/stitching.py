@@ -181,8 +181,7 @@ def train_stitches(
     counts = {len(stitches["weight"]), len(features), len(next(iter(tops.values()))), len(seeds)}
     if len(counts) != 1:
         raise ValueError(f"each stitch has lower and upper layers and a seed, got {sorted(counts)} of them")
-    orders = [[rows for _, rows in training.batches(len(labels), config, seed=seed)] for seed in seeds]
-    steps = [torch.stack(rows) for rows in zip(*orders, strict=True)]
+    steps = list(training.stacked_batches(len(labels), config, seeds=seeds))
     own, size = torch.arange(len(seeds))[:, None], features.flatten(1).std(1)
     features = features / _along(size, features)
 

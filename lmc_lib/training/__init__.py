@@ -2,12 +2,13 @@
 
 __all__ = [
     "PRECISIONS", "Checkpoint", "Diverged", "TrainConfig", "Trajectory", "batches", "checkpoints",
-    "contrastive_loss", "device", "learning_rate", "on_device", "step_seconds", "train", "train_stack",
+    "contrastive_loss", "device", "learning_rate", "on_device", "stacked_batches", "step_seconds", "train",
+    "train_stack",
 ]  # fmt: skip
 
 from lmc_lib.hyperparameters import PRECISIONS, TrainConfig, learning_rate
 from lmc_lib.training.contrast import contrastive_loss
-from lmc_lib.training.loop import batches, checkpoints, train, train_stack
+from lmc_lib.training.loop import batches, checkpoints, stacked_batches, train, train_stack
 from lmc_lib.training.pace import step_seconds
 from lmc_lib.training.placement import device, on_device
 from lmc_lib.training.trajectory import Checkpoint, Diverged, Trajectory

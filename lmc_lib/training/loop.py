@@ -167,6 +167,18 @@ def batches(examples: int, config: TrainConfig, *, seed: int, start_step: int = 
                 yield step, rows
 
 
+def stacked_batches(examples: int, config: TrainConfig, *, seeds: Sequence[int]) -> Iterator[Tensor]:
+    """The examples of the batches of several trainings at each step, a row a training, as :func:`batches` draws them.
+
+    Args:
+        examples: number of training examples.
+        config: the hyperparameters of all of them.
+        seeds: streams of the orders, one a training.
+    """
+    for steps in zip(*(batches(examples, config, seed=seed) for seed in seeds), strict=True):
+        yield torch.stack([rows for _, rows in steps])
+
+
 def _dtype(config: TrainConfig) -> torch.dtype:
     return torch.float64 if config.precision == "portable" else torch.float32
 

@@ -3,8 +3,8 @@
 __all__ = ["StitchSpec", "Stitches"]
 
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -24,7 +24,7 @@ from lmc_lib.store import Result, Store
 from lmc_lib.sweeps import Spec, obtain
 from lmc_lib.values import columns, digits, or_none
 
-# What a part of a network gives to the examples of each split.
+# What a part of each network gives to the examples of each split.
 _Features = dict[str, Tensor]
 
 
@@ -73,10 +73,10 @@ class StitchSpec(Spec):
     def compute(self, store: Store) -> Result:
         """Stitches every pair behind every hidden layer."""
         loaded, network = dataset(self.data), self.tops.network.to(self._dtype)
-        uppers = state.unstacked(obtain(store, self.tops).tensors)[-self.pairs :]
-        own = [_scores(network, upper, self._inputs(loaded), loaded) for upper in uppers]
+        uppers = self._last(store, self.tops)
+        inputs = {split: each.expand(self.pairs, *each.shape) for split, each in self._inputs(loaded).items()}
         rows = [self._behind(store, layer, loaded, uppers) for layer in range(len(_hidden(network)))]
-        return Result({"own": columns(own), **columns(rows)})
+        return Result({"own": _scores(network, uppers, inputs, loaded), **columns(rows)})
 
     @property
     def _dtype(self) -> torch.dtype:
@@ -85,47 +85,48 @@ class StitchSpec(Spec):
     def _inputs(self, loaded: Dataset) -> _Features:
         return {"train": loaded.train.inputs.to(self._dtype), "test": loaded.test.inputs.to(self._dtype)}
 
-    def _behind(self, store: Store, layer: int, loaded: Dataset, uppers: Sequence[State]) -> dict[str, Any]:
+    def _last(self, store: Store, stack: StackSpec) -> State:
+        """The last networks of a stack, as many as there are pairs."""
+        return {name: each[-self.pairs :].to(self._dtype) for name, each in obtain(store, stack).tensors.items()}
+
+    def _behind(self, store: Store, layer: int, loaded: Dataset, uppers: State) -> dict[str, Any]:
         """What is measured of all pairs behind a hidden layer of the upper networks."""
         network = self.tops.network.to(self._dtype)
         hidden = _hidden(network)
         below, above = surgery.cut(network, hidden[layer])
-        targets = [self._given(below, upper, loaded) for upper in uppers]
+        targets = self._given(below, uppers, loaded)
         sources = self._lower(store, (layer + 1) / len(hidden), loaded)
-        stitches = [_stitch(a["train"], b["train"]) for a, b in zip(sources, targets, strict=True)]
+        stitches = state.stacked([_stitch(*each) for each in zip(sources["train"], targets["train"], strict=True)])
 
-        def scores(of: Sequence[State]) -> dict[str, Any]:
-            joined = [
-                {split: surgery.through(stitch, each) for split, each in source.items()}
-                for stitch, source in zip(of, sources, strict=True)
-            ]
-            return columns([_scores(above, *each, loaded) for each in zip(uppers, joined, strict=True)])
+        def scores(of: State) -> dict[str, Any]:
+            joined = {split: torch.vmap(surgery.through)(of, each) for split, each in sources.items()}
+            return _scores(above, uppers, joined, loaded)
 
-        angles = [_angle(a["test"], b["test"]) for a, b in zip(sources, targets, strict=True)]
+        angles = [_angle(*each) for each in zip(sources["test"], targets["test"], strict=True)]
         values: dict[str, Any] = or_none(digits({"angles": np.array(angles)}, 6)) | {"stitched": scores(stitches)}
         if self.training is not None:
             trained = surgery.train_stitches(
-                state.stacked(stitches), torch.stack([each["train"] for each in sources]), above,
-                state.stacked(uppers), loaded.train.labels, self.training, seeds=range(self.pairs),
-            )  # fmt: skip
-            values["trained"] = scores(state.unstacked(trained))
+                stitches, sources["train"], above, uppers, loaded.train.labels, self.training, seeds=range(self.pairs)
+            )
+            values["trained"] = scores(trained)
         return values
 
-    def _lower(self, store: Store, depth: float, loaded: Dataset) -> list[_Features]:
+    def _lower(self, store: Store, depth: float, loaded: Dataset) -> _Features:
         """What the lower layers give, at a share of their depth."""
         if self.bottoms is None:
-            return [{split: each.flatten(1) for split, each in self._inputs(loaded).items()}] * self.pairs
+            pixels = {split: each.flatten(1) for split, each in self._inputs(loaded).items()}
+            return {split: each.expand(self.pairs, *each.shape) for split, each in pixels.items()}
         network = self.bottoms.network.to(self._dtype)
         hidden = _hidden(network)
         part, _ = surgery.cut(network, hidden[math.ceil(depth * len(hidden) - 1e-9) - 1])
-        states = state.unstacked(obtain(store, self.bottoms).tensors)
-        states = states[-self.pairs :] if self.last else states[: self.pairs]
-        return [self._given(part, each, loaded) for each in states]
+        stack = obtain(store, self.bottoms).tensors
+        first = {name: each[: self.pairs].to(self._dtype) for name, each in stack.items()}
+        return self._given(part, self._last(store, self.bottoms) if self.last else first, loaded)
 
+    @torch.no_grad()
     def _given(self, part: nn.Module, weights: State, loaded: Dataset) -> _Features:
-        with torch.no_grad():
-            weights = state.cast(weights, self._dtype)
-            return {split: state.apply(part, weights, each) for split, each in self._inputs(loaded).items()}
+        given = torch.vmap(partial(state.apply, part), in_dims=(0, None))
+        return {split: given(weights, each) for split, each in self._inputs(loaded).items()}
 
 
 def _hidden(network: nn.Module) -> list[str]:
@@ -151,13 +152,16 @@ def _finite(*features: Tensor) -> bool:
 
 
 @torch.no_grad()
-def _scores(part: nn.Module, weights: State, features: Mapping[str, Tensor], loaded: Dataset) -> dict[str, Any]:
-    """Loss and error by ``"SPLIT QUANTITY"``."""
-    found: dict[str, float] = {}
+def _scores(part: nn.Module, weights: State, features: _Features, loaded: Dataset) -> dict[str, Any]:
+    """Loss and error of each pair by ``"SPLIT QUANTITY"``."""
+    found: dict[str, list[float]] = {}
     for split, examples in (("train", loaded.train), ("test", loaded.test)):
-        logits = state.apply(part, weights, features[split]).double()
-        score = connectivity.score(logits, examples.labels)
-        found |= {f"{split} loss": score.loss, f"{split} error": score.error if _finite(logits) else math.nan}
+        logits = torch.vmap(partial(state.apply, part))(weights, features[split]).double()
+        scores = [connectivity.score(each, examples.labels) for each in logits]
+        found[f"{split} loss"] = [each.loss for each in scores]
+        found[f"{split} error"] = [
+            each.error if _finite(of) else math.nan for each, of in zip(scores, logits, strict=True)
+        ]
     stored: dict[str, Any] = or_none(digits(found, 6))
     return stored
 

@@ -110,12 +110,11 @@ def train_stacked(runs: Sequence[RunSpec], task: str = "classes") -> tuple[list[
     split = quarter_turns(split) if task == "turns" else split
     if norms.has_statistics(model):
         raise ValueError(f"{first.label} keeps statistics of batches, which a stack cannot: train it by itself")
-    orders = [training.batches(len(split), first.train, seed=run.order_seed) for run in runs]
-    steps = list(zip(*orders, strict=True))
+    steps = list(training.stacked_batches(len(split), first.train, seeds=[run.order_seed for run in runs]))
     answers = torch.vmap(partial(state.apply, model))
 
     def losses(weights: State, step: int) -> Float[Tensor, " networks"]:
-        rows = torch.stack([rows for _, rows in steps[step]])
+        rows = steps[step]
         inputs = split.inputs[rows].to(next(iter(weights.values())).dtype)
         if task == "views":
             seen = (answers(weights, _views(runs, inputs, step, each)) for each in ("first", "second"))
