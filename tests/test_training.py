@@ -19,8 +19,10 @@ from lmc_lib.training import (
     Diverged,
     TrainConfig,
     Trajectory,
+    batches,
     checkpoints,
     learning_rate,
+    stacked_batches,
     train,
     train_stack,
 )
@@ -355,6 +357,15 @@ class TestTrajectory:
     def test_a_start_behind_the_end_is_refused(self, mlp, split):
         with pytest.raises(ValueError, match="10"):
             train(*mlp, split, config(), seed=0, start_step=10)
+
+    def test_batches_of_several_trainings_are_those_of_each(self):
+        """Over the end of an epoch, whose last examples make no batch."""
+        chosen = config(steps=5, batch_size=4)
+        stacked = list(stacked_batches(11, chosen, seeds=[7, 2, 5]))
+        assert [each.shape for each in stacked] == [(3, 4)] * 5
+        for row, seed in enumerate([7, 2, 5]):
+            own = [rows for _, rows in batches(11, chosen, seed=seed)]
+            assert all(torch.equal(each[row], rows) for each, rows in zip(stacked, own, strict=True))
 
     def test_a_batch_larger_than_the_data_is_refused(self, mlp, split):
         with pytest.raises(ValueError, match="a batch of 97 does not fit into 96 examples"):
