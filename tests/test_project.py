@@ -91,6 +91,15 @@ for name in sys.argv[1:]:
 """
 
 
+def public(module):
+    """The names that a module calls public, its submodules among them if it is a package."""
+    folder = module.with_suffix("")
+    if folder.is_dir():
+        return {path.stem for path in folder.glob("[!_]*")} | public(folder / "__init__.py")
+    listed = [node for node in ast.parse(module.read_text()).body if isinstance(node, ast.Assign)]
+    return set(ast.literal_eval(listed[0].value)) if listed else set()
+
+
 class TestModules:
     @pytest.mark.slow
     def test_each_imports_alone_and_has_what_it_promises(self):
@@ -107,6 +116,18 @@ class TestModules:
         assigned = [node.targets[0].id for node in tree.body if isinstance(node, ast.Assign)]
         if path != ROOT / "lmc_lib" / "__init__.py":
             assert assigned[0] == "__all__"
+
+    @pytest.mark.parametrize(
+        "path", [path for path in MODULES if path.name == "__init__.py"], ids=lambda path: path.parent.name
+    )
+    def test_offer_only_what_the_module_that_has_it_calls_public(self, path):
+        imported = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.ImportFrom)]
+        imported = [node for node in imported if node.module.startswith("lmc_lib")]
+        hidden = []  # the reference leaves these out, and links to them lead nowhere
+        for node in imported:
+            module = ROOT.joinpath(*node.module.split(".")).with_suffix(".py")
+            hidden += [(module.name, each.name) for each in node.names if each.name not in public(module)]
+        assert hidden == []
 
     @pytest.mark.slow
     def test_import_only_from_lower_rows(self):

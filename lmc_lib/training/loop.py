@@ -1,6 +1,6 @@
 """The training loop."""
 
-__all__ = ["batches", "checkpoints", "train", "train_stack"]
+__all__ = ["batches", "checkpoints", "stacked_batches", "train", "train_stack"]
 
 import contextlib
 import copy
