@@ -14,7 +14,7 @@ import platform
 import resource
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -24,6 +24,9 @@ from faulty.counted import Counted
 
 _PARTS = ("kills", "surroundings", "damage", "crowds")
 
+# How often each signal comes to each process of a sweep, by the way in which the sweep is run.
+_SIGNALS = {"forked": 20, "alone": 1, "program": 56}
+
 
 def main() -> None:
     """Runs all rounds and writes a row for each kind of fault, as soon as there is one."""
@@ -31,7 +34,6 @@ def main() -> None:
     parser.add_argument("--json", type=Path, required=True)
     parser.add_argument("--parts", nargs="*", choices=_PARTS, default=_PARTS)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--rounds", type=int, default=58, help="signals of a kind to a process of a kind")
     options = parser.parse_args()
     if sys.platform != "linux":
         print("no faults without Linux")
@@ -45,7 +47,7 @@ def main() -> None:
     for name in options.parts:
         parts[name] = {"seconds": 0.0, "rows": []}
         started = _processor()
-        for row in _rows(name, options.seed, options.rounds):
+        for row in _rows(name, options.seed):
             parts[name]["rows"].append(asdict(row))
             parts[name]["seconds"] = round(_processor() - started, 1)
             result = {"seed": options.seed, "root": os.geteuid() == 0, "python": platform.python_version()}
@@ -53,10 +55,10 @@ def main() -> None:
             print(row, flush=True)
 
 
-def _rows(part: str, seed: int, rounds: int) -> Iterator[Counted]:
+def _rows(part: str, seed: int) -> Iterator[Counted]:
     with tempfile.TemporaryDirectory() as folder:
         if part == "kills":
-            yield from _signals(kills.Kills(Path(folder), seed), rounds)
+            yield from _signals(kills.Kills(Path(folder), seed), _SIGNALS)
         elif part == "surroundings":
             yield from surroundings.rows(Path(folder), seed)
         elif part == "damage":
@@ -65,13 +67,11 @@ def _rows(part: str, seed: int, rounds: int) -> Iterator[Counted]:
             yield from crowds.rows(Path(folder), seed)
 
 
-def _signals(killing: kills.Kills, rounds: int) -> Iterator[Counted]:
-    for target in kills.TARGETS:
-        for signum in kills.SIGNALS:
-            yield killing.rounds(target, signum, rounds)
-    for target in kills.TARGETS:
-        for signum in kills.SIGNALS:
-            yield killing.rounds(target, signum, 2, anew=True)
+def _signals(killing: kills.Kills, rounds: Mapping[str, int]) -> Iterator[Counted]:
+    for way, targets in kills.WAYS.items():
+        for target in targets:
+            for signum in kills.SIGNALS:
+                yield killing.rounds(way, target, signum, rounds[way])
 
 
 def _processor() -> float:

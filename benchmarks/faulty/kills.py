@@ -1,6 +1,6 @@
 """Signals to the command line, to a kernel, to a worker, at random moments of a sweep."""
 
-__all__ = ["SIGNALS", "TARGETS", "Kills"]
+__all__ = ["SIGNALS", "WAYS", "Kills"]
 
 import contextlib
 import ctypes
@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import psutil
@@ -23,7 +23,13 @@ from lmc_lib.cli import main, running, tree
 from lmc_lib.store import Store
 from lmc_lib.sweeps import fill
 
-TARGETS = ("command line", "kernel", "worker")
+# How a sweep is run, and which processes it has: as a command that is forked from this process, with kernels and workers
+# from one server; as a command that loads all that it needs; as a program that fills the store without a notebook.
+WAYS = {
+    "forked": ("the command line", "a kernel", "a worker"),
+    "alone": ("the command line", "a kernel", "a worker"),
+    "program": ("a program that fills the store", "a worker of such a program"),
+}
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 
 # Seconds: a command that has not ended is stuck; a process that has not is an orphan.
@@ -62,31 +68,29 @@ class Kills:
         self.expected = toy.undisturbed()
         ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         self.serving = shared.start()
-        self._lasting(anew=False)  # the server loads what all rounds need
-        self.lasting: dict[bool, dict[str, float]] = {}
+        self._lasting("forked")  # the server loads what all rounds need
+        self.lasting: dict[str, dict[str, float]] = {}
 
-    def rounds(self, target: str, signum: signal.Signals, number: int, *, anew: bool = False) -> Counted:
+    def rounds(self, way: str, target: str, signum: signal.Signals, number: int) -> Counted:
         """Disturbs a sweep some times.
 
         Args:
-            target: one of ``TARGETS``.
+            way: one of ``WAYS``.
+            target: one of its processes.
             signum: the signal.
             number: how often; a round whose target had ended before does not count.
-            anew: whether each command is a program of its own, which loads all that it needs, or is forked from this
-                process, with kernels and workers from one server.
         """
-        name = f"{signum.name} to {_ARTICLES[target]}" + (", each a program of its own" if anew else "")
-        counted = Counted("kills", name)
-        if anew not in self.lasting:
-            self.lasting[anew] = self._lasting(anew=anew)
+        counted = Counted("kills", f"{signum.name} to {target}" + (", all loaded anew" if way == "alone" else ""))
+        if way not in self.lasting:
+            self.lasting[way] = self._lasting(way)
         while counted.rounds < number:
             with self._round() as store:
-                self._disturb(store, target, signum, counted, anew)
+                self._disturb(store, way, target, signum, counted)
         return counted
 
-    def _disturb(self, store: Store, target: str, signum: signal.Signals, counted: Counted, anew: bool) -> None:
-        command = self._start(store, anew)
-        moment = self.random.uniform(0.0, self.lasting[anew]["end"] - self.lasting[anew][target])
+    def _disturb(self, store: Store, way: str, target: str, signum: signal.Signals, counted: Counted) -> None:
+        command = self._start(store, way)
+        moment = self.random.uniform(0.0, self.lasting[way]["end"] - self.lasting[way][target])
         process = self._target(store, target, command)
         if process is not None:
             time.sleep(moment)
@@ -96,7 +100,7 @@ class Kills:
             return
         counted.rounds += 1
         counted.untold += not self._await(command) or b"Traceback" in _errors(store)
-        counted.orphans += self._orphans()
+        counted.orphans += self.orphans()
         served = toy.contents(store)
         counted.wrong += sum(each != self.expected[key] for key, each in served.items())
         before = stamps(store)
@@ -114,40 +118,49 @@ class Kills:
         finally:
             shutil.rmtree(folder)
 
-    def _lasting(self, *, anew: bool) -> dict[str, float]:
-        """When there is a command, a kernel and a worker, in seconds after an undisturbed start, and when it ends."""
+    def _lasting(self, way: str) -> dict[str, float]:
+        """When there is each process, in seconds after an undisturbed start, and when the sweep ends."""
         with self._round() as store:
             started = time.monotonic()
-            command = self._start(store, anew)
+            command = self._start(store, way)
             found = {}
-            for target in TARGETS:
+            for target in WAYS[way]:
                 assert self._target(store, target, command), f"no {target}: {_errors(store).decode()}"
                 found[target] = time.monotonic() - started
             assert self._await(command), "an undisturbed command is stuck"
             assert toy.contents(store) == self.expected, _errors(store).decode()
             return found | {"end": time.monotonic() - started}
 
-    def _start(self, store: Store, anew: bool) -> int:
-        environment = {"LMC_STORE": str(store.root), "PYTHONPATH": os.pathsep.join(sys.path)}
-        errors = store.root.with_name("errors")
-        if anew:
-            command = [sys.executable, "-c", _PROGRAM, str(self.claim), *_ARGUMENTS]
-            with errors.open("wb") as file, running.variables(environment):
-                return subprocess.Popen(command, stdout=file, stderr=file).pid
-        environment["JUPYTER_DEFAULT_PROVISIONER_NAME"] = "lmc-forked"
-        return _fork(lambda: _command(self.claim, environment), errors)
+    def undisturbed(self, name: str, environment: Mapping[str, str]) -> tuple[Store, bool]:
+        """The store of a sweep in a folder of this name, and whether the command ended well and without a traceback."""
+        store = Store(self.folder / name / "store")
+        store.root.parent.mkdir()
+        command = self._start(store, "forked", environment)
+        return store, self._await(command) and b"Traceback" not in _errors(store)
+
+    def _start(self, store: Store, way: str, environment: Mapping[str, str] | None = None) -> int:
+        """Starts a sweep; returns the number of its process."""
+        environment = {"LMC_STORE": str(store.root), "PYTHONPATH": os.pathsep.join(sys.path), **(environment or {})}
+        if way == "program":
+            return _fork(lambda: _program(store), store)
+        if way == "forked":
+            environment["JUPYTER_DEFAULT_PROVISIONER_NAME"] = "lmc-forked"
+            return _fork(lambda: _command(self.claim, environment), store)
+        command = [sys.executable, "-c", _PROGRAM, str(self.claim), *_ARGUMENTS]
+        with store.root.with_name("errors").open("wb") as file, running.variables(environment):
+            return subprocess.Popen(command, stdout=file, stderr=file).pid
 
     def _target(self, store: Store, target: str, command: int) -> psutil.Process | None:
         """The process, as soon as there is one; None if the command ends before."""
-        names = {"kernel": "kernel", "worker": "computed"}
+        name = "kernel" if "kernel" in target else "computed"
         process = psutil.Process(command)
         while True:
             if not _alive(process):
                 return None
-            if target == "command line":
+            if target.startswith("the command") or target.startswith("a program"):
                 return process
             with contextlib.suppress(OSError, psutil.NoSuchProcess):
-                if pids := re.findall(r"(\d+)\n", store.root.with_name(names[target]).read_text()):
+                if pids := re.findall(r"(\d+)\n", store.root.with_name(name).read_text()):
                     return psutil.Process(int(pids[-1]))
             time.sleep(0.002)
 
@@ -162,7 +175,7 @@ class Kills:
         os.waitpid(command, 0)
         return False
 
-    def _orphans(self) -> int:
+    def orphans(self) -> int:
         """How many processes of a round outlive it; they are killed."""
         end = time.monotonic() + _ORPHANED
         while (left := self._left()) and time.monotonic() < end:
@@ -180,33 +193,42 @@ class Kills:
         return [each for each in found if _alive(each)]
 
 
-_ARTICLES = {"command line": "the command line", "kernel": "the kernel", "worker": "a worker"}
-
-
-def _fork(task: Callable[[], int], errors: Path) -> int:
+def _fork(task: Callable[[], int], store: Store) -> int:
     """Runs a task in a process of its own, which leads a session; returns its number."""
+    errors = os.open(store.root.with_name("errors"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     if child := os.fork():
+        os.close(errors)
         return child
     code = 70
     try:
         os.setsid()
-        for number in (1, 2):
-            os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
+        os.dup2(errors, 1)
+        os.dup2(errors, 2)
         code = task()
+    except KeyboardInterrupt:
+        code = 130
     except BaseException as error:
         os.write(2, f"Traceback: {type(error).__name__}: {error}".encode())
     finally:
         os._exit(code)
 
 
-def _command(claim: Path, environment: dict[str, str]) -> int:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+def _command(claim: Path, environment: Mapping[str, str]) -> int:
     tree.NOTEBOOKS, tree.RECORDS = claim, claim / "records"
     with running.variables(environment):
         code = main(_ARGUMENTS)
     sys.stdout.flush()
     sys.stderr.flush()
     return code
+
+
+def _program(store: Store) -> int:
+    try:
+        fill(store, toy.WANTED, workers=2)
+    except RuntimeError as error:  # what it says of workers that were ended
+        os.write(2, str(error).encode())
+        return 1
+    return 0
 
 
 def _send(process: psutil.Process, signum: signal.Signals) -> bool:
