@@ -1,7 +1,7 @@
 """What becomes of results when processes are killed, disks fill up and bytes change: rounds of each kind, counted.
 
-``python benchmarks/faults.py --json book/reliability.json`` takes about a quarter of an hour of one core. It needs Linux;
-as root it also mounts a small disk and tries the permissions of somebody else. With ``--parts`` it makes the rows of some
+``python benchmarks/faults.py --json book/reliability.json`` takes about ten minutes of one core. It needs Linux;
+as root it also mounts a small disk and tries the permissions of somebody else. ``--parts`` makes the rows of some
 parts anew and keeps the others. After each round it asks which results are served, which processes are left, and, all
 being computed that was missing, whether each byte is that of an undisturbed run.
 """

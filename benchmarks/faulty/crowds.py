@@ -2,7 +2,6 @@
 
 __all__ = ["rows"]
 
-import json
 import os
 import random
 import shutil
@@ -13,7 +12,6 @@ from pathlib import Path
 
 from faulty import toy
 from faulty.counted import Counted
-
 from lmc_lib.store import Store, fingerprint
 from lmc_lib.sweeps import fill
 from lmc_lib.sweeps.plan import stages

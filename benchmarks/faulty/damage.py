@@ -10,7 +10,6 @@ from pathlib import Path
 
 from faulty import toy
 from faulty.counted import Counted
-
 from lmc_lib import records
 from lmc_lib.store import Store, StoreError, fingerprint
 from lmc_lib.sweeps import fill, obtain

@@ -16,14 +16,14 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import psutil
+
 from faulty import shared, toy
 from faulty.counted import Counted, stamps
-
 from lmc_lib.cli import main, running, tree
 from lmc_lib.store import Store
 from lmc_lib.sweeps import fill
 
-# How a sweep is run, and which processes it has: as a command that is forked from this process, with kernels and workers
+# How a sweep is run, and which processes it has: as a command that is forked from this process, its kernels and workers
 # from one server; as a command that loads all that it needs; as a program that fills the store without a notebook.
 WAYS = {
     "forked": ("the command line", "a kernel", "a worker"),
@@ -57,9 +57,10 @@ class Kills:
     Args:
         folder: where stores and the claim go.
         seed: of the moments.
+        kernels: whether commands are forked, so that the server must have loaded what kernels need.
     """
 
-    def __init__(self, folder: Path, seed: int) -> None:
+    def __init__(self, folder: Path, seed: int, *, kernels: bool = True) -> None:
         self.folder = folder
         self.random = random.Random(seed)
         self.claim = folder / "claim"
@@ -67,8 +68,8 @@ class Kills:
         toy.claim(self.claim)
         self.expected = toy.undisturbed()
         ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-        self.serving = shared.start()
-        self._lasting("forked")  # the server loads what all rounds need
+        self.serving = shared.start("faulty.toy", *(["lmc_lib.cli.loaded"] if kernels else []))
+        self._lasting("forked" if kernels else "program")  # the server loads what all rounds need
         self.lasting: dict[str, dict[str, float]] = {}
 
     def rounds(self, way: str, target: str, signum: signal.Signals, number: int) -> Counted:
@@ -105,7 +106,9 @@ class Kills:
         counted.wrong += sum(each != self.expected[key] for key, each in served.items())
         before = stamps(store)
         fill(store, toy.WANTED, workers=1)
-        counted.lost += len(finished - served.keys()) + sum(stamps(store)[path] != each for path, each in before.items())
+        counted.lost += len(finished - served.keys()) + sum(
+            stamps(store)[path] != each for path, each in before.items()
+        )
         counted.unequal += toy.contents(store) != self.expected
 
     @contextlib.contextmanager

@@ -13,11 +13,15 @@ from lmc_lib.cli import running
 from lmc_lib.store import provenance
 
 
-def start() -> set[int]:
-    """Starts the server, from this process; returns the numbers of the processes that serve all rounds."""
+def start(*modules: str) -> set[int]:
+    """Starts the server, from this process; returns the numbers of the processes that serve all rounds.
+
+    Args:
+        *modules: what it loads.
+    """
     server = forkserver._forkserver
     if server._forkserver_pid is None:
-        server.set_forkserver_preload(["lmc_lib.cli.loaded", "faulty.toy", __name__])
+        server.set_forkserver_preload([*modules, __name__])
         with running.variables({"PYTHONPATH": os.pathsep.join(sys.path)}):
             _ENSURE(server)
     return {server._forkserver_pid, resource_tracker._resource_tracker._pid}

@@ -17,14 +17,22 @@ from unittest import mock
 
 from faulty import kills, toy
 from faulty.counted import Counted, forked, stamps
-
 from lmc_lib.store import Store, StoreError
 from lmc_lib.sweeps import fill, obtain
 
 _NOBODY = 65534
 _STEPS = toy.WANTED[:12]  # those that need no other
 
-_NAMES = ("with spaces", "ünïcödé ☃ 数据", "quote's \"here\"", "{braces} %s $HOME", "-rf *", "#hash;semi", ".hidden", "x" * 200)
+_NAMES = (
+    "with spaces",
+    "ünïcödé ☃ 数据",
+    'quote\'s "here"',
+    "{braces} %s $HOME",
+    "-rf *",
+    "#hash;semi",
+    ".hidden",
+    "x" * 200,
+)
 
 
 def rows(folder: Path, seed: int) -> Iterator[Counted]:
