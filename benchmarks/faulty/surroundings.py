@@ -43,16 +43,16 @@ def rows(folder: Path, seed: int) -> Iterator[Counted]:
         seed: of all that is drawn.
     """
     here = _Surroundings(folder, random.Random(seed))
-    yield here.counted("a limit on the size of files, reached in the middle of a write", 300, here.size_limit)
+    yield here.counted("a limit on the size of files, reached in the middle of a write", 60, here.size_limit)
     with _small_disk(folder / "disk") as disk:
         if disk:
-            yield here.counted("a disk that is full in the middle of a write", 40, lambda row: here.full(row, disk))
+            yield here.counted("a disk that is full in the middle of a write", 20, lambda row: here.full(row, disk))
             yield here.counted("a disk that is read-only", 20, lambda row: here.read_only(row, disk))
     if os.geteuid() == 0:
-        yield here.counted("no permission to write, and half of the time none to read", 40, here.no_permission)
-    yield here.counted("few open files: 4 to 40", 37 * 4, here.few_files)
-    yield here.counted("little memory: 1 to 60 MB more than it has", 60, here.little_memory)
-    yield here.counted("a clock that is set back, or forward, while all is computed anew", 40, here.clock)
+        yield here.counted("no permission to write, and half of the time none to read", 20, here.no_permission)
+    yield here.counted("few open files: 4 to 40", 37, here.few_files)
+    yield here.counted("little memory: 1 to 60 MB more than it has", 20, here.little_memory)
+    yield here.counted("a clock that is set back, or forward, while all is computed anew", 20, here.clock)
     commands = _Commands(folder / "commands", here)
     yield here.counted("a folder whose name has spaces, other alphabets, quotes, braces", len(_NAMES), commands.names)
     yield here.counted("TMPDIR names a folder that is gone", 4, commands.no_temporary_folder)
