@@ -13,11 +13,13 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed, wait
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
 from pathlib import Path
+from typing import Any
 
 from lmc_lib.processes import end_with_parent, usable_cores
 from lmc_lib.store import Store, fingerprint
@@ -88,9 +90,9 @@ def time_left(waiting: Mapping[str, int], taken: Mapping[str, Sequence[float]], 
 
 
 def _fill_with_processes(store: Store, stages: Sequence[Sequence[Spec]], workers: int, progress: "_Progress") -> None:
-    with _processes(workers, stages) as pool:
+    with _processes(workers, stages) as submit:
         for stage in stages:
-            futures: dict[Future[float], Spec] = {pool.submit(_obtain, store, spec): spec for spec in stage}
+            futures: dict[Future[float], Spec] = {submit(_obtain, store, spec): spec for spec in stage}
             for future in as_completed(futures):
                 progress.advance(futures[future], future.result())
 
@@ -101,8 +103,8 @@ def _shares(store: Store, stages: Sequence[Sequence[Spec]], workers: int) -> lis
         return [work(store, stages)]
     left = [spec for stage in stages for spec in stage]
     progress = _Progress(left, workers)
-    with _processes(workers, stages) as pool:
-        futures = [pool.submit(work, store, stages) for _ in range(workers)]
+    with _processes(workers, stages) as submit:
+        futures = [submit(work, store, stages) for _ in range(workers)]
         working = True
         while working:
             working = bool(wait(futures, _LOOK).not_done)
@@ -111,17 +113,29 @@ def _shares(store: Store, stages: Sequence[Sequence[Spec]], workers: int) -> lis
 
 
 @contextlib.contextmanager
-def _processes(workers: int, stages: Sequence[Sequence[Spec]]) -> Iterator[ProcessPoolExecutor]:
+def _processes(workers: int, stages: Sequence[Sequence[Spec]]) -> Iterator[Callable[..., Future[Any]]]:
+    """Processes to which calls are submitted; at the end those that run are finished, and all processes with them."""
     context = _context([spec for stage in stages for spec in stage])
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(dict(os.environ),))
+    held, holding = context.Pipe(duplex=False)
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(dict(os.environ), held))
+    futures: list[Future[Any]] = []
+
+    def submit(function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        futures.append(pool.submit(function, *arguments))
+        return futures[-1]
+
     try:
-        yield pool
+        yield submit
     except BrokenProcessPool as error:
         raise RuntimeError(
             "a worker was ended from outside, often for lack of memory. Finished results are stored: run again, with "
             f"fewer than {workers} workers if memory is short"
         ) from error
     finally:
+        wait([each for each in futures if not each.cancel()])
+        # A worker that is killed as it waits for a call keeps the lock of all calls, so that the word to end, which is
+        # such a call, would not reach the others, and the pool would wait for them without end.
+        holding.close()
         pool.shutdown(cancel_futures=True)
 
 
@@ -137,9 +151,9 @@ def _context(specs: Sequence[Spec]) -> BaseContext:
     return context
 
 
-def _begin(environment: dict[str, str]) -> None:
+def _begin(environment: dict[str, str], held: "Connection[Any, Any]") -> None:
     """Begins a worker; its server may have started when the environment was another one."""
-    end_with_parent()
+    end_with_parent(held)
     os.environ.clear()
     os.environ.update(environment)
 
