@@ -22,7 +22,7 @@ from torch.nn import functional as F  # noqa: N812 -- the usual name
 
 from lmc_lib.difficulty.moments import Moments
 from lmc_lib.difficulty.predictions import check, el2n
-from lmc_lib.state import State, apply, given
+from lmc_lib.state import State, apply, fitted, given
 
 # What is followed through a training, by name, from the logits and the class that is looked at.
 _FOLLOWED: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -77,7 +77,7 @@ def grand(
     network, inputs = _ready(network, state, inputs)
     with torch.no_grad(), _linear_calls(network, {}) as (_, outputs):
         first = apply(network, state, inputs[:1])
-    check(first.expand(len(inputs), -1), labels)
+    labels = check(first.expand(len(inputs), -1), labels)
     probes = {path: [torch.zeros_like(each) for each in calls] for path, calls in outputs.items()}
     products = {f"{path}.{entry}".lstrip(".") for path in probes for entry in ("weight", "bias")}
     entries, names = given(network, state), _parameters(network)
@@ -231,16 +231,17 @@ def within_classes(
 
 def _ready(network: nn.Module, state: State, inputs: Tensor) -> tuple[nn.Module, Tensor]:
     """A copy of the network in evaluation mode, and the inputs where and as its weights are."""
-    place = next(value for value in state.values() if value.is_floating_point())
-    return copy.deepcopy(network).eval(), inputs.to(place.device, place.dtype)
+    if len(inputs) == 0:
+        raise ValueError("there are no examples to take gradients of")
+    return copy.deepcopy(network).eval(), fitted(inputs, state)
 
 
 def _parameters(network: nn.Module) -> list[list[str]]:
     """The names of each parameter: several if different layers share it."""
-    held = given(network, dict(network.named_parameters(remove_duplicate=False)))
     names = defaultdict(list)
-    for name, value in held.items():
-        names[id(value)].append(name)
+    for name, value in given(network, network.state_dict(keep_vars=True)).items():
+        if isinstance(value, nn.Parameter):
+            names[id(value)].append(name)
     return list(names.values())
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.utils import _pytree as pytree
 
-from lmc_lib.state import State, cast, clone, given
+from lmc_lib.state import State, cast, clone, given, is_weight, wide
 from lmc_lib.symmetry.graph import Inputs, arguments
 from lmc_lib.symmetry.spec import Permutation, PermutationSpec, SymmetryError, identity, permute, random
 from lmc_lib.symmetry.trace import permutation_spec
@@ -189,18 +189,18 @@ def _in_float64(model: nn.Module) -> nn.Module:
     network = copy.deepcopy(model, {id(each): each for each in model.parameters()})
     for module in network.modules():
         for name, value in module.named_buffers(recurse=False):
-            if value.is_floating_point():
-                setattr(module, name, value.double())
+            if is_weight(value):
+                setattr(module, name, wide(value))
     return network
 
 
 def _outputs(network: nn.Module, state: State, inputs: Inputs) -> list[Tensor]:
     args, kwargs = pytree.tree_map_only(
-        Tensor, lambda value: value.double() if value.is_floating_point() else value, arguments(inputs)
+        Tensor, lambda value: wide(value) if is_weight(value) else value, arguments(inputs)
     )
     with torch.no_grad():
         found = torch.func.functional_call(network, given(network, state), args, kwargs, tie_weights=False)
-    return [each for each in _tensors(found) if each.is_floating_point()]
+    return [torch.view_as_real(each) if each.is_complex() else each for each in _tensors(found) if is_weight(each)]
 
 
 def _tensors(value: Any) -> list[Tensor]:
@@ -214,13 +214,13 @@ def random_weights(model: nn.Module, generator: Generator) -> State:
     state: State = {}
     drawn: dict[int, Tensor] = {}
     for name, value in model.state_dict(keep_vars=True).items():
-        if not value.is_floating_point():
+        if not is_weight(value):
             state[name] = value.clone()
             continue
         if id(value) in drawn:  # tied to an earlier entry
             state[name] = drawn[id(value)]
             continue
-        draw = torch.randn(value.shape, generator=generator, dtype=torch.float64)
+        draw = torch.randn(value.shape, generator=generator, dtype=wide(value).dtype)
         if value.dim() > 1:
             draw /= max(1, value[0].numel()) ** 0.5
         elif name.endswith("running_var"):

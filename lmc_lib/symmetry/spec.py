@@ -31,6 +31,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Generator, Tensor
 
+from lmc_lib import expected
 from lmc_lib.state import State
 
 # For each group the source unit that comes to each place: permuted[i] = original[permutation[i]]. A group inside the
@@ -229,7 +230,11 @@ def chance_agreement(spec: PermutationSpec) -> float:
 def unit_norms(state: State, spec: PermutationSpec) -> dict[str, Tensor]:
     """For each group, by block and unit, the norm of all matrix and filter weights that belong to a unit."""
     squares = {
-        name: [each.rows(state[each.name]).double().square().sum(-1) for each in members if state[each.name].dim() > 1]
+        name: [
+            each.rows(state[each.name]).abs().double().square().sum(-1)
+            for each in members
+            if state[each.name].dim() > 1
+        ]
         for name, members in spec.members.items()
     }
     return {name: torch.stack(parts).sum(0).sqrt() for name, parts in squares.items()}
@@ -300,10 +305,10 @@ def check(
     spec: PermutationSpec, state: State, permutation: Permutation | None = None, *, partial: bool = False
 ) -> None:
     """Raises a ``SymmetryError`` that names the first entry in which state or permutation do not fit the spec."""
-    unmatched = state.keys() - spec.shapes.keys() if partial else state.keys() ^ spec.shapes.keys()
-    if missing := sorted(unmatched):
-        where = "the spec" if missing[0] in spec.shapes else "the state"
-        raise SymmetryError(f"{missing[0]} stands only in {where}: the spec was traced from another architecture")
+    if state.keys() - spec.shapes.keys() or (not partial and spec.shapes.keys() - state.keys()):
+        raise SymmetryError(
+            f"not a state of this spec: {expected.names(state, spec.shapes, 'the spec')}{_tie(spec, state)}"
+        )
     for name, value in state.items():
         if tuple(value.shape) != spec.shapes[name]:
             raise SymmetryError(f"{name} has shape {tuple(value.shape)}, but the spec expects {spec.shapes[name]}")
@@ -315,6 +320,15 @@ def check(
         places = torch.arange(group.size)
         if tuple(indices.shape) != group.shape or not bool((indices.sort(-1).values == places).all()):
             raise SymmetryError(f"group {name} needs each of 0 to {group.size - 1} once, got {indices.tolist()}")
+
+
+def _tie(spec: PermutationSpec, state: Mapping[str, Any]) -> str:
+    """That what a state lacks may be what it has under another name, where shapes let it."""
+    lacking = [shape for name, shape in spec.shapes.items() if name not in state]
+    shapes = {tuple(value.shape) for value in state.values() if isinstance(value, Tensor)}
+    if state.keys() - spec.shapes.keys() or not shapes.issuperset(lacking):
+        return ""
+    return "; weights that are tied, as a head to an embedding, stand in a state under each of their names"
 
 
 def _check_groups(spec: PermutationSpec, permutation: Permutation) -> None:
