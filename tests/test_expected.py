@@ -15,6 +15,7 @@ from lmc_lib import (
     matching,
     norms,
     perturbation,
+    pruning,
     rng,
     similarity,
     state,
@@ -206,3 +207,94 @@ def test_a_dictionary_around_a_state_is_told():
     ):
         with pytest.raises(ValueError, match="a dictionary around a state, which is under 'model'"):
             refuse()
+
+
+TOKENS = torch.tensor([[0, 1], [3, 2], [2, 2], [1, 3]])
+TIED_STATE = dict.fromkeys(
+    ["embedding.weight", "head.weight"], torch.randn(4, 3, dtype=torch.float64, generator=rng.stream(0, "tied"))
+)
+TIED_LABELS = torch.tensor([3, 0, 1, 1])
+
+
+def tied_logits():
+    embedding = TIED_STATE["embedding.weight"]
+    return embedding[TOKENS].mean(1) @ embedding.T
+
+
+def test_indices_of_tokens_reach_the_network_as_they_are():
+    split, logits = Split(TOKENS, TIED_LABELS), tied_logits()
+    truth = connectivity.score(logits, TIED_LABELS)
+    assert torch.allclose(connectivity.predict(TIED, TIED_STATE, TOKENS), logits, rtol=1e-14)
+    assert torch.allclose(predictions.predict(TIED, TIED_STATE, TOKENS, mode="eval"), logits, rtol=1e-14)
+    assert vars(connectivity.evaluate(TIED, TIED_STATE, split)) == pytest.approx(vars(truth))
+    lines = connectivity.pairwise_barriers(TIED, [TIED_STATE, TIED_STATE], split, points=3)
+    assert float(lines.abs().max()) < 1e-14
+
+
+def test_networks_of_tokens_are_trained_and_scored():
+    config = training.TrainConfig(steps=1, batch_size=4, lr=0.5, precision="portable")
+    untied = {name: value.clone() for name, value in TIED_STATE.items()}
+    after = training.train(TIED, untied, Split(TOKENS, TIED_LABELS), config, seed=0).states[-1]
+    score = [connectivity.evaluate(TIED, each, Split(TOKENS, TIED_LABELS)).loss for each in (untied, after)]
+    assert score[1] < score[0]
+    assert len(difficulty.grand(TIED, TIED_STATE, TOKENS, TIED_LABELS)) == 4
+    with pytest.raises(ValueError, match="indices of tokens, have no gradients"):
+        unwrap(difficulty.input_gradients)(TIED, TIED_STATE, TOKENS, TIED_LABELS)
+    direction = perturbation.batch_direction(TIED, TIED_STATE, TOKENS, TIED_LABELS)
+    assert all(bool(each.any()) for each in direction.values())
+
+
+class Turned(nn.Module):
+    """A rotation of pairs of numbers, which are complex ones; its parameter comes first."""
+
+    def __init__(self):
+        super().__init__()
+        self.turn = nn.Parameter(torch.zeros(2, dtype=torch.complex64))
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.head(torch.view_as_real(torch.view_as_complex(x.unflatten(1, (2, 2))) * self.turn).flatten(1))
+
+
+TURNED = Turned()
+
+
+def turned(dtype, *path):
+    generator = rng.stream(0, "turned", *path)
+    drawn = {"turn": torch.randn(2, generator=generator, dtype=torch.complex64)} | {
+        f"head.{name}": torch.randn(shape, generator=generator) for name, shape in (("weight", (3, 4)), ("bias", (3,)))
+    }
+    return state.cast(drawn, dtype)
+
+
+def test_lines_between_complex_networks_end_at_the_networks_and_pass_their_mean():
+    start, end, split = turned(torch.float64, "a"), turned(torch.float64, "b"), Split(INPUTS, LABELS)
+    line = connectivity.curves(TURNED, start, end, {"": split}, points=3)[""]
+    for place, each in enumerate((start, state.interpolate(start, end, 0.5), end)):
+        assert vars(line.at(place)) == pytest.approx(vars(connectivity.evaluate(TURNED, each, split)), rel=1e-12)
+    assert line.loss[0] != line.loss[2]
+
+
+def test_complex_weights_are_refused_by_what_knows_none():
+    weights = turned(torch.float32)
+    for refuse in (
+        lambda: pruning.full_masks(weights),
+        lambda: perturbation.gaussian_direction(weights, generator=rng.stream(0)),
+        lambda: matching.weight_matching(turned_spec(), weights, weights, generator=rng.stream(0)),
+    ):
+        with pytest.raises(ValueError, match="turn holds complex numbers"):
+            refuse()
+
+
+def turned_spec():
+    shapes = {name: tuple(value.shape) for name, value in turned(torch.float32).items()}
+    return symmetry.PermutationSpec({}, {}, shapes)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_points_between_many_coarse_networks_are_rounded_once(dtype):
+    """In the corner of equal networks every point is that network, to the bit."""
+    one, split = state.cast(STATE, dtype), Split(INPUTS, LABELS)
+    weights = torch.full((3, 100), 0.01, dtype=torch.float64)
+    found = connectivity.path(NETWORK, [one] * 100, weights, {"": split})[""]
+    assert found.at(1) == connectivity.evaluate(NETWORK, one, split)

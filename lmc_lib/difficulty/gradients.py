@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from numpy import ndarray
 from torch import Tensor, nn
 from torch.func import grad, vmap
@@ -51,7 +51,7 @@ _Calls = dict[str, list[Tensor]]
 def grand(
     network: nn.Module,
     state: State,
-    inputs: Float[Tensor, "examples ..."],
+    inputs: Shaped[Tensor, "examples ..."],
     labels: Int[Tensor, " rows"],
     *,
     batch_size: int | None = None,
@@ -111,7 +111,7 @@ def grand(
 def grand_last_layer(
     network: nn.Module,
     state: State,
-    inputs: Float[Tensor, "examples ..."],
+    inputs: Shaped[Tensor, "examples ..."],
     labels: Int[Tensor, " rows"],
     *,
     layer: str,
@@ -171,11 +171,13 @@ def input_gradients(
         batch_size: examples at once.
 
     Raises:
-        ValueError: if ``of`` is unknown, a class is not one, or a logit is not finite.
+        ValueError: if ``of`` is unknown, the inputs are not floating, a class is not one, or a logit is not finite.
     """
     if of not in _FOLLOWED:
         raise ValueError(f"unknown quantity {of!r} to follow; there are {', '.join(_FOLLOWED)}")
     network, inputs = _ready(network, state, inputs)
+    if not inputs.is_floating_point():
+        raise ValueError("inputs that are no floating numbers, such as indices of tokens, have no gradients")
     if len(classes) != len(inputs):
         raise ValueError(f"every example needs one class, got {len(inputs)} examples and {len(classes)} classes")
     parts = []

@@ -14,7 +14,7 @@ import copy
 from collections.abc import Callable, Collection
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from numpy import ndarray
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 -- the usual name
@@ -26,7 +26,7 @@ from lmc_lib.state import State, apply, clone, fitted
 def predict(
     network: nn.Module,
     state: State,
-    inputs: Float[Tensor, "examples ..."],
+    inputs: Shaped[Tensor, "examples ..."],
     *,
     mode: str,
     batch_size: int = 256,
