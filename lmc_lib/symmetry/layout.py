@@ -132,7 +132,24 @@ class Layout:
                     return self._rows(other, outside=outside)
                 self.units.unify(other, np.broadcast_to(other[:, :1], other.shape))
                 return other[:, 0]
+        for part, other in ((outer, inner), (inner, outer)):
+            if (rows := self._rows_across(part, other, outside=outside)) is not None:
+                return rows
         return self._rows_of_rows(outer, outside=outside)
+
+    def _rows_across(self, part: Ids, other: Ids, *, outside: bool) -> Ids | None:
+        """Rows of units that lie in rows along other dimensions too, as queries that share keys: (key, query, channel).
+
+        Each of the units has an order by (key, channel) already, and is now one of (key, query). Only an order that
+        fits both is left: one of the keys, and for each key one of its queries and one of its channels.
+        """
+        shared, number = np.unique(part, axis=0, return_inverse=True)
+        number = number.reshape(-1)
+        if not len(shared) < len(part) or len(np.unique(part)) < shared.size:
+            return None
+        keys = self._rows(shared, outside=outside)
+        self.units.unify(other, np.broadcast_to(other[:, :1], other.shape))
+        return self.units.pair(keys[number], other[:, 0])
 
     def _rows_of_rows(self, outer: Ids, *, outside: bool) -> Ids | None:
         """Rows of several rows that are known already, if each of these lies in one."""
@@ -191,10 +208,13 @@ class Layout:
         parts = [[block for block in blocks if block.dims[0] in labels] for blocks in operands]
         parts = [blocks for blocks in parts if blocks]
         everything = list(itertools.chain.from_iterable(parts))
-        whole = next((block for block in everything if set(block.dims) == set(labels)), None)
-        if whole is None or (len(labels) == 1 and any(block.ids is None for block in everything)):
+        if len(labels) == 1 and any(block.ids is None for block in everything):
             self.pin(everything)
             return [Block((label,), None) for label in labels]
+        whole = next((block for block in everything if set(block.dims) == set(labels)), None)
+        if whole is None:
+            # Dimensions of which each operand has some, as (key, query) and (key, channel).
+            whole = Block(tuple(labels), self.units.fresh(*(sizes[label] for label in labels)))
         ids = self.arranged(whole, labels)
         result = Block(tuple(labels), ids)
         for blocks in parts:
@@ -242,13 +262,21 @@ class Layout:
         covered = [dim for dim in old if dim in joint.dims]
         ids = self.arranged(joint, [*outside, *covered])
         if len(covered) < len(old):
-            # Along the other dimensions all places hold the same, and so the same units.
-            single = [sizes[dim] if dim in covered else 1 for dim in old]
-            places = np.arange(ids.size).reshape(*ids.shape[: len(outside)], *single)
-            places = np.broadcast_to(places, (*ids.shape[: len(outside)], *(sizes[dim] for dim in old)))
-            ids = self._taken(ids, places)
+            # Along the other dimensions all places hold the same: copies, which may be exchanged among themselves.
+            sizes = sizes | dict(zip(outside, ids.shape, strict=False))
+            copies = Block((*outside, *old), self.units.fresh(*(sizes[dim] for dim in (*outside, *old))))
+            self._unify(self.rows(copies, (*outside, *covered)), ids)
+            ids = _ids(copies)
         shape = [*ids.shape[: len(outside)], *(after[dim] for dim in new)]
         return [*others, Block((*outside, *new), ids.reshape(shape))]
+
+    def copied(self, blocks: Places, shape: Sequence[int], dim: int, count: int, *, whole: bool = False) -> Places:
+        """Blocks after each place of a dimension stands so many times, side by side, or else all places as a whole."""
+        at = dim + (not whole)
+        before = [*shape[:at], count, *shape[at:]]
+        after = [*shape[:dim], shape[dim] * count, *shape[dim + 1 :]]
+        moved = [Block(tuple(each + (each >= at) for each in block.dims), block.ids) for block in blocks]
+        return self.reshaped(moved, before, after)
 
     def indexed(self, blocks: Places, dim: int, index: Ids) -> Places:
         """Blocks after ``tensor.index_select(dim, index)``."""
