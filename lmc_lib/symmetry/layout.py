@@ -9,7 +9,7 @@ __all__ = ["Block", "Layout", "Link", "Places"]
 
 import itertools
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -128,7 +128,7 @@ class Layout:
         for part, other in ((outer, inner), (inner, outer)):
             if (part == part[:1]).all():
                 # This part tells columns apart; the rows are those of the other part.
-                if not self.units.any_free(part):
+                if len(np.unique(part[0])) < part.shape[1] and not self.units.any_free(part):
                     return self._rows(other, outside=outside)
                 self.units.unify(other, np.broadcast_to(other[:, :1], other.shape))
                 return other[:, 0]
@@ -262,13 +262,34 @@ class Layout:
         covered = [dim for dim in old if dim in joint.dims]
         ids = self.arranged(joint, [*outside, *covered])
         if len(covered) < len(old):
-            # Along the other dimensions all places hold the same: copies, which may be exchanged among themselves.
-            sizes = sizes | dict(zip(outside, ids.shape, strict=False))
-            copies = Block((*outside, *old), self.units.fresh(*(sizes[dim] for dim in (*outside, *old))))
-            self._unify(self.rows(copies, (*outside, *covered)), ids)
-            ids = _ids(copies)
+            ids = self._copies(joint, outside, old, sizes)
         shape = [*ids.shape[: len(outside)], *(after[dim] for dim in new)]
         return [*others, Block((*outside, *new), ids.reshape(shape))]
+
+    def _copies(self, block: Block, outside: list[int], old: list[int], sizes: Mapping[int, int]) -> Ids:
+        """Units of a block over more dimensions: along these all places hold the same, and may be exchanged."""
+        covered = [dim for dim in old if dim in block.dims]
+        missing = [dim for dim in old if dim not in block.dims]
+        # What is copied is a row as a whole, such as the key of a head.
+        rows = self.rows(block, covered)
+        copies = self.opened(rows.reshape(-1), math.prod(sizes[dim] for dim in missing))
+        dims = [*covered, *missing]
+        ids = self.arranged(Block(tuple(dims), copies.reshape([sizes[dim] for dim in dims])), old)
+        if not outside:
+            return ids
+        source = self.arranged(block, [*outside, *covered])
+        places = np.arange(source.size).reshape(*source.shape[: len(outside)], *(
+            sizes[dim] if dim in covered else 1 for dim in old
+        ))
+        places = np.broadcast_to(places, (*source.shape[: len(outside)], *ids.shape))
+        found = self.units.parts(source)
+        for part, other in (found, found[::-1]) if found is not None else ():
+            if (part == self.units.find(rows)).all():
+                rest = other.ravel()[places]
+                joint = self.units.pair(ids, rest) if part is found[0] else self.units.pair(rest, ids)
+                self._link(joint, source, places.ravel())
+                return joint
+        return self._taken(source, places)
 
     def copied(self, blocks: Places, shape: Sequence[int], dim: int, count: int, *, whole: bool = False) -> Places:
         """Blocks after each place of a dimension stands so many times, side by side, or else all places as a whole."""
