@@ -127,15 +127,19 @@ class Layout:
                 return self.units.pair(rows, inside) if part is outer else self.units.pair(inside, rows)
         for part, other in ((outer, inner), (inner, outer)):
             if (part == part[:1]).all():
-                # This part tells columns apart; the rows are those of the other part.
-                if len(np.unique(part[0])) < part.shape[1] and not self.units.any_free(part):
-                    return self._rows(other, outside=outside)
-                self.units.unify(other, np.broadcast_to(other[:, :1], other.shape))
-                return other[:, 0]
+                return self._rows_beside(part, other, outside=outside)
         for part, other in ((outer, inner), (inner, outer)):
-            if (rows := self._rows_across(part, other, outside=outside)) is not None:
-                return rows
+            if (across := self._rows_across(part, other, outside=outside)) is not None:
+                return across
         return self._rows_of_rows(outer, outside=outside)
+
+    def _rows_beside(self, columns: Ids, other: Ids, *, outside: bool) -> Ids:
+        """Rows of units of which one part tells columns apart: those of the other part."""
+        if len(np.unique(columns[0])) < columns.shape[1] and not self.units.any_free(columns):
+            return self._rows(other, outside=outside)
+        self.units.unify(other, np.broadcast_to(other[:, :1], other.shape))
+        first: Ids = other[:, 0]
+        return first
 
     def _rows_across(self, part: Ids, other: Ids, *, outside: bool) -> Ids | None:
         """Rows of units that lie in rows along other dimensions too, as queries that share keys: (key, query, channel).
@@ -278,15 +282,14 @@ class Layout:
         if not outside:
             return ids
         source = self.arranged(block, [*outside, *covered])
-        places = np.arange(source.size).reshape(*source.shape[: len(outside)], *(
-            sizes[dim] if dim in covered else 1 for dim in old
-        ))
+        places = np.arange(source.size).reshape(
+            *source.shape[: len(outside)], *(sizes[dim] if dim in covered else 1 for dim in old)
+        )
         places = np.broadcast_to(places, (*source.shape[: len(outside)], *ids.shape))
-        found = self.units.parts(source)
-        for part, other in (found, found[::-1]) if found is not None else ():
-            if (part == self.units.find(rows)).all():
-                rest = other.ravel()[places]
-                joint = self.units.pair(ids, rest) if part is found[0] else self.units.pair(rest, ids)
+        outer, inner = self.units.parts(source) or (source, source)
+        for part, rest in ((outer, inner.ravel()[places]), (inner, outer.ravel()[places])):
+            if part is not source and (part == self.units.find(rows)).all():
+                joint = self.units.pair(ids, rest) if part is outer else self.units.pair(rest, ids)
                 self._link(joint, source, places.ravel())
                 return joint
         return self._taken(source, places)

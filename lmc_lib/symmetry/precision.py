@@ -11,7 +11,7 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 
-class Float64(TorchDispatchMode):
+class Float64(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Computes in float64 what a network computes in a lower precision: casts, new tensors, constants.
 
     A normalisation that casts to float32, or a state that begins as ``torch.zeros``, would round the two sides of a

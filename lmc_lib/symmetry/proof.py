@@ -36,7 +36,8 @@ def function_change(
 ) -> float:
     """Measures how far a permutation changes a network's outputs, in units of their spread.
 
-    Both sets of weights are evaluated in float64, also where the network asks for less. A symmetry gives about 1e-15, a permutation that is none about 1.
+    Both sets of weights are evaluated in float64, also where the network asks for less. A symmetry gives about 1e-15, a
+    permutation that is none about 1.
 
     Args:
         model: the architecture; unchanged.
@@ -209,7 +210,7 @@ def _in_float64(model: nn.Module) -> nn.Module:
 def _outputs(network: nn.Module, state: State, inputs: Inputs) -> list[Tensor]:
     args, kwargs = in_float64(arguments(inputs))
     try:
-        with torch.no_grad(), Float64():
+        with torch.no_grad(), Float64():  # type: ignore[no-untyped-call]
             found = torch.func.functional_call(network, given(network, state), args, kwargs, tie_weights=False)
     except Exception as error:  # whatever stops the network
         raise SymmetryError(
