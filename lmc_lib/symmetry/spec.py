@@ -211,19 +211,42 @@ def _blocks(permutation: Permutation, name: str, spec: PermutationSpec) -> Tenso
 
 
 def fixed_points(permutation: Permutation) -> float:
-    """The share of units that stay in place, over all groups; inside a block that moves, of places in the block."""
+    """The share of units that stay in place, over all groups; inside a block that moves, of places in the block.
+
+    Raises:
+        SymmetryError: if there are no groups.
+    """
     fixed = sum(int((indices == torch.arange(indices.shape[-1])).sum()) for indices in permutation.values())
-    return fixed / sum(indices.numel() for indices in permutation.values())
+    return fixed / _count(permutation)
 
 
 def agreement(first: Permutation, second: Permutation) -> float:
-    """The share of units that two permutations send to the same place, over all groups."""
+    """The share of units that two permutations send to the same place, over all groups.
+
+    Raises:
+        SymmetryError: if they have other groups than each other, or none.
+    """
+    if missing := sorted(first.keys() ^ second.keys()):
+        raise SymmetryError(f"group {missing[0]} stands only in one of the permutations")
     same = sum(int((indices == second[name]).sum()) for name, indices in first.items())
-    return same / sum(indices.numel() for indices in first.values())
+    return same / _count(first)
+
+
+def _count(permutation: Permutation) -> int:
+    """The number of units that a permutation is of."""
+    if not permutation:
+        raise SymmetryError("a network without groups has no units, of which a share could be given")
+    return sum(indices.numel() for indices in permutation.values())
 
 
 def chance_agreement(spec: PermutationSpec) -> float:
-    """The share of units on which two random permutations agree, on average: one of each exchangeable set."""
+    """The share of units on which two random permutations agree, on average: one of each exchangeable set.
+
+    Raises:
+        SymmetryError: if there are no groups.
+    """
+    if not spec.groups:
+        raise SymmetryError("a network without groups has no units, of which a share could be given")
     return sum(math.prod(group.blocks) for group in spec.groups.values()) / spec.units
 
 
@@ -305,6 +328,10 @@ def check(
     spec: PermutationSpec, state: State, permutation: Permutation | None = None, *, partial: bool = False
 ) -> None:
     """Raises a ``SymmetryError`` that names the first entry in which state or permutation do not fit the spec."""
+    if not isinstance(state, Mapping):
+        raise SymmetryError(
+            f"a state is a dictionary of tensors, as `state_dict()` gives it, but this is a {type(state).__name__}"
+        )
     if state.keys() - spec.shapes.keys() or (not partial and spec.shapes.keys() - state.keys()):
         raise SymmetryError(
             f"not a state of this spec: {expected.names(state, spec.shapes, 'the spec')}{_tie(spec, state)}"
