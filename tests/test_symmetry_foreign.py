@@ -90,6 +90,17 @@ def test_outputs_that_do_not_depend_on_the_inputs_prove_nothing(inputs, x):
         symmetry.prove(model, spec, x, generator=rng.stream(0))
 
 
+def test_weights_under_which_a_narrow_network_is_dead_are_drawn_again():
+    model, x = (
+        built(lambda: nn.Sequential(nn.Linear(4, 2), nn.ReLU(), nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 3))),
+        images(5, 4),
+    )
+    spec = symmetry.permutation_spec(model, x)
+    for seed in range(10):
+        assert symmetry.prove(model, spec, x, generator=rng.stream(seed), draws=1) <= ROUNDING
+        assert symmetry.proven_spec(model, x, generator=rng.stream(seed), draws=1).sizes == spec.sizes
+
+
 def test_an_output_that_does_not_depend_on_the_inputs_stands_beside_others():
     class Both(Constant):
         def forward(self, x):

@@ -2,6 +2,7 @@
 
 __all__ = ["function_change", "prove", "proven_spec"]
 
+import contextlib
 import math
 from collections.abc import Collection
 from dataclasses import replace
@@ -23,6 +24,14 @@ _LEAST = 1e-5
 
 # Sums of a few thousand float64 terms in another order differ by about 1e-14 of their spread; a wrong spec by about 1.
 _TOLERANCE = 1e-10
+
+# How often weights are drawn at random until the outputs depend on the inputs. In narrow networks they often do not, as
+# where all units of a layer are dead.
+_TRIES = 20
+
+
+class _ProvesNothingError(SymmetryError):
+    """The outputs do not depend on the inputs, or are not finite."""
 
 
 def function_change(
@@ -66,10 +75,12 @@ def function_change(
     after = _outputs(network, permute(state, permutation, spec), inputs)
     spreads = [_spread(each) for each in before]
     if not before or not all(0.0 < spread < math.inf for spread in spreads):
-        raise SymmetryError(f"outputs with a spread of {spreads} prove nothing; give a batch of inputs that differ")
+        raise _ProvesNothingError(
+            f"outputs with a spread of {spreads} prove nothing; give a batch of inputs that differ"
+        )
     # Over the examples, at each place: classes differ from each other by their biases alone.
     if not any(float(each.std(0).max()) > _LEAST * float(each.abs().max()) for each in before if len(each) > 1):
-        raise SymmetryError(
+        raise _ProvesNothingError(
             f"the outputs of {type(model).__name__} do not depend on these inputs, which proves nothing; give a batch "
             "of inputs that differ"
         )
@@ -102,13 +113,12 @@ def prove(
         The largest change of an output, in units of the outputs' spread; of the order of 1e-14.
 
     Raises:
-        SymmetryError: if a permutation changes the function; the message names the guilty groups.
+        SymmetryError: if a permutation changes the function, where the message names the guilty groups, or if the outputs
+            depend on the inputs with none of many weights.
     """
     worst = 0.0
     for _ in range(draws):
-        state = random_weights(model, generator)
-        permutation = cycles(spec, generator=generator)
-        change = function_change(model, state, permutation, spec, inputs, training=training)
+        state, permutation, change = _drawn(model, spec, inputs, generator, training=training)
         if not change <= _TOLERANCE:
             found = guilty_groups(model, state, permutation, spec, inputs, training=training)
             raise SymmetryError(
@@ -136,14 +146,33 @@ def proven_spec(
     """
     spec = permutation_spec(model, example_inputs, strict=strict)
     for _ in range(draws):
-        state, permutation = random_weights(model, generator), cycles(spec, generator=generator)
-        if function_change(model, state, permutation, spec, example_inputs) <= _TOLERANCE:
+        state, permutation, change = _drawn(model, spec, example_inputs, generator)
+        if change <= _TOLERANCE:
             continue
         found = guilty_groups(model, state, permutation, spec, example_inputs)
         if strict or not found:
             raise SymmetryError(f"the proof fails for the groups {', '.join(found)}")
         spec = without(spec, found, "fails the proof")
     return spec
+
+
+def _drawn(
+    model: nn.Module, spec: PermutationSpec, inputs: Inputs, generator: Generator, *, training: bool = False
+) -> tuple[State, Permutation, float]:
+    """Weights at random, a permutation that moves all units, and how far it changes the outputs.
+
+    Raises:
+        SymmetryError: if the outputs depend on the inputs with none of several weights.
+    """
+
+    def draw() -> tuple[State, Permutation, float]:
+        state, permutation = random_weights(model, generator), cycles(spec, generator=generator)
+        return state, permutation, function_change(model, state, permutation, spec, inputs, training=training)
+
+    for _ in range(_TRIES - 1):
+        with contextlib.suppress(_ProvesNothingError):
+            return draw()
+    return draw()
 
 
 def without(spec: PermutationSpec, groups: Collection[str], reason: str) -> PermutationSpec:
