@@ -597,8 +597,24 @@ class TestNotebooks:
         assert [each.meaning for each in found] == ["long", "own", "", "own too"]
 
     @pytest.mark.parametrize(
+        ("text", "value", "meaning"),
+        [
+            ('"a=b"  # of q', "a=b", "of q"),
+            ("3  # where q = 4 is too much", 3, "where q = 4 is too much"),
+            ('"#ff0000"  # colour', "#ff0000", "colour"),
+            ("[\n    'a#=',\n]  # marks", ["a#="], "marks"),
+            ("(1, 2)  # a tuple", (1, 2), "a tuple"),
+        ],
+    )
+    def test_values_and_comments_are_those_of_python(self, text, value, meaning):
+        assert notebooks.parameters_in(f"q: object = {text}") == [notebooks.Parameter("q", value, meaning)]
+
+    @pytest.mark.parametrize(
         ("source", "message"),
         [
+            ("a: int = 1\nb: int = 2 * 50  # twice", "line 2: b takes a value that needs no computing"),
+            ("a: int = 1\nb: dict = {[]: 1}  # no key", "line 2: b takes a value that needs no computing"),
+            ("a: int = 1\nb: int = " + "-" * 100_000 + "1", "a value is too deep for Python to read"),
             ("a: int = 1  # one\nb = 2  # two", "line 2 is no `name: type = value  # meaning`, but 'b = 2'"),
             ("a: int  # nothing", "line 1 is no `name"),
             ("\na: int = len('ab')  # computed", "line 2: a takes a value that needs no computing"),

@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 
 from lmc_lib.matching.ascent import ORDERS, assign, coordinate_ascent
 from lmc_lib.norms import is_statistic
-from lmc_lib.state import State
+from lmc_lib.state import State, real
 from lmc_lib.symmetry import Member, Permutation, PermutationSpec, check, identity, permute, random
 
 STARTS = ("identity", "greedy", "random")
@@ -144,7 +144,7 @@ def stacked(spec: PermutationSpec, states: Sequence[State], vectors: bool) -> St
     """The entries that count, those of several states side by side in a last dimension; of a single one not copied."""
     for state in states:
         check(spec, state)
-        _check_finite(state)
+        _check_finite(real(state))
         _check_same_kind(state, states[0])
     return {
         name: torch.stack([each[name].detach() for each in states], -1)
@@ -162,7 +162,7 @@ def _counts(name: str, value: Tensor, vectors: bool) -> bool:
 
 def _check_finite(state: State) -> None:
     for name, value in state.items():
-        if value.is_floating_point() and not bool(value.isfinite().all()):
+        if not bool(value.isfinite().all()):
             raise ValueError(f"{name} holds values that are not finite; weights like these cannot be matched")
 
 
