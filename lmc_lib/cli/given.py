@@ -39,17 +39,21 @@ def network(reference: str, arguments: str | None) -> nn.Module:
     Raises:
         Refused: if there is no such thing, if it fails, or if what it returns is no network.
     """
-    factory = _factory(reference)
     args, kwargs = _arguments(arguments)
-    try:
-        made = factory(*args, **kwargs)
-    except (Exception, SystemExit) as error:
-        raise Refused(
-            f"{reference}({arguments or ''}) failed: {_told(error)}. It is called with what --model-args says"
-        ) from error
+    with torch.random.fork_rng(devices=[]):  # the random weights that it draws are not used
+        made = _made(reference, _factory(reference), args, kwargs)
     if not isinstance(made, nn.Module):
         raise Refused(f"{reference} returned a {type(made).__name__}: name what returns a torch.nn.Module")
     return made.eval()
+
+
+def _made(reference: str, factory: Any, args: list[Any], kwargs: dict[str, Any]) -> Any:
+    try:
+        return factory(*args, **kwargs)
+    except (Exception, SystemExit) as error:
+        raise Refused(
+            f"{reference} failed: {_told(error)}. It is called with what --model-args says: {kwargs or args or 'nothing'}"
+        ) from error
 
 
 def _factory(reference: str) -> Any:

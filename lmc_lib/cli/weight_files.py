@@ -3,6 +3,7 @@
 __all__ = ["Weights", "fitted", "non_finite", "read", "working_dtype", "write"]
 
 import pickle
+import warnings
 import zipfile
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -82,17 +83,16 @@ def _safetensors(path: Path) -> tuple[State, Mapping[str, str] | None]:
 
 def _pickled(path: Path) -> State:
     try:
-        # Only the archives that torch.save writes since 2020 can be mapped into memory.
-        found = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        with warnings.catch_warnings(action="ignore"):  # of pickles that torch did not write
+            # Only the archives that torch.save writes since 2020 can be mapped into memory.
+            found = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
         raise Refused(
             f"{path} is refused: it is damaged, or holds more than tensors, such as a whole network, and no code of a "
             "file is run here. Save its state_dict(), with safetensors or torch.save"
         ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        raise Refused(
-            f"{path} is damaged, or no file of torch.save: {_first_line(error)}. Copy or save it again"
-        ) from error
+    except Exception as error:  # whatever a damaged archive makes of the reader
+        raise Refused(f"{path} is damaged or no file of torch.save ({_first_line(error)}): save it again") from error
     return _unwrapped(path, found)
 
 
@@ -161,7 +161,7 @@ def _check_names(weights: Weights, network: nn.Module, found: Collection[str], w
     if told := " and ".join(f"{len(names)} {what} ({_listed(names)})" for names, what in counts if names):
         raise Refused(
             f"{weights.path} has the weights of another network than {type(network).__name__}: of {len(wanted)} "
-            f"entries {told}. Name the network that has them, with --model and --model-args, or leave out with --skip PATTERN"
+            f"entries {told}. Name the one that has them, with --model and --model-args, or use --skip"
         )
 
 
