@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import re
+import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
@@ -18,6 +19,8 @@ from safetensors.torch import load_file, save_file
 from lmc_lib import connectivity, norms, rng, symmetry
 from lmc_lib.cli import aligning, main, weight_files
 from lmc_lib.data import Split
+
+ROOT = Path(__file__).parents[1]
 
 NETWORKS = """\
 import sys
@@ -487,3 +490,21 @@ class TestPage:
         page = (here / "r.html").read_text()
         assert "<svg" not in page
         assert "2 groups of 16 units" in page
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_guide_do_what_it_says(tmp_path):
+    guide = json.loads((ROOT / "notebooks" / "guides" / "align-your-own-models.ipynb").read_text())
+    text = "".join("".join(cell["source"]) for cell in guide["cells"])
+    commands = re.search(r"^```sh\n(.*?)^```", text, re.DOTALL | re.MULTILINE)[1]
+    folders = (os.path.dirname(sys.executable), os.environ["PATH"])  # noqa: PTH120 -- a link is not to be followed
+    environment = os.environ | {"PATH": os.pathsep.join(folders), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        ["bash", "-euc", commands], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
+    said = done.stdout.splitlines()
+    before, after = re.search(r"barrier +(\S+) before, (\S+) after, in loss", done.stdout).groups()
+    assert f"barrier    {after}, in loss" in said
+    assert float(after) < float(before)
+    assert done.stderr == ""
+    assert "<svg" in (tmp_path / "report.html").read_text()

@@ -158,9 +158,6 @@ def _pair(options: argparse.Namespace) -> _Pair:
     network = given.network(options.model, options.model_args)
     first, second = (weight_files.read(path, network) for path in (options.a, options.b))
     a, b = (weight_files.fitted(each, network, options.skip) for each in (first, second))
-    for path, state in ((options.a, a), (options.b, b)):
-        if wrong := list(weight_files.non_finite(state)):
-            raise Refused(f"{wrong[0]} in {path} holds values that are not finite: such weights cannot be matched")
     # What is skipped is the second network's, or drawn, in both.
     rest = {
         name: second.entries[name] if second.has(name, value) else value
@@ -169,7 +166,11 @@ def _pair(options: argparse.Namespace) -> _Pair:
     }
     like = {name: torch.empty(0, dtype=weight_files.working_dtype(a, b), device=place) for name in rest | b}
     pair = _Pair(network, _placed(rest | a, like), _placed(rest | b, like), rest | b, second, list(b), None)
+    # Before a number of the files is looked at, which are mapped into memory: the network's own weights are gone then.
     _hold(network.to(place, weight_files.working_dtype(a, b)), pair.target)
+    for path, state in ((options.a, a), (options.b, b)):
+        if wrong := list(weight_files.non_finite(state)):
+            raise Refused(f"{wrong[0]} in {path} holds values that are not finite: such weights cannot be matched")
     if options.data is not None:
         pair = pair._replace(data=given.examples(options.data))
         _check_labels(pair, options.data)
@@ -224,20 +225,21 @@ def _matched(pair: _Pair, spec: PermutationSpec, by: str) -> Permutation:
             }
             for each in (pair.target, pair.source)
         )
-        return matching.weight_matching(spec, target, source, generator=generator, start="greedy")
+        return matching.weight_matching(spec, target, source, generator=generator, start="greedy", keep_gains=False)
     except ValueError as error:
         raise Refused(f"{error}") from error
 
 
-def _change(before: list[Tensor], after: list[Tensor]) -> float:
-    """The largest change of an output, in units of the largest output.
+def _change(before: list[Tensor], after: list[Tensor]) -> float | None:
+    """The largest change of an output, in units of the largest output; None if all are 0, which tell nothing.
 
     Raises:
         Refused: if it is more than rounding explains.
     """
-    changes = [float((b - a).abs().max() / a.abs().max().clamp(min=1e-30)) for a, b in zip(before, after, strict=True)]
-    worst = max(changes, default=0.0)
-    if not worst <= _LARGEST_CHANGE:
+    largest = [float(each.abs().max()) for each in before]
+    changes = [float((b - a).abs().max()) / top for a, b, top in zip(before, after, largest, strict=True) if top]
+    worst = max(changes, default=None)
+    if worst is not None and not worst <= _LARGEST_CHANGE:
         raise Refused(
             f"outputs change by {worst:.1e} of the largest one: the permutation that was found is no symmetry, and "
             "nothing is written. lmc_lib.symmetry.proven_spec tells which group is guilty"

@@ -31,7 +31,8 @@ def told(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "skipped", f"{', '.join(report['skipped'])}"
     yield "distance", f"{_in_words(report['distance'], '.4g')}, relative to the first network's norm"
     if "change" in report:
-        yield "outputs", f"of the second network change by {report['change']:.0e} of the largest"
+        change = "are all 0" if report["change"] is None else f"change by {report['change']:.0e} of the largest"
+        yield "outputs", f"of the second network {change}"
     for of in ("loss", "error") if report["barriers"] else ():
         heights = {name: heights[of] for name, heights in report["barriers"].items()}
         yield "barrier", f"{_in_words(heights, '.4g')}, in {of}"

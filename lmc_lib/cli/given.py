@@ -52,7 +52,7 @@ def _made(reference: str, factory: Any, args: list[Any], kwargs: dict[str, Any])
         return factory(*args, **kwargs)
     except (Exception, SystemExit) as error:
         raise Refused(
-            f"{reference} failed: {_told(error)}. It is called with what --model-args says: {kwargs or args or 'nothing'}"
+            f"{reference} failed: {_told(error)}. It is called with {kwargs or args or 'nothing'}, as --model-args says"
         ) from error
 
 
