@@ -700,12 +700,13 @@ def said_by_help(arguments, capsys):
 class TestHelp:
     def test_of_all_tells_examples_and_exit_codes(self, capsys):
         said = said_by_help(["--help"], capsys)
-        assert len(re.findall(r"^  lmc \w+", said, re.MULTILINE)) == 5
+        assert len(re.findall(r"^  lmc \w+", said, re.MULTILINE)) == 6
         for code, meaning in ((0, "done"), (1, "refused or failed"), (2, "wrong usage"), (130, "stopped by Ctrl-C")):
             assert re.search(rf"^  {code} +{meaning}", said, re.MULTILINE)
 
     @pytest.mark.parametrize(
-        "command", ["list", "run", "open", "status", "work", "shared", "judge", "verify", "audit", "new"]
+        "command",
+        ["list", "run", "open", "status", "work", "shared", "judge", "verify", "audit", "new", "align", "barrier"],
     )
     def test_of_each_command_has_examples_that_can_be_parsed(self, command, capsys, monkeypatch):
         said = said_by_help([command, "--help"], capsys)
