@@ -2,6 +2,11 @@
 
 import importlib.util
 import json
+import math
+import os
+import random
+import subprocess
+import sys
 import threading
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -9,10 +14,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from steps import FIRST, SUM, TOP, Step
+from steps import FIRST, SUM, TOP, Mortal, Step
 
+from lmc_lib.cli import main, running
 from lmc_lib.store import Store, StoreError, fingerprint
-from lmc_lib.sweeps import fill, filling, obtain
+from lmc_lib.sweeps import cluster, fill, filling, obtain
 from lmc_lib.sweeps.working import Worked
 
 TESTS = Path(__file__).parent
@@ -122,3 +128,169 @@ class TestExecutor:
             fill(store, [Step(number, (FIRST[0],)) for number in range(2)] + FIRST[:1], executor=executor)
         assert [each["done"] for each in told] == [0, 1, 2, 3]
         assert [each["seconds"] for each in told] == [0.0, 50.0, 40.0, 0.0]
+
+
+@needs_parsl
+class TestConfiguration:
+    @pytest.mark.parametrize(
+        ("text", "told"),
+        [
+            (None, "there is no such file: name a Python file that defines config"),
+            ("other = 1", "defines no config: it must be a parsl.Config"),
+            ("config = {}", "defines config as a dict: it must be a parsl.Config"),
+            ("config = 1 / 0", "fails: ZeroDivisionError: division by zero: run it with python"),
+            ("config =", "fails: SyntaxError: "),
+            ("from lmc_lib.sweeps import cluster\nconfig = cluster.slurm(walltime='1:99:00')", "walltime is '1:99:00'"),
+        ],
+        ids=str,
+    )
+    def test_a_bad_file_is_told_in_one_line_before_a_notebook_runs(self, tmp_path, monkeypatch, capsys, text, told):
+        monkeypatch.setattr(running, "execute", lambda *_, **__: pytest.fail("ran a notebook"))
+        path = tmp_path / "on.py"
+        if text is not None:
+            path.write_text(text)
+        for command in ("run", "work"):
+            assert main([command, "weak-connectivity", "--on", str(path)]) == 1
+            err = capsys.readouterr().err
+            assert err.startswith("lmc: --on: ")
+            assert told in err
+            assert err.count("\n") == 1
+
+    @pytest.mark.parametrize(
+        ("options", "told"),
+        [
+            (["--walltime", "01:00"], "walltime is '01:00': it takes hours, minutes and seconds"),
+            (["--walltime", "00:00:00"], "walltime is '00:00:00'"),
+            (["--max-nodes", "0"], "max_nodes is 0"),
+            (["--gpus-per-node", "-2"], "gpus_per_node -2"),
+            (["--partition", "gpu"], "no sbatch here"),
+            (["--workers", "2"], "--workers counts processes of this machine"),
+        ],
+        ids=str,
+    )
+    def test_what_slurm_cannot_give_is_refused(self, tmp_path, monkeypatch, capsys, options, told):
+        monkeypatch.setattr(cluster.shutil, "which", lambda _: None)
+        assert main(["run", "weak-connectivity", "--on", "slurm", *options]) == 1
+        assert told in capsys.readouterr().err
+
+    @pytest.fixture
+    def any_stream(self):
+        """Parsl draws from Python's global stream."""
+        state = random.getstate()
+        yield
+        random.setstate(state)
+
+    @pytest.mark.usefixtures("any_stream")
+    def test_asks_slurm_for_what_the_options_say(self, monkeypatch):
+        monkeypatch.setattr(cluster.shutil, "which", lambda _: "sbatch")
+        config = cluster.slurm(partition="gpu", gpus_per_node=4, walltime="01:30:00", max_nodes=8)
+        (workers,) = config.executors
+        asked = workers.provider
+        assert (asked.partition, asked.gpus_per_node, asked.walltime, asked.max_blocks) == ("gpu", 4, "01:30:00", 8)
+        assert (workers.max_workers_per_node, workers.available_accelerators) == (4, ["0", "1", "2", "3"])
+        assert workers.drain_period == 4860  # nothing is begun in the last nine minutes
+        assert "--job-name=lmc" in asked.scheduler_options
+        assert f"export PATH={os.environ['PATH']}" in asked.worker_init
+
+    def test_only_lost_workers_are_worth_another_try(self):
+        from parsl.executors.high_throughput.errors import ManagerLost, WorkerLost
+
+        lost = [WorkerLost(1, "host"), ManagerLost(b"manager", "host")]
+        assert [cluster.retry_lost(error, None) for error in [*lost, ValueError("no")]] == [1.0, 1.0, math.inf]
+
+
+def test_without_parsl_one_line_says_what_to_install(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(cluster.importlib.util, "find_spec", lambda _: None)
+    assert main(["run", "weak-connectivity", "--on", str(tmp_path / "on.py")]) == 1
+    assert capsys.readouterr().err == 'lmc: --on: computing elsewhere needs Parsl: pip install -e ".[cluster]"\n'
+
+
+def test_options_of_slurm_go_with_it_alone(capsys):
+    assert main(["work", "weak-connectivity", "--max-nodes", "2"]) == 1
+    assert "--max-nodes goes with --on slurm: add it, or leave this out" in capsys.readouterr().err
+
+
+def test_parsl_is_loaded_only_where_it_is_asked_for():
+    program = "import sys, lmc_lib.sweeps.cluster, lmc_lib.cli.elsewhere; sys.exit('parsl' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+THREADS = """
+from parsl import Config, ThreadPoolExecutor
+
+config = Config([ThreadPoolExecutor(max_threads=2)])
+"""
+PROCESSES = """
+from parsl import Config, HighThroughputExecutor
+from parsl.providers import LocalProvider
+
+from lmc_lib.sweeps import cluster
+
+workers = HighThroughputExecutor(
+    label="here", address="127.0.0.1", max_workers_per_node=2, heartbeat_period=1, heartbeat_threshold=5,
+    provider=LocalProvider(max_blocks=1),
+)
+config = Config([workers], retries=2, retry_handler=cluster.retry_lost)
+"""
+
+
+FILL = """
+import sys
+from pathlib import Path
+
+from steps import FIRST, SUM, TOP, Mortal, Step
+
+from lmc_lib.store import Store
+from lmc_lib.sweeps import fill, obtain
+
+folder = Path(sys.argv[1])
+store = Store(folder / "store")
+"""
+
+
+@needs_parsl
+class TestParsl:
+    @pytest.fixture
+    def filled(self, tmp_path):
+        """Runs a program whose sweeps are computed where a configuration says; Parsl leaves files open."""
+
+        def filled(configuration, program):
+            (tmp_path / "on.py").write_text(configuration)
+            environment = os.environ | {
+                "LMC_ON": str(tmp_path / "on.py"),
+                "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+                "PYTHONPATH": os.pathsep.join([str(TESTS.parent), str(TESTS), os.environ.get("PYTHONPATH", "")]),
+            }
+            command = [sys.executable, "-c", FILL + program, str(tmp_path)]
+            return subprocess.run(
+                command, cwd=tmp_path, env=environment, text=True, capture_output=True, check=False, timeout=120
+            )
+
+        return filled
+
+    @pytest.mark.slow
+    def test_threads_fill_the_store(self, filled, tmp_path):
+        told = filled(THREADS, "fill(store, [TOP, *FIRST]); print(obtain(store, TOP).values)")
+        assert told.stdout == "{'sum': 117}\n", told.stderr
+        # Parsl's own files go beside the results, not where the notebooks are.
+        assert {path.name for path in tmp_path.iterdir()} == {"on.py", "store"}
+        assert (tmp_path / "store" / "parsl").is_dir()
+
+    @pytest.mark.slow
+    def test_a_worker_that_is_lost_loses_nothing(self, filled, tmp_path):
+        """Each of three results ends its own process when it is first computed."""
+        told = filled(
+            PROCESSES,
+            "last = Step(50, tuple(Mortal(n, (), str(folder)) for n in range(3)));"
+            "fill(store, [last]); print(obtain(store, last).values)",
+        )
+        assert told.stdout == "{'sum': 53}\n", told.stderr
+        assert sorted(path.name for path in tmp_path.glob("died-*")) == ["died-0", "died-1", "died-2"]
+
+    @pytest.mark.slow
+    def test_a_result_that_ends_every_worker_is_named(self, filled, store):
+        told = filled(PROCESSES, "fill(store, [Mortal(7, (), 'nowhere'), TOP])")
+        assert "RuntimeError: 1 of 7 results failed" in told.stderr
+        named = fingerprint(Mortal(7, (), "nowhere"))
+        assert f"step 7, steps, {named}: WorkerLost: Task failure due to loss of worker" in told.stderr
+        assert store.has(TOP)

@@ -4,7 +4,7 @@ Parsl knows Slurm, PBS, LSF, HTCondor, Kubernetes and more. Its workers stay for
 once. What is done it need not remember: the store does, so nothing here is memoised.
 """
 
-__all__ = ["JOB_NAME", "ClusterError", "configuration", "executor", "slurm"]
+__all__ = ["JOB_NAME", "ClusterError", "configuration", "executor", "retry_lost", "slurm"]
 
 import contextlib
 import importlib.util
@@ -76,6 +76,8 @@ def configuration(path: Path) -> Any:
         raise ClusterError(f"{path}: there is no such file: name a Python file that defines config, a parsl.Config")
     try:
         config = runpy.run_path(str(path)).get("config")
+    except ClusterError:  # of `slurm`, which says what to do
+        raise
     except Exception as error:
         raise ClusterError(f"{path} fails: {type(error).__name__}: {error}: run it with python to see where") from error
     if not isinstance(config, Config):
@@ -136,7 +138,7 @@ def slurm(
         available_accelerators=gpus_per_node or (),
         drain_period=int(_BEGINNING * (3600 * hours + 60 * minutes + seconds)),
     )
-    return Config([workers], retries=_RETRIES, retry_handler=_cost_of_retry)
+    return Config([workers], retries=_RETRIES, retry_handler=retry_lost)
 
 
 def _worker_init() -> str:
@@ -145,8 +147,16 @@ def _worker_init() -> str:
     return "\n".join(f"export {name}={shlex.quote(os.environ[name])}" for name in kept)
 
 
-def _cost_of_retry(error: Exception, task: Any) -> float:
-    """One of the retries for a lost worker; all of them for an error of the computation, which would come again."""
+def retry_lost(error: Exception, task: Any) -> float:
+    """A ``retry_handler`` of Parsl, by which a result is computed again only if its worker was lost.
+
+    Args:
+        error: why it is not there; an error of the computation would come again.
+        task: what Parsl knows of it.
+
+    Returns:
+        How many of the ``retries`` that costs.
+    """
     del task
     from parsl.executors.high_throughput.errors import ManagerLost, WorkerLost  # noqa: PLC0415 -- an extra
 
