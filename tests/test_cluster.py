@@ -181,6 +181,7 @@ class TestConfiguration:
         random.setstate(state)
 
     @pytest.mark.usefixtures("any_stream")
+    @pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # of Parsl, which looks for addresses
     def test_asks_slurm_for_what_the_options_say(self, monkeypatch):
         monkeypatch.setattr(cluster.shutil, "which", lambda _: "sbatch")
         config = cluster.slurm(partition="gpu", gpus_per_node=4, walltime="01:30:00", max_nodes=8)
@@ -197,6 +198,14 @@ class TestConfiguration:
 
         lost = [WorkerLost(1, "host"), ManagerLost(b"manager", "host")]
         assert [cluster.retry_lost(error, None) for error in [*lost, ValueError("no")]] == [1.0, 1.0, math.inf]
+
+
+@needs_parsl
+def test_a_program_of_parsl_that_is_not_found_is_told_before_a_sweep_waits_for_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(cluster.shutil, "which", lambda name: None if name == "interchange.py" else name)
+    (tmp_path / "on.py").write_text(PROCESSES)
+    assert main(["work", "weak-connectivity", "--on", str(tmp_path / "on.py")]) == 1
+    assert capsys.readouterr().err == "lmc: --on: interchange.py, which Parsl starts, is not on PATH: add its folder\n"
 
 
 def test_without_parsl_one_line_says_what_to_install(tmp_path, monkeypatch, capsys):
@@ -290,7 +299,7 @@ class TestParsl:
     @pytest.mark.slow
     def test_a_result_that_ends_every_worker_is_named(self, filled, store):
         told = filled(PROCESSES, "fill(store, [Mortal(7, (), 'nowhere'), TOP])")
-        assert "RuntimeError: 1 of 7 results failed" in told.stderr
+        assert "RuntimeError: 1 of 6 results failed" in told.stderr
         named = fingerprint(Mortal(7, (), "nowhere"))
         assert f"step 7, steps, {named}: WorkerLost: Task failure due to loss of worker" in told.stderr
         assert store.has(TOP)

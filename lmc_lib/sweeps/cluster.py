@@ -22,7 +22,7 @@ from typing import Any
 # What the jobs of a sweep are called, by which they are found and stopped.
 JOB_NAME = "lmc"
 
-# Before a command: what it starts is ended with the process that started it, however that ends.
+# Before a command, on Linux: what it starts is ended with the process that started it, however that ends.
 _WITH_PARENT = ("setpriv", "--pdeathsig", "TERM")
 
 # The share of a job's time after which its workers begin nothing new, so that what they compute is finished.
@@ -45,7 +45,7 @@ def executor(path: Path, folder: Path) -> Iterator[Executor]:
         folder: where Parsl writes its logs and the scripts of its jobs, unless the configuration names another place.
 
     Raises:
-        ClusterError: if Parsl is not installed, or the file is missing, fails, or defines no ``config``.
+        ClusterError: if Parsl or a program of it is not there, or the file is missing, fails, or defines no ``config``.
     """
     config = configuration(path)
     from parsl.concurrent import ParslPoolExecutor  # noqa: PLC0415 -- an extra
@@ -66,7 +66,7 @@ def configuration(path: Path) -> Any:
         path: a Python file that defines ``config``, a ``parsl.Config``.
 
     Raises:
-        ClusterError: if Parsl is not installed, or the file is missing, fails, or defines no ``config``.
+        ClusterError: if Parsl or a program of it is not there, or the file is missing, fails, or defines no ``config``.
     """
     if importlib.util.find_spec("parsl") is None:
         raise ClusterError('computing elsewhere needs Parsl: pip install -e ".[cluster]"')
@@ -84,7 +84,11 @@ def configuration(path: Path) -> Any:
         what = "no config" if config is None else f"config as a {type(config).__name__}"
         raise ClusterError(f"{path} defines {what}: it must be a parsl.Config")
     for each in config.executors:
-        if isinstance(each, HighThroughputExecutor):
+        if not isinstance(each, HighThroughputExecutor):
+            continue
+        if shutil.which(program := each.interchange_launch_cmd[0]) is None:
+            raise ClusterError(f"{program}, which Parsl starts, is not on PATH: add its folder")
+        if shutil.which(_WITH_PARENT[0]):
             each.interchange_launch_cmd = [*_WITH_PARENT, *each.interchange_launch_cmd]
     return config
 
