@@ -186,7 +186,7 @@ def test_the_time_left_is_that_of_what_is_missing_by_kind():
 @pytest.mark.parametrize(("workers", "seconds"), [(1, 100.0), (2, 50.0)])
 def test_progress_tells_the_time_left(store, monkeypatch, tmp_path, workers, seconds):
     monkeypatch.setattr(filling, "_obtain", lambda store, spec: 100.0 if isinstance(spec, Tree) else spec.number / 4)
-    monkeypatch.setattr(filling, "ProcessPoolExecutor", lambda workers, **_: ThreadPoolExecutor(workers))
+    monkeypatch.setattr(filling, "ProcessPoolExecutor", lambda workers, **_: ThreadPoolExecutor(1))
     monkeypatch.setenv("LMC_PROGRESS", str(tmp_path / "progress"))
     told = []
     monkeypatch.setattr(Path, "write_text", lambda _, text, encoding: told.append(json.loads(text)))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lmc_lib import __version__
-from lmc_lib.cli import completion, measuring, overview, skeleton, storing, tree, verdicts, working
+from lmc_lib.cli import completion, elsewhere, measuring, overview, skeleton, storing, tree, verdicts, working
 from lmc_lib.cli.output import write_json
 from lmc_lib.cli.refused import Refused
 from lmc_lib.definitions import CHAPTERS, DefinitionError
@@ -120,11 +120,13 @@ def _add_run(commands: Any) -> None:
         "weak-connectivity --help",
         "weak-connectivity --profile laptop",
         "weak-connectivity -p width=32 -p training.lr=0.02",
+        "weak-connectivity --profile paper --on slurm --partition gpu --gpus-per-node 4 --max-nodes 8",
     )
     running = _add(commands, "run", measuring.run, "run a claim's notebook", *examples, add_help=False)
     _takes_parameters(running)
     running.add_argument("--out", type=Path, default=Path("results"), help="folder of the results (default: results)")
     running.add_argument("--workers", type=int, help="processes (default: all cores)")
+    elsewhere.add_options(running)
     running.add_argument("--recompute", action="store_true", help="compute also what is stored")
     running.add_argument("--same-code", action="store_true", help="compute also what is stored and other code has made")
     running.add_argument("--records", action="store_true", help="keep the measurements in records/ for the book")
@@ -154,6 +156,7 @@ def _add_work(commands: Any) -> None:
     working_ = _add(commands, "work", working.work, says, *examples, add_help=False)
     _takes_parameters(working_)
     working_.add_argument("--workers", type=int, help="processes (default: all cores)")
+    elsewhere.add_options(working_)
     _takes_json(
         working_,
         "how many results were `missing`, `computed` here, by `others`, `untried`, and a list of those `failed`",

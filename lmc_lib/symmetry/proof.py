@@ -113,8 +113,8 @@ def prove(
         The largest change of an output, in units of the outputs' spread; of the order of 1e-14.
 
     Raises:
-        SymmetryError: if a permutation changes the function, where the message names the guilty groups, or if the outputs
-            depend on the inputs with none of many weights.
+        SymmetryError: if a permutation changes the function, where the message names the guilty groups, or if the
+            outputs depend on the inputs with none of many weights.
     """
     worst = 0.0
     for _ in range(draws):
