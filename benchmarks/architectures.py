@@ -57,21 +57,25 @@ def build(name: str) -> tuple[nn.Module, int]:
 
 
 def measure(name: str) -> dict[str, Any]:
-    """Derives and proves the groups of one classifier."""
+    """Derives and proves the groups of one constructor's classifier."""
     model, pixels = build(name)
     generator = rng.stream(0, "architectures", name)
-    images = torch.randn(2, 3, pixels, pixels, generator=generator)
+    row = measured(model, torch.randn(2, 3, pixels, pixels, generator=generator), generator)
+    return {"model": name, **row, "pinned": len(row["pinned"])}
+
+
+def measured(model: nn.Module, images: torch.Tensor, generator: torch.Generator) -> dict[str, Any]:
+    """Derives and proves the groups of one classifier; ``pinned`` says what is not followed, and why."""
     started = time.process_time()
     spec = symmetry.permutation_spec(model, images)
     seconds = time.process_time() - started
     parameters = sum(each.numel() for each in model.parameters())
     change = symmetry.prove(model, spec, images, generator=generator, draws=1 if parameters > _LARGE else 3)
     return {
-        "model": name,
         "parameters": parameters,
         "groups": len(spec.groups),
         "units": spec.units,
-        "pinned": len(spec.pinned),
+        "pinned": list(spec.pinned),
         "change": change,
         "control": control(model, spec, images, generator),
         "seconds": round(seconds, 2),
