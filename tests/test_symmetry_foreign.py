@@ -275,7 +275,7 @@ def test_what_a_network_keeps_of_other_weights_is_forgotten():
     for alpha, loss in zip((0.0, 0.5, 1.0), line.loss.tolist(), strict=True):
         fresh.load_state_dict(state.interpolate(first, second, alpha))
         fresh.train().eval()
-        assert loss == pytest.approx(float(nn.functional.cross_entropy(fresh(x), split.labels)), rel=1e-12)
+        assert loss == pytest.approx(nn.functional.cross_entropy(fresh(x), split.labels).item(), rel=1e-12)
 
 
 def test_layers_keep_the_mode_in_which_they_are():

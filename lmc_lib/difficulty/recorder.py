@@ -18,7 +18,7 @@ from lmc_lib import expected, files
 from lmc_lib.difficulty.correlation import check_replicates, reliability
 from lmc_lib.difficulty.learning import History
 from lmc_lib.difficulty.orientation import harder
-from lmc_lib.difficulty.predictions import POINTWISE
+from lmc_lib.difficulty.predictions import POINTWISE, check
 
 # Places for examples at first; twice as many whenever they are full.
 _PLACES = 1024
@@ -87,6 +87,7 @@ class Recorder:
         if len(names) != len(logits):
             raise ValueError(f"every row of logits needs one id, got {len(logits)} rows and {len(names)} ids")
         self._check(names, logits, labels)
+        check(logits, labels)
         if not names:
             return
         for name in names:
@@ -100,7 +101,7 @@ class Recorder:
 
     def ids(self) -> list[Any]:
         """The examples that were seen, in the order of their ids, which is that of all arrays."""
-        return sorted(self._places)  # type: ignore[type-var]
+        return sorted(self._places)
 
     def labels(self) -> Int[ndarray, " examples"]:
         """The class of each example."""
