@@ -32,7 +32,7 @@ _TRIES = 20
 
 # The sizes of the weights in these tries, in turn: the inputs are lost on the way where biases outweigh them, and
 # products of many layers outgrow all digits.
-_GAINS = (1.0, 1.0, 2.0, 0.5, 4.0, 0.25)
+GAINS = (1.0, 1.0, 2.0, 0.5, 4.0, 0.25)
 
 # A change of the outputs this many times as large as one in the last digit of all weights makes is no rounding.
 _MARGIN = 1000.0
@@ -189,7 +189,7 @@ def _drawn(
                 )
         return state, permutation, change
 
-    gains = list(itertools.islice(itertools.cycle(_GAINS), _TRIES))
+    gains = list(itertools.islice(itertools.cycle(GAINS), _TRIES))
     for gain in gains[:-1]:
         with contextlib.suppress(_ProvesNothingError):
             return draw(gain)
