@@ -51,6 +51,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (Refused, DefinitionError) as error:
         sys.stderr.write(f"lmc: {error}\n")
         return 1
+    except ModuleNotFoundError as error:
+        if not error.name or error.name.startswith("lmc_lib"):
+            raise
+        sys.stderr.write(
+            f"lmc: this command needs {error.name}, which is not installed: pip install 'lmc-companion[book]' brings "
+            "what notebooks need; the notebooks themselves stand in a copy of the repository\n"
+        )
+        return 1
     return 0
 
 
@@ -313,6 +321,8 @@ def _takes_json(parser: argparse.ArgumentParser, content: str) -> None:
 
 def _list(options: argparse.Namespace) -> None:
     claims = overview.listed()
+    if not claims:
+        raise Refused("there are no claims here: they stand in `notebooks/` of a copy of the repository")
     if options.json:
         write_json(claims)
     else:

@@ -21,7 +21,7 @@ from torch.utils import _pytree as pytree
 from lmc_lib import rng
 from lmc_lib.cli.refused import Refused
 from lmc_lib.data import Split
-from lmc_lib.state import State, given
+from lmc_lib.state import State, forget_, given
 
 # One tensor, or tensors by the names of arguments.
 Inputs = Tensor | dict[str, Tensor]
@@ -178,6 +178,7 @@ def run(model: nn.Module, state: State, inputs: Inputs) -> Any:
     args, kwargs = ((), inputs) if isinstance(inputs, dict) else ((inputs,), {})
     args, kwargs = pytree.tree_map_only(Tensor, placed, (args, kwargs))
     try:
+        forget_(model)
         with torch.no_grad():
             return torch.func.functional_call(model, given(model, state), args, kwargs, tie_weights=False)
     except Exception as error:
