@@ -14,7 +14,7 @@ import re
 import runpy
 import shlex
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
@@ -84,13 +84,16 @@ def configuration(path: Path) -> Any:
         what = "no config" if config is None else f"config as a {type(config).__name__}"
         raise ClusterError(f"{path} defines {what}: it must be a parsl.Config")
     for each in config.executors:
-        if not isinstance(each, HighThroughputExecutor):
-            continue
-        if shutil.which(program := each.interchange_launch_cmd[0]) is None:
-            raise ClusterError(f"{program}, which Parsl starts, is not on PATH: add its folder")
-        if shutil.which(_WITH_PARENT[0]):
-            each.interchange_launch_cmd = [*_WITH_PARENT, *each.interchange_launch_cmd]
+        if isinstance(each, HighThroughputExecutor):
+            each.interchange_launch_cmd = _with_parent(each.interchange_launch_cmd)
     return config
+
+
+def _with_parent(command: Sequence[str]) -> list[str]:
+    """A command whose process ends with this one, where the system can do that."""
+    if shutil.which(command[0]) is None:
+        raise ClusterError(f"{command[0]}, which Parsl starts, is not on PATH: add its folder")
+    return [*_WITH_PARENT, *command] if shutil.which(_WITH_PARENT[0]) else list(command)
 
 
 def slurm(

@@ -13,13 +13,15 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from graphlib import TopologicalSorter
+from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
 from pathlib import Path
 from queue import SimpleQueue
+from typing import Any
 
 from lmc_lib.processes import end_with_parent, usable_cores
 from lmc_lib.store import Store, StoreError, fingerprint
@@ -107,8 +109,8 @@ def _computed(
         for spec in specs:
             progress.advance(spec, _obtain(store, spec))
     else:
-        with _processes(workers, specs) as pool:
-            for spec, future in _finished(pool, store, specs):
+        with _processes(workers, specs) as submit:
+            for spec, future in _finished(submit, store, specs):
                 progress.advance(spec, future.result())
     return []
 
@@ -124,7 +126,9 @@ def _elsewhere(executor: Executor | None, store: Store) -> Iterator[Executor | N
         yield executor
 
 
-def _finished(executor: Executor, store: Store, specs: Sequence[Spec]) -> Iterator[tuple[Spec, "Future[float]"]]:
+def _finished(
+    submit: Callable[..., Future[Any]], store: Store, specs: Sequence[Spec]
+) -> Iterator[tuple[Spec, Future[float]]]:
     """Results as they are finished; each is begun when all that it needs is there, and never if some of that failed."""
     waiting = {fingerprint(spec): spec for spec in specs}
     order = TopologicalSorter(needs_among(waiting))
@@ -133,7 +137,7 @@ def _finished(executor: Executor, store: Store, specs: Sequence[Spec]) -> Iterat
     finished: SimpleQueue[Future[float]] = SimpleQueue()
     while True:
         for key in order.get_ready():
-            future = executor.submit(_obtain, store, waiting[key])
+            future = submit(_obtain, store, waiting[key])
             running[future] = key
             future.add_done_callback(finished.put)
         if not running:
@@ -149,7 +153,7 @@ def _share_on(executor: Executor, store: Store, specs: Sequence[Spec]) -> Share:
     """Lets an executor compute; what fails there stops only what needs it."""
     progress = _Progress(specs, None)
     computed, failed = [], {}
-    for spec, future in _finished(executor, store, specs):
+    for spec, future in _finished(executor.submit, store, specs):
         error = future.exception()
         if isinstance(error, StoreError | BrokenExecutor):  # no other result could be kept, or computed, either
             raise error
@@ -179,8 +183,8 @@ def _shares(store: Store, stages: Sequence[Sequence[Spec]], workers: int) -> lis
         return [work(store, stages)]
     left = [spec for stage in stages for spec in stage]
     progress = _Progress(left, workers)
-    with _processes(workers, left) as pool:
-        futures = [pool.submit(work, store, stages) for _ in range(workers)]
+    with _processes(workers, left) as submit:
+        futures = [submit(work, store, stages) for _ in range(workers)]
         working = True
         while working:
             working = bool(wait(futures, _LOOK).not_done)
@@ -189,17 +193,29 @@ def _shares(store: Store, stages: Sequence[Sequence[Spec]], workers: int) -> lis
 
 
 @contextlib.contextmanager
-def _processes(workers: int, specs: Sequence[Spec]) -> Iterator[ProcessPoolExecutor]:
+def _processes(workers: int, specs: Sequence[Spec]) -> Iterator[Callable[..., Future[Any]]]:
+    """Processes to which calls are submitted; at the end those that run are finished, and all processes with them."""
     context = _context(specs)
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(dict(os.environ),))
+    held, holding = context.Pipe(duplex=False)
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(dict(os.environ), held))
+    futures: list[Future[Any]] = []
+
+    def submit(function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        futures.append(pool.submit(function, *arguments))
+        return futures[-1]
+
     try:
-        yield pool
+        yield submit
     except BrokenProcessPool as error:
         raise RuntimeError(
             "a worker was ended from outside, often for lack of memory. Finished results are stored: run again, with "
             f"fewer than {workers} workers if memory is short"
         ) from error
     finally:
+        wait([each for each in futures if not each.cancel()])
+        # A worker that is killed as it waits for a call keeps the lock of all calls, so that the word to end, which is
+        # such a call, would not reach the others, and the pool would wait for them without end.
+        holding.close()
         pool.shutdown(cancel_futures=True)
 
 
@@ -215,9 +231,9 @@ def _context(specs: Sequence[Spec]) -> BaseContext:
     return context
 
 
-def _begin(environment: dict[str, str]) -> None:
+def _begin(environment: dict[str, str], held: "Connection[Any, Any]") -> None:
     """Begins a worker; its server may have started when the environment was another one."""
-    end_with_parent()
+    end_with_parent(held)
     os.environ.clear()
     os.environ.update(environment)
 
