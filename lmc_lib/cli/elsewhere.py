@@ -21,6 +21,13 @@ _SLURM: dict[str, tuple[type, str]] = {
     "max_nodes": (int, "the most jobs at a time, each a node (default: 1)"),
 }
 
+# What Ctrl-C is answered with. A job whose sweep was ended too hard to cancel it misses it and ends by itself.
+_GO_ON = "What is finished is stored: the same command goes on from there"
+_OF_SLURM = (
+    "Its jobs are cancelled, or end by themselves within minutes: squeue --name={0} shows what is left, and "
+    "scancel --name={0} stops it, with the jobs of your other sweeps."
+)
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds ``--on`` and the options of Slurm."""
@@ -37,6 +44,7 @@ def asked(options: argparse.Namespace) -> Iterator[None]:
 
     Raises:
         Refused: if options do not go together, or no executor can be made of them.
+        KeyboardInterrupt: if whoever asked stops it, with how to go on and what becomes of the jobs.
     """
     from lmc_lib.cli import running  # noqa: PLC0415 -- loads papermill
 
@@ -55,7 +63,10 @@ def asked(options: argparse.Namespace) -> Iterator[None]:
             {"LMC_ON": str(path), "PATH": os.pathsep.join([programs, os.environ.get("PATH", os.defpath)])}
         ):
             _check(path)
-            yield
+            try:
+                yield
+            except KeyboardInterrupt as stop:
+                raise KeyboardInterrupt(_stopped(options.on)) from stop
 
 
 def _option(name: str) -> str:
@@ -68,6 +79,13 @@ def _slurm(folder: Path, values: Mapping[str, Any]) -> Path:
     given = ", ".join(f"{name}={value!r}" for name, value in values.items())
     path.write_text(f"from lmc_lib.sweeps import cluster\n\nconfig = cluster.slurm({given})\n", encoding="utf-8")
     return path
+
+
+def _stopped(on: str) -> str:
+    """What to do after Ctrl-C."""
+    from lmc_lib.sweeps import cluster  # noqa: PLC0415 -- few need it
+
+    return f"{_OF_SLURM.format(cluster.JOB_NAME)} {_GO_ON}" if on == "slurm" else _GO_ON
 
 
 def _check(path: Path) -> None:
