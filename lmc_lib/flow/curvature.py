@@ -5,7 +5,7 @@ The *rise* along a direction :math:`v` of unit length is
 A quadratic loss has the rise :math:`\frac12 r^2 v^\top H v`.
 """
 
-__all__ = ["exponents", "matched", "rises", "sharpest"]
+__all__ = ["exponents", "rises", "sharpest"]
 
 from collections.abc import Callable
 
@@ -14,8 +14,6 @@ import torch
 from jaxtyping import Float
 from numpy import ndarray
 from torch import Tensor
-
-from lmc_lib.state import State
 
 Loss = Callable[[Tensor], Tensor]
 
@@ -93,16 +91,6 @@ def exponents(predicted: Float[ndarray, " rises"], risen: Float[ndarray, "*more 
     logs = np.log(np.where(risen > 0, risen, np.nan))
     slopes: ndarray = 2.0 * np.diff(logs, axis=-1) / np.diff(np.log(predicted))
     return slopes
-
-
-def matched(direction: State, drawn: State) -> State:
-    """A drawn direction that is as long as another one within each of the tensors.
-
-    Args:
-        direction: by name, whose lengths are taken over.
-        drawn: by the same names, whose ways are.
-    """
-    return {name: each * (direction[name].norm() / each.norm()) for name, each in drawn.items()}
 
 
 def _slope(loss: Loss, point: Tensor) -> tuple[Tensor, Tensor]:

@@ -146,14 +146,8 @@ class EdgeSpec(Spec):
     def _rises(self, loss: Callable[[State], Tensor], weights: State, top: State, generator: Generator) -> ndarray:
         if not state.is_finite(top):
             return np.full((1 + self.directions, len(PREDICTED)), np.nan)
-        drawn = [
-            {
-                name: round_to_grid(torch.randn(each.shape, generator=generator).double(), _BITS)
-                for name, each in top.items()
-            }
-            for _ in range(self.directions)
-        ]
-        ways = state.flattened([top, *(curvature.matched(top, each) for each in drawn)])
+        drawn = [_as_long(top, generator) for _ in range(self.directions)]
+        ways = state.flattened([top, *drawn])
         (point,) = state.flattened([weights])
         risen = curvature.rises(lambda at: loss(state.shaped(at, weights)), point, ways, torch.from_numpy(PREDICTED))
         return risen.detach().numpy()
@@ -229,3 +223,9 @@ def _sharpest(loss: Callable[[State], Tensor], weights: State) -> tuple[float, S
     (point,) = state.flattened([weights])
     value, direction = curvature.sharpest(lambda at: loss(state.shaped(at, weights)), point)
     return value, state.shaped(direction, weights)
+
+
+def _as_long(direction: State, generator: Generator) -> State:
+    """A random direction that is as long as another one within each of the tensors."""
+    drawn = {name: torch.randn(each.shape, generator=generator).double() for name, each in direction.items()}
+    return {name: round_to_grid(each, _BITS) * (direction[name].norm() / each.norm()) for name, each in drawn.items()}
