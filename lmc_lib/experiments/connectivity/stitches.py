@@ -2,6 +2,7 @@
 
 __all__ = ["StitchSpec", "Stitches"]
 
+import functools
 import math
 from dataclasses import dataclass
 from functools import partial
@@ -73,9 +74,9 @@ class StitchSpec(Spec):
     def compute(self, store: Store) -> Result:
         """Stitches every pair behind every hidden layer."""
         loaded, network = dataset(self.data), self.tops.network.to(self._dtype)
-        uppers = self._last(store, self.tops)
+        uppers, lowers = self._last(store, self.tops), self._lowers(store)
         inputs = {split: each.expand(self.pairs, *each.shape) for split, each in self._inputs(loaded).items()}
-        rows = [self._behind(store, layer, loaded, uppers) for layer in range(len(_hidden(network)))]
+        rows = [self._behind(place, loaded, uppers, lowers) for place in range(len(_hidden(network)))]
         return Result({"own": _scores(network, uppers, inputs, loaded), **columns(rows)})
 
     @property
@@ -89,13 +90,20 @@ class StitchSpec(Spec):
         """The last networks of a stack, as many as there are pairs."""
         return {name: each[-self.pairs :].to(self._dtype) for name, each in obtain(store, stack).tensors.items()}
 
-    def _behind(self, store: Store, layer: int, loaded: Dataset, uppers: State) -> dict[str, Any]:
+    def _lowers(self, store: Store) -> State | None:
+        """The networks that give the lower layers."""
+        if self.bottoms is None:
+            return None
+        if self.last:
+            return self._last(store, self.bottoms)
+        stack = obtain(store, self.bottoms).tensors
+        return {name: each[: self.pairs].to(self._dtype) for name, each in stack.items()}
+
+    def _behind(self, place: int, loaded: Dataset, uppers: State, lowers: State | None) -> dict[str, Any]:
         """What is measured of all pairs behind a hidden layer of the upper networks."""
-        network = self.tops.network.to(self._dtype)
-        hidden = _hidden(network)
-        below, above = surgery.cut(network, hidden[layer])
+        (below, above), depth = _cut(self.tops, place, self._dtype), len(_hidden(self.tops.network))
         targets = self._given(below, uppers, loaded)
-        sources = self._lower(store, (layer + 1) / len(hidden), loaded)
+        sources = self._lower((place + 1) / depth, loaded, lowers)
         stitches = state.stacked([_stitch(*each) for each in zip(sources["train"], targets["train"], strict=True)])
 
         def scores(of: State) -> dict[str, Any]:
@@ -111,22 +119,26 @@ class StitchSpec(Spec):
             values["trained"] = scores(trained)
         return values
 
-    def _lower(self, store: Store, depth: float, loaded: Dataset) -> _Features:
+    def _lower(self, depth: float, loaded: Dataset, lowers: State | None) -> _Features:
         """What the lower layers give, at a share of their depth."""
-        if self.bottoms is None:
+        if self.bottoms is None or lowers is None:
             pixels = {split: each.flatten(1) for split, each in self._inputs(loaded).items()}
             return {split: each.expand(self.pairs, *each.shape) for split, each in pixels.items()}
-        network = self.bottoms.network.to(self._dtype)
-        hidden = _hidden(network)
-        part, _ = surgery.cut(network, hidden[math.ceil(depth * len(hidden) - 1e-9) - 1])
-        stack = obtain(store, self.bottoms).tensors
-        first = {name: each[: self.pairs].to(self._dtype) for name, each in stack.items()}
-        return self._given(part, self._last(store, self.bottoms) if self.last else first, loaded)
+        place = math.ceil(depth * len(_hidden(self.bottoms.network)) - 1e-9) - 1
+        below, _ = _cut(self.bottoms, place, self._dtype)
+        return self._given(below, lowers, loaded)
 
     @torch.no_grad()
     def _given(self, part: nn.Module, weights: State, loaded: Dataset) -> _Features:
         given = torch.vmap(partial(state.apply, part), in_dims=(0, None))
         return {split: given(weights, each) for split, each in self._inputs(loaded).items()}
+
+
+@functools.cache  # kinds of lower layers have their upper networks in common
+def _cut(stack: StackSpec, place: int, dtype: torch.dtype) -> tuple[nn.Module, nn.Module]:
+    """The networks of a stack cut behind a hidden layer."""
+    network = stack.network.to(dtype)
+    return surgery.cut(network, _hidden(network)[place])
 
 
 def _hidden(network: nn.Module) -> list[str]:

@@ -2,8 +2,9 @@
 
 __all__ = ["DescentSpec", "NeuronSpec", "Neurons", "descents", "regimes_of"]
 
+import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import ClassVar
 
@@ -110,14 +111,24 @@ class DescentSpec(Neurons):
         start, targets, told = self.starts(), self.targets(), self.rates[::-1] if self.exchanged else self.rates
         times = torch.tensor(self.times, dtype=torch.float64)
         read_outs, weights = neuron.exact(*start, targets, told, times)
-        before, interval = neuron.charge(*start, told), Descent(round(self.horizon / self.points / step), step)
-        point: tuple[Tensor, ...] = start
+        before = neuron.charge(*start, told)
         drift, missed = [], []
-        for place in range(self.points):
-            point = flow.descend(partial(neuron.gradient, targets, self.rates), point, interval)
-            drift.append((neuron.charge(point[0], point[1], told) - before).abs() / (told[0] * told[1]) ** 0.5)
+        for place, point in enumerate(_path(replace(self, exchanged=False), step)):
+            drift.append((neuron.charge(*point, told) - before).abs() / (told[0] * told[1]) ** 0.5)
             missed.append(_error(point, (read_outs[..., place], weights[..., place, :])))
         return {"drift": torch.stack(drift).amax(0), "missed": torch.stack(missed).amax(0)}
+
+
+@functools.cache  # what charge and solution are told changes no descent
+def _path(spec: DescentSpec, step: float) -> list[tuple[Tensor, Tensor]]:
+    """Where gradient descent is at each of the times."""
+    point, found, targets = spec.starts(), [], spec.targets()
+    interval = Descent(round(spec.horizon / spec.points / step), step)
+    for _ in range(spec.points):
+        read_outs, weights = flow.descend(partial(neuron.gradient, targets, spec.rates), point, interval)
+        point = (read_outs, weights)
+        found.append(point)
+    return found
 
 
 @dataclass(frozen=True)
