@@ -45,7 +45,8 @@ class Setting:
 
     def inputs(self, split: str) -> Tensor:
         """The inputs of a split, in the precision of the weights."""
-        return self.splits[split].inputs.to(self.matching_inputs.dtype)
+        inputs = self.splits[split].inputs
+        return inputs.to(self.matching_inputs.dtype) if inputs.is_floating_point() else inputs
 
     def targets(self, split: str) -> Tensor:
         """The labels of a split as a representation: one row an example and one column a class, in float64."""

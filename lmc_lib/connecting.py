@@ -66,7 +66,7 @@ def train_vertices(
     generators = [rng.stream(seed, "points of pieces") for seed in seeds]
     drawn = (torch.stack([draw(each) for each in generators]).to(fixed) for _ in range(config.steps))
     rows = training.stacked_batches(len(split), config, seeds=seeds)
-    log_volume = _log_volume_with(fixed)
+    log_volume, inputs = _log_volume_with(fixed), state.fitted(split.inputs, state.shaped(start[0], like))
     answers = torch.vmap(torch.vmap(partial(_answer, model, like), in_dims=(0, None)))
 
     def losses(live: State, _: int) -> Float[Tensor, " sets"]:
@@ -75,7 +75,7 @@ def train_vertices(
             raise ValueError(f"a point has {vertices + 1} weights in each of {pieces} pieces, not {weights.shape[1:]}")
         free = live["vertex"][:, None, :]
         points = torch.einsum("spv,spvn->spn", weights[..., :-1], fixed) + weights[..., -1:] * free
-        logits = answers(points, split.inputs[chosen].to(fixed.dtype))
+        logits = answers(points, inputs[chosen])
         labels = split.labels[chosen][:, None].expand(-1, pieces, -1)
         loss = F.cross_entropy(logits.flatten(0, 2), labels.flatten(), reduction="none").view(len(fixed), -1).mean(1)
         return loss if volume == 0.0 else loss - volume * torch.logsumexp(log_volume(free), 1)

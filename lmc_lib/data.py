@@ -23,10 +23,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, Shaped, UInt8
 from torch import Generator, Tensor
 
-from lmc_lib import rng, text
+from lmc_lib import expected, rng, text
 from lmc_lib.values import round_to_grid
 
 NAMES = (
@@ -181,11 +181,16 @@ class DataSpec:
 class Split:
     """Examples with labels.
 
-    Inputs are standardised by the mean and deviation of the training set, but for texts (rows are tokens as vectors).
+    Inputs of the data sets here have the shape ``(examples, channels, height, width)`` and are standardised by the mean
+    and deviation of the training set, but for texts (rows are tokens as vectors). Those of other networks may have any.
     """
 
-    inputs: Float[Tensor, "examples channels height width"]
-    labels: Int[Tensor, " examples"]
+    inputs: Shaped[Tensor, "examples ..."]
+    labels: Tensor
+
+    def __post_init__(self) -> None:
+        """Raises a ValueError if there is not one label for each example, a whole number from 0."""
+        expected.labels(self.labels, examples=len(self.inputs))
 
     def __len__(self) -> int:
         """Number of examples."""

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor, nn
 
-from lmc_lib.state import State
+from lmc_lib.state import State, real
 
 NORMS = ("none", "batch", "layer", "group")
 
@@ -421,9 +421,7 @@ def initialise(model: nn.Module, *, generator: Generator, scale: float = 1.0) ->
             layers, from which networks move farther, relative to their start.
     """
     state = {name: value.detach().clone() for name, value in model.state_dict().items()}
-    for name, value in state.items():
-        if not value.is_floating_point():
-            continue
+    for name, value in real(state).items():
         draw = value.double()
         if draw.dim() > 1:
             deviation = scale * math.sqrt(2.0 / draw[0].numel())

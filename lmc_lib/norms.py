@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
-from lmc_lib.state import State
+from lmc_lib.state import State, fitted, load_, real
 
 
 def is_statistic(name: str) -> bool:
@@ -46,14 +46,14 @@ def reset(model: nn.Module, state: State, inputs: Tensor, *, batch_size: int = 2
         The same weights with new buffers; a copy of ``state`` if the network keeps no statistics.
 
     Raises:
-        ValueError: if there are fewer than two examples, which have no variance.
+        ValueError: if there are fewer than two examples, which have no variance, or the state is another network's.
     """
     if not has_statistics(model):
         return dict(state)
-    value = next(value for value in state.values() if value.is_floating_point())
+    value = next(iter(real(state).values()))
     network = copy.deepcopy(model).to(value.device, value.dtype)
-    network.load_state_dict(state)
-    reset_(network, inputs.to(value.device, value.dtype), batch_size=batch_size)
+    load_(network, state)
+    reset_(network, fitted(inputs, state), batch_size=batch_size)
     return {name: value.detach() for name, value in network.state_dict().items()}
 
 

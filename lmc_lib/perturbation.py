@@ -18,7 +18,8 @@ from numpy import ndarray
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F  # noqa: N812 -- the usual name
 
-from lmc_lib.state import State
+from lmc_lib import expected
+from lmc_lib.state import State, fitted, load_, real
 from lmc_lib.values import round_to_grid
 
 DIRECTIONS = ("gaussian", "batch")
@@ -127,14 +128,16 @@ def batch_direction(model: nn.Module, state: State, inputs: Tensor, labels: Tens
         layers: regular expression of the layers.
 
     Raises:
-        ValueError: if the batch is empty, no layer has such a name, or the gradient is zero.
+        ValueError: if the batch is empty, a label is not a class, no layer has such a name, or the gradient is zero.
     """
     if len(inputs) == 0:
         raise ValueError("the batch direction is a gradient on examples, and there are none")
-    value = next(value for value in state.values() if value.is_floating_point())
+    value = next(iter(real(state).values()))
     network = copy.deepcopy(model).to(value.device, value.dtype).train()
-    network.load_state_dict(state)
-    loss = F.cross_entropy(network(inputs.to(value.device, value.dtype)), labels.to(value.device))
+    load_(network, state)
+    logits = network(fitted(inputs, state))
+    truth = expected.labels(labels, examples=len(inputs), classes=logits.shape[1])
+    loss = F.cross_entropy(logits, truth.to(value.device))
     names = _perturbable(state, layers)
     gradients = torch.autograd.grad(loss, [network.get_parameter(name) for name in names])
     direction = {name: each.double() for name, each in zip(names, gradients, strict=True)}
@@ -180,7 +183,7 @@ def perturb(state: State, direction: State, perturbation: Perturbation, *, gener
 
 def _perturbable(state: State, layers: str) -> list[str]:
     """The matrices and filters, by name: a stored state lists its entries in another order than a fresh one."""
-    names = sorted(name for name, value in state.items() if value.is_floating_point() and value.dim() > 1)
+    names = sorted(name for name, value in real(state).items() if value.dim() > 1)
     chosen = [name for name in names if re.search(layers, name)]
     if not chosen:
         raise ValueError(f"no layer matches {layers!r}; the ones that can be perturbed are {', '.join(names)}")

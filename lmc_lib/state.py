@@ -5,10 +5,12 @@ which is architecture only. No function here changes its arguments.
 """
 
 __all__ = [
-    "State", "apply", "cast", "clone", "combine", "distance", "fingerprint", "flattened", "given", "interpolate",
-    "is_finite", "masked", "norm", "shaped", "stacked", "taken_over", "under", "unstacked",
+    "State", "apply", "cast", "clone", "combine", "distance", "fingerprint", "fitted", "flattened", "given",
+    "interpolate", "is_finite", "is_weight", "load_", "masked", "norm", "real", "shaped", "stacked", "taken_over",
+    "under", "unstacked", "wide",
 ]  # fmt: skip
 
+import functools
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from itertools import chain
@@ -16,6 +18,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from lmc_lib import expected
 
 State = dict[str, Tensor]
 
@@ -29,19 +33,75 @@ def apply(network: nn.Module, state: State, inputs: Tensor) -> Any:
         network: the architecture, in the mode in which it is to run.
         state: the weights; entries that the network does not have are left out.
         inputs: what the network takes.
+
+    Raises:
+        ValueError: as for :func:`given`.
     """
     return torch.func.functional_call(network, given(network, state), (inputs,), tie_weights=False)
 
 
 def given(network: nn.Module, state: State) -> State:
-    """The entries of a state that a network takes, each layer once under its first name."""
+    """The entries of a state that a network takes, each layer once under its first name.
+
+    Raises:
+        ValueError: if the state lacks one, for which the network would take its own; with the likely cause.
+    """
     entries = {}
     for path, module in network.named_modules():
-        for name, _ in chain(module.named_parameters(recurse=False), module.named_buffers(recurse=False)):
+        for name, own in chain(module.named_parameters(recurse=False), module.named_buffers(recurse=False)):
             entry = f"{path}.{name}" if path else name
             if entry in state:
                 entries[entry] = state[entry]
+            elif name not in module._non_persistent_buffers_set:
+                raise ValueError(_tied(network, entry, own, state) or _other(network, state))
     return entries
+
+
+def load_(network: nn.Module, state: State) -> None:
+    """Makes a network hold a copy of these weights.
+
+    Raises:
+        ValueError: if the state has other names than the network; with the likely cause.
+    """
+    given(network, state)
+    if state.keys() != network.state_dict().keys():
+        raise ValueError(_other(network, state))
+    network.load_state_dict(state)
+
+
+def is_weight(value: Tensor) -> bool:
+    """Says whether an entry holds real or complex numbers, as weights do; counts and truth values are none."""
+    return value.is_floating_point() or value.is_complex()
+
+
+def real(state: State) -> State:
+    """The entries that hold floating numbers, for what knows no complex ones.
+
+    Raises:
+        ValueError: if there are complex ones.
+    """
+    if found := [name for name, value in state.items() if value.is_complex()]:
+        raise ValueError(
+            f"{found[0]} holds complex numbers, where weights are real: give its real and imaginary parts as two "
+            "entries, or leave it out"
+        )
+    return {name: value for name, value in state.items() if value.is_floating_point()}
+
+
+def fitted(inputs: Tensor, state: State) -> Tensor:
+    """Inputs as a network with these weights takes them: on their device and, where floating, in their precision.
+
+    What is not floating stays as it is, as indices of tokens do. Where weights differ, the first one counts.
+
+    Example:
+        >>> state = {"weight": torch.zeros(2, dtype=torch.float64)}
+        >>> fitted(torch.zeros(1), state).dtype, fitted(torch.zeros(1, dtype=torch.long), state).dtype
+        (torch.float64, torch.int64)
+    """
+    like = next(filter(is_weight, state.values()), None)
+    if like is None:
+        return inputs
+    return inputs.to(like.device, like.dtype.to_real() if inputs.is_floating_point() else inputs.dtype)
 
 
 def clone(state: State) -> State:
@@ -50,8 +110,12 @@ def clone(state: State) -> State:
 
 
 def cast(state: State, dtype: torch.dtype) -> State:
-    """Converts the floating tensors of a state to ``dtype``; integer buffers stay as they are."""
-    return {name: value.to(dtype) if value.is_floating_point() else value for name, value in state.items()}
+    """Converts the weights of a state to ``dtype``, complex ones to pairs of at least 32 bits; integer buffers stay."""
+    pairs = torch.complex128 if dtype == torch.float64 else torch.complex64
+    return {
+        name: value.to(pairs if value.is_complex() else dtype) if is_weight(value) else value
+        for name, value in state.items()
+    }
 
 
 def stacked(states: Sequence[State]) -> State:
@@ -69,7 +133,7 @@ def flattened(states: Sequence[State]) -> Tensor:
     """States of one architecture as points, one row each: all floating entries, one after another.
 
     Raises:
-        ValueError: if the states differ in names or shapes.
+        ValueError: if the states differ in names or shapes, or are complex.
 
     Example:
         >>> flattened([{"weight": torch.ones(1, 2), "bias": torch.zeros(1)}]).tolist()
@@ -77,7 +141,7 @@ def flattened(states: Sequence[State]) -> Tensor:
     """
     for other in states[1:]:
         _check_same_architecture(states[0], other)
-    names = [name for name, value in states[0].items() if value.is_floating_point()]
+    names = real(states[0])
     return torch.stack([torch.cat([state[name].reshape(-1) for name in names]) for state in states])
 
 
@@ -89,9 +153,9 @@ def shaped(point: Tensor, like: State) -> State:
         like: a state of the architecture; what is not floating is taken from it.
 
     Raises:
-        ValueError: if the point has another number of entries.
+        ValueError: if the point has another number of entries, or the network is complex.
     """
-    sizes = {name: value.numel() for name, value in like.items() if value.is_floating_point()}
+    sizes = {name: value.numel() for name, value in real(like).items()}
     if point.shape != (sum(sizes.values()),):
         raise ValueError(f"the network has {sum(sizes.values())} entries, but the point has shape {tuple(point.shape)}")
     parts = dict(zip(sizes, torch.split(point, list(sizes.values())), strict=True))
@@ -101,7 +165,8 @@ def shaped(point: Tensor, like: State) -> State:
 def combine(states: Sequence[State], weights: Sequence[float]) -> State:
     """Returns the weighted sum of states, the point with these barycentric coordinates if the weights sum to 1.
 
-    Integer buffers (the batch counters of BatchNorm) have no meaningful average and are taken from the first state.
+    Sums run in float64 and are rounded once, to the dtype of the states. Integer buffers (the batch counters of
+    BatchNorm) have no meaningful average and are taken from the first state.
 
     Raises:
         ValueError: if the states differ in names or shapes, or their number is not that of the weights.
@@ -112,11 +177,20 @@ def combine(states: Sequence[State], weights: Sequence[float]) -> State:
     for other in states[1:]:
         _check_same_architecture(first, other)
     return {
-        name: sum((w * s[name] for s, w in zip(states[1:], weights[1:], strict=True)), weights[0] * value)
-        if value.is_floating_point()
-        else value.clone()
+        name: _sum([state[name] for state in states], weights) if is_weight(value) else value.clone()
         for name, value in first.items()
     }
+
+
+def _sum(values: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+    terms = (weight * wide(value) for weight, value in zip(weights, values, strict=True))
+    dtype = functools.reduce(torch.promote_types, (value.dtype for value in values))
+    return functools.reduce(torch.add, terms).to(dtype)
+
+
+def wide(value: Tensor) -> Tensor:
+    """A tensor of weights in float64, of complex ones in pairs of it."""
+    return value.to(torch.promote_types(value.dtype, torch.float64))
 
 
 def interpolate(start: State, end: State, alpha: float) -> State:
@@ -125,15 +199,15 @@ def interpolate(start: State, end: State, alpha: float) -> State:
 
 
 def distance(a: State, b: State) -> float:
-    r"""Euclidean distance :math:`\lVert a - b \rVert_2` over all floating tensors, in float64."""
+    r"""Euclidean distance :math:`\lVert a - b \rVert_2` over all weights, in float64."""
     _check_same_architecture(a, b)
-    return norm({name: a[name].double() - b[name].double() for name in a if a[name].is_floating_point()})
+    return norm({name: wide(value) - wide(b[name]) for name, value in a.items() if is_weight(value)})
 
 
 def norm(state: State) -> float:
-    r"""Euclidean norm :math:`\lVert \theta \rVert_2` over all floating tensors, in float64."""
-    squares = [value.double().square().sum() for value in state.values() if value.is_floating_point()]
-    return float(torch.stack(squares).sum().sqrt())
+    r"""Euclidean norm :math:`\lVert \theta \rVert_2` over all weights, in float64; 0 if there are none."""
+    squares = [wide(value).abs().square().sum() for value in state.values() if is_weight(value)]
+    return float(torch.stack(squares).sum().sqrt()) if squares else 0.0
 
 
 def is_finite(state: State) -> bool:
@@ -203,10 +277,26 @@ def fingerprint(state: State) -> str:
     return digest.hexdigest()[:16]
 
 
+def _tied(network: nn.Module, entry: str, own: Tensor, state: Mapping[str, Any]) -> str:
+    """That an entry was not saved since it is another one too; empty if that is not so."""
+    others = (name for name, each in network.named_parameters(remove_duplicate=False) if each is own)
+    there = next((name for name in others if name in state), "")
+    return there and (
+        f"the state lacks {entry}, which is tied to {there} in the network and was not saved twice: add it, "
+        f"state | {{{entry!r}: state[{there!r}]}}"
+    )
+
+
+def _other(network: nn.Module, state: Mapping[str, Any]) -> str:
+    return f"not a state of this network: {expected.names(state, network.state_dict(), 'the network')}"
+
+
 def _check_same_architecture(a: State, b: State) -> None:
-    if missing := a.keys() ^ b.keys():
-        raise ValueError(f"states of different architectures: {sorted(missing)[:4]} stand in only one of them")
+    if a.keys() != b.keys():
+        raise ValueError(f"states of different architectures: {expected.names(b, a, 'the first')}")
     for name, value in a.items():
+        if not isinstance(value, Tensor):
+            raise ValueError(f"{name} is no tensor but {type(value).__name__}: a state maps names to tensors")
         if value.shape != b[name].shape:
             raise ValueError(
                 f"{name} has shape {tuple(value.shape)} in one state and {tuple(b[name].shape)} in the other"

@@ -1,6 +1,9 @@
 """Specs that know no network, for tests of sweeps."""
 
+import os
+import signal
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 from lmc_lib.store import Result
@@ -30,3 +33,22 @@ class Step(Spec):
 FIRST = [Step(number) for number in range(1, 6)]
 SUM = Step(10, (FIRST[0], FIRST[3]))
 TOP = Step(100, (SUM, FIRST[1]))
+
+
+@dataclass(frozen=True)
+class Mortal(Step):
+    """A result whose process ends from outside when it is first computed, or always if its folder is not there."""
+
+    kind: ClassVar[str] = "Mortal"
+
+    folder: str = ""
+
+    def compute(self, store):
+        try:
+            (Path(self.folder) / f"died-{self.number}").touch(exist_ok=False)
+        except FileExistsError:
+            return super().compute(store)
+        except FileNotFoundError:
+            pass
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError("outlived it")

@@ -597,8 +597,24 @@ class TestNotebooks:
         assert [each.meaning for each in found] == ["long", "own", "", "own too"]
 
     @pytest.mark.parametrize(
+        ("text", "value", "meaning"),
+        [
+            ('"a=b"  # of q', "a=b", "of q"),
+            ("3  # where q = 4 is too much", 3, "where q = 4 is too much"),
+            ('"#ff0000"  # colour', "#ff0000", "colour"),
+            ("[\n    'a#=',\n]  # marks", ["a#="], "marks"),
+            ("(1, 2)  # a tuple", (1, 2), "a tuple"),
+        ],
+    )
+    def test_values_and_comments_are_those_of_python(self, text, value, meaning):
+        assert notebooks.parameters_in(f"q: object = {text}") == [notebooks.Parameter("q", value, meaning)]
+
+    @pytest.mark.parametrize(
         ("source", "message"),
         [
+            ("a: int = 1\nb: int = 2 * 50  # twice", "line 2: b takes a value that needs no computing"),
+            ("a: int = 1\nb: dict = {[]: 1}  # no key", "line 2: b takes a value that needs no computing"),
+            ("a: int = 1\nb: int = " + "-" * 100_000 + "1", "a value is too deep for Python to read"),
             ("a: int = 1  # one\nb = 2  # two", "line 2 is no `name: type = value  # meaning`, but 'b = 2'"),
             ("a: int  # nothing", "line 1 is no `name"),
             ("\na: int = len('ab')  # computed", "line 2: a takes a value that needs no computing"),
@@ -684,12 +700,13 @@ def said_by_help(arguments, capsys):
 class TestHelp:
     def test_of_all_tells_examples_and_exit_codes(self, capsys):
         said = said_by_help(["--help"], capsys)
-        assert len(re.findall(r"^  lmc \w+", said, re.MULTILINE)) == 5
+        assert len(re.findall(r"^  lmc \w+", said, re.MULTILINE)) == 6
         for code, meaning in ((0, "done"), (1, "refused or failed"), (2, "wrong usage"), (130, "stopped by Ctrl-C")):
             assert re.search(rf"^  {code} +{meaning}", said, re.MULTILINE)
 
     @pytest.mark.parametrize(
-        "command", ["list", "run", "open", "status", "work", "shared", "judge", "verify", "audit", "new"]
+        "command",
+        ["list", "run", "open", "status", "work", "shared", "judge", "verify", "audit", "new", "align", "barrier"],
     )
     def test_of_each_command_has_examples_that_can_be_parsed(self, command, capsys, monkeypatch):
         said = said_by_help([command, "--help"], capsys)

@@ -122,7 +122,7 @@ class TestGrand:
         inputs, labels = examples(shape)
         with pytest.raises(ValueError, match=r"example 0 has the label 5"):
             grand(model, state, inputs, labels * 0 + 5)
-        with pytest.raises(ValueError, match="5 rows of logits and 4 labels"):
+        with pytest.raises(ValueError, match="5 examples and 4 labels"):
             grand(model, state, inputs, labels[:4])
         with pytest.raises(ValueError, match="not finite"):
             grand(model, {name: value * math.nan for name, value in state.items()}, inputs, labels)

@@ -98,7 +98,7 @@ class TestPredictionDepth:
             prediction_depth(layers, labels, neighbours=0)
         with pytest.raises(ValueError, match="layers 1 and 2 are the same"):
             prediction_depth([layers[0], layers[1], layers[1].copy()], labels, neighbours=3)
-        with pytest.raises(ValueError, match="25 representations and 24 labels"):
+        with pytest.raises(ValueError, match="25 examples and 24 labels"):
             prediction_depth(layers, labels[:24], neighbours=3)
         with pytest.raises(ValueError, match="25 examples to place and 20 final"):
             prediction_depth(layers, labels, final=labels[:20], neighbours=3)
@@ -151,5 +151,5 @@ class TestPrototypes:
         with pytest.raises(ValueError, match="class 9 has a single example"):
             prototype_distance(features, np.where(np.arange(25) == 3, 9, labels), with_self=False)
         assert prototype_distance(features, np.where(np.arange(25) == 3, 9, labels))[3] == 0.0
-        with pytest.raises(ValueError, match="25 representations and 3 labels"):
+        with pytest.raises(ValueError, match="25 examples and 3 labels"):
             prototype_distance(features, labels[:3])

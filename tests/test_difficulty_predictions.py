@@ -229,7 +229,7 @@ class TestErrors:
             pointwise(logits, torch.tensor([0, 1, 2]), [name])
 
     def test_other_bad_input_is_named(self):
-        with pytest.raises(ValueError, match="2 rows of logits and 3 labels"):
+        with pytest.raises(ValueError, match="2 examples and 3 labels"):
             pointwise(torch.zeros(2, 3), torch.zeros(3, dtype=torch.int64))
         with pytest.raises(ValueError, match="a single class"):
             pointwise(torch.zeros(2, 1), torch.zeros(2, dtype=torch.int64))

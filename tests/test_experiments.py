@@ -75,10 +75,8 @@ def contents(store, specs):
 
 def in_a_worker(function, *arguments):
     """What a function returns in a process such as those that fill a store."""
-    context = filling._context(tiny())
-    options = {"mp_context": context, "initializer": filling._begin, "initargs": (dict(os.environ),)}
-    with filling.ProcessPoolExecutor(1, **options) as pool:
-        return pool.submit(function, *arguments).result()
+    with filling._processes(1, [tiny()]) as submit:
+        return submit(function, *arguments).result()
 
 
 def listed(runs, **options):

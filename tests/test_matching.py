@@ -508,7 +508,7 @@ def test_unknown_options_are_refused(options):
 
 @pytest.mark.parametrize(
     ("sizes", "message"),
-    [((3, 5, 2), r"1\.weight has shape \(5, 3\)"), ((3, 4, 4, 2), r"5\.bias stands only in the state")],
+    [((3, 5, 2), r"1\.weight has shape \(5, 3\)"), ((3, 4, 4, 2), r"only the state has 5\.weight and 5\.bias")],
 )
 def test_states_of_another_architecture_are_refused(sizes, message):
     spec, weights = perceptron((3, 4, 2), "architecture")

@@ -39,8 +39,13 @@ class TestDependencies:
         """What pyproject.toml asks for, under the names of conda-forge: name and bounds."""
         project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
         extras = project["optional-dependencies"]
-        assert extras.keys() == {"book", "text", "dev"}  # `text` is for one page, and no part of the environment
-        listed = map(Requirement, project["dependencies"] + extras["book"] + extras["dev"])
+        assert extras.keys() == {
+            "book",
+            "text",
+            "cluster",
+            "dev",
+        }  # `text` is for one page, and no part of the environment
+        listed = map(Requirement, project["dependencies"] + extras["book"] + extras["cluster"] + extras["dev"])
         found = {canonicalize_name(CONDA_NAMES.get(each.name, each.name)): each.specifier for each in listed}
         return found | {"python": SpecifierSet(project["requires-python"])}
 

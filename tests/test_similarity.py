@@ -99,3 +99,20 @@ def test_bad_input_is_named():
         angular_cka(draw(4, 2, name="x"), draw(4, 2, name="y"), flavour="biased")
     with pytest.raises(ValueError, match="'cka-linear-song' needs at least 4 examples, representation 0 has 3"):
         angular_cka(draw(3, 2, name="x"), draw(3, 2, name="y"), flavour="song")
+
+
+@pytest.mark.parametrize("size", [1e100, 1e300, 1e-100, 1e-300])
+@pytest.mark.parametrize("chosen", similarity.METRICS, ids=lambda metric: metric.name)
+def test_numbers_whose_products_are_lost_are_refused_for_that(chosen, size):
+    x, y = torch.randn(2, 9, 4, generator=rng.stream(0, "size"), dtype=torch.float64)
+    with pytest.raises(ValueError, match=r"representation 1 has numbers of up to .* float64 cannot hold: divide"):
+        chosen.distance(x, size * y)
+
+
+@pytest.mark.parametrize("size", [1e-50, 1e-20, 1e20, 1e60])
+@pytest.mark.parametrize(
+    "chosen", [each for each in similarity.METRICS if "scaling" in each.invariances], ids=lambda m: m.name
+)
+def test_what_scale_is_no_matter_to_is_the_same_at_every_size(chosen, size):
+    x, y = torch.randn(2, 9, 4, generator=rng.stream(0, "size"), dtype=torch.float64)
+    assert chosen.distance(x, size * y) == pytest.approx(chosen.distance(x, y), rel=1e-9)

@@ -73,8 +73,8 @@ def test_combination_needs_a_state():
 
 
 OTHER_ARCHITECTURES = [
-    ({"bias": None}, "bias.*only one"),
-    ({"extra": torch.zeros(1)}, "extra.*only one"),
+    ({"bias": None}, "2 names in common, only the first has bias$"),
+    ({"extra": torch.zeros(1)}, "3 names in common, only the state has extra$"),
     ({"weight": torch.zeros(4, 3)}, r"weight has shape \(3, 4\) in one state and \(4, 3\) in the other"),
     # Broadcasting would hide this one.
     ({"bias": torch.zeros(1)}, r"bias has shape \(3,\) in one state and \(1,\) in the other"),
@@ -308,3 +308,84 @@ def test_points_of_another_architecture_are_refused():
         state.shaped(torch.zeros(3), network)
     with pytest.raises(ValueError, match="different architectures"):
         state.flattened([network, {"b": torch.zeros(2)}])
+
+
+def complex_draw(*path):
+    generator = rng.stream(0, "test complex state", *path)
+    real = draw(*path, dtype=torch.float32)
+    return {"turn": torch.randn(3, 2, generator=generator, dtype=torch.complex64)} | real
+
+
+def in_parts(values):
+    return {name: torch.view_as_real(value) if value.is_complex() else value for name, value in values.items()}
+
+
+class TestComplexWeights:
+    """Every law of real weights, of the two parts of complex ones; they stand first here."""
+
+    def test_norms_and_distances_are_those_of_the_parts(self):
+        a, b = complex_draw("a"), complex_draw("b")
+        # Rounding of moduli in float64.
+        assert state.norm(a) == pytest.approx(state.norm(in_parts(a)), rel=1e-14)
+        assert state.distance(a, b) == pytest.approx(state.distance(in_parts(a), in_parts(b)), rel=1e-14)
+        assert state.distance(a, b | {"turn": a["turn"]}) < state.distance(a, b)
+
+    @pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
+    def test_points_between_are_those_of_the_parts(self, alpha):
+        a, b = complex_draw("a"), complex_draw("b")
+        point = state.interpolate(a, b, alpha)
+        assert same_bits(in_parts(point), state.interpolate(in_parts(a), in_parts(b), alpha))
+
+    def test_they_are_cast_to_pairs(self):
+        wide = state.cast(complex_draw(), torch.float64)
+        assert (wide["turn"].dtype, wide["weight"].dtype) == (torch.complex128, torch.float64)
+        assert same_bits(state.cast(wide, torch.float32), complex_draw())
+
+    @pytest.mark.parametrize("use", [state.real, lambda a: state.flattened([a]), lambda a: state.shaped(a["bias"], a)])
+    def test_what_knows_none_refuses_them(self, use):
+        with pytest.raises(ValueError, match="turn holds complex numbers"):
+            use(complex_draw())
+
+    def test_a_state_of_nothing_else_has_a_norm(self):
+        assert state.norm({"turn": torch.tensor([3.0 + 4.0j])}) == 5.0
+        assert state.norm({"count": torch.tensor(3)}) == 0.0
+
+
+class TestPrecision:
+    @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+    @pytest.mark.parametrize("count", [2, 3, 100, 1000])
+    def test_the_mean_of_equal_states_is_that_state(self, dtype, count):
+        one = {"weight": torch.tensor([1.0, -3.140625, 0.1], dtype=dtype)}
+        assert same_bits(state.combine([one] * count, [1.0 / count] * count), one)
+
+    @given(
+        values=st.lists(st.floats(-8.0, 8.0), min_size=2, max_size=40),
+        dtype=st.sampled_from([torch.bfloat16, torch.float16, torch.float32]),
+    )
+    def test_a_sum_is_rounded_once(self, values, dtype):
+        states = [{"weight": torch.tensor([value], dtype=dtype)} for value in values]
+        weights = [(-0.5) ** place + 1.0 / len(values) for place in range(len(values))]
+        exact = math.fsum(w * float(each["weight"]) for w, each in zip(weights, states, strict=True))
+        found = float(state.combine(states, weights)["weight"])
+        # Half a step of the dtype, and what sums of 40 in float64 lose, which may turn a tie.
+        assert abs(found - exact) <= torch.finfo(dtype).eps / 2 * abs(exact) + torch.finfo(dtype).tiny + 1e-13
+
+    def test_states_of_two_precisions_meet_in_the_finer_one(self):
+        a, b = draw("a", dtype=torch.bfloat16), draw("b", dtype=torch.float32)
+        assert state.interpolate(a, b, 1.0)["weight"].dtype == torch.float32
+        assert torch.equal(state.interpolate(a, b, 1.0)["weight"], b["weight"])
+
+
+class TestFitted:
+    def test_floating_inputs_take_the_precision_of_the_first_weight(self):
+        assert state.fitted(torch.zeros(2), draw(dtype=torch.bfloat16)).dtype == torch.bfloat16
+        assert state.fitted(torch.zeros(2, dtype=torch.float64), complex_draw()).dtype == torch.float32
+
+    @pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.uint8, torch.bool, torch.complex64])
+    def test_all_others_stay(self, dtype):
+        inputs = torch.ones(2, dtype=dtype)
+        assert same_bits({"": state.fitted(inputs, draw())}, {"": inputs})
+
+    def test_where_there_is_no_weight_nothing_is_asked_for(self):
+        inputs = torch.ones(2, dtype=torch.float64)
+        assert state.fitted(inputs, {"count": torch.tensor(1)}) is inputs

@@ -1,6 +1,9 @@
 """Sweeps of specs that know no network: what they need, in which order it is computed, and what is planned."""
 
 import json
+import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +11,7 @@ from typing import ClassVar
 
 import pytest
 import torch
+from steps import FIRST
 
 from lmc_lib.store import Result, Store
 from lmc_lib.sweeps import Planned, Spec, fill, filling, obtain, origin
@@ -182,7 +186,7 @@ def test_the_time_left_is_that_of_what_is_missing_by_kind():
 @pytest.mark.parametrize(("workers", "seconds"), [(1, 100.0), (2, 50.0)])
 def test_progress_tells_the_time_left(store, monkeypatch, tmp_path, workers, seconds):
     monkeypatch.setattr(filling, "_obtain", lambda store, spec: 100.0 if isinstance(spec, Tree) else spec.number / 4)
-    monkeypatch.setattr(filling, "ProcessPoolExecutor", lambda workers, **_: ThreadPoolExecutor(workers))
+    monkeypatch.setattr(filling, "ProcessPoolExecutor", lambda workers, **_: ThreadPoolExecutor(1))
     monkeypatch.setenv("LMC_PROGRESS", str(tmp_path / "progress"))
     told = []
     monkeypatch.setattr(Path, "write_text", lambda _, text, encoding: told.append(json.loads(text)))
@@ -191,3 +195,38 @@ def test_progress_tells_the_time_left(store, monkeypatch, tmp_path, workers, sec
     assert {each["total"] for each in told} == {7}
     # Of the trees nothing is known before the first of them is there; then the other takes as long.
     assert [(each["seconds"], each["all"]) for each in told[5:]] == [(0.0, False), (seconds, True), (0.0, True)]
+
+
+KILLED = """
+import multiprocessing, os, signal, sys, time
+from pathlib import Path
+
+sys.path.append(sys.argv[3])
+from steps import FIRST
+from lmc_lib.store import Store
+from lmc_lib.sweeps import filling
+
+class Progress(filling._Progress):
+    def advance(self, spec, seconds):
+        super().advance(spec, seconds)
+        if self.done == self.total:
+            time.sleep(0.3)  # until both workers wait for calls
+            workers = sorted(each.pid for each in multiprocessing.active_children())
+            os.kill(workers[int(sys.argv[2])], signal.SIGKILL)
+
+filling._Progress = Progress
+if __name__ == "__main__":
+    filling.fill(Store(Path(sys.argv[1])), FIRST, workers=2)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="workers are forked from a server")
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_worker_that_is_killed_as_it_waits_stops_no_sweep_that_is_done(store, tmp_path, which):
+    """One of the two holds the lock of the calls as it waits, so that the other would never be told to end."""
+    script = tmp_path / "killed.py"
+    script.write_text(KILLED)
+    command = [sys.executable, str(script), str(store.root), str(which), str(Path(__file__).parent)]
+    subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=60, check=True)
+    assert all(map(store.has, FIRST))

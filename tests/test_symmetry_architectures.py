@@ -277,9 +277,8 @@ def grouped_queries(repeated):
     )
 
 
-# The heads of keys, their channels, and those of values. The two heads of queries that share a key could be exchanged
-# too, (2, 2); but a copy of a unit is told apart from another copy by its place.
-SHARED_KEYS = ((8,), (2,), (2, 3), (2, 3))
+# The heads of keys; inside each the two heads of queries that share it, its channels, and those of its values.
+SHARED_KEYS = ((8,), (2,), (2, 2), (2, 3), (2, 3))
 
 
 @network(TOKENS, *SHARED_KEYS)
@@ -298,6 +297,90 @@ def grouped_queries_by_expand():
         return x[:, :, None].expand(-1, -1, 2, -1, -1).reshape(x.shape[0], 4, *x.shape[2:])
 
     return grouped_queries(lambda q, k, v: scores(q, twice(k)) @ twice(v))
+
+
+def five_dimensions(attend):
+    """Three heads of queries for each of two keys, with three channels each; two of values with five."""
+
+    def heads(m, x):
+        q = m.q(x).view(*x.shape[:2], 2, 3, 3)
+        k, v = m.k(x).view(*x.shape[:2], 2, 3), m.v(x).view(*x.shape[:2], 2, 5)
+        return torch.tanh(attend(q, k, v).flatten(2))
+
+    return attention(
+        heads, {"q": nn.Linear(8, 18), "k": nn.Linear(8, 6), "v": nn.Linear(8, 10), "out": nn.Linear(30, 8)}
+    )
+
+
+FIVE_DIMENSIONS = ((8,), (2,), (2, 3), (2, 3), (2, 5))
+
+
+@network(TOKENS, *FIVE_DIMENSIONS)
+def grouped_queries_by_einsum():
+    return five_dimensions(
+        lambda q, k, v: torch.einsum("bkrnm,bmkd->bnkrd", torch.einsum("bnkrd,bmkd->bkrnm", q, k).softmax(-1), v)
+    )
+
+
+@network(TOKENS, *FIVE_DIMENSIONS)
+def grouped_queries_by_broadcast():
+    def attend(q, k, v):
+        q, k, v = q.permute(0, 2, 3, 1, 4), k.permute(0, 2, 1, 3)[:, :, None], v.permute(0, 2, 1, 3)[:, :, None]
+        return ((q @ k.mT).softmax(-1) @ v).permute(0, 3, 1, 2, 4)
+
+    return five_dimensions(attend)
+
+
+@network(TOKENS, *FIVE_DIMENSIONS)
+def grouped_queries_fused_in_five_dimensions():
+    def attend(q, k, v):
+        k, v = (each.permute(0, 2, 1, 3)[:, :, None].expand(-1, -1, 3, -1, -1) for each in (k, v))
+        return F.scaled_dot_product_attention(q.permute(0, 2, 3, 1, 4), k, v).permute(0, 3, 1, 2, 4)
+
+    return five_dimensions(attend)
+
+
+# Queries number the key last: copies of the keys stand one behind the other as a whole.
+@network(TOKENS, *SHARED_KEYS)
+def grouped_queries_by_tiles():
+    return grouped_queries(lambda q, k, v: scores(q, k.repeat(1, 2, 1, 1)) @ v.repeat(1, 2, 1, 1))
+
+
+# Angles name the channels of queries and keys; the heads of queries that share a key can still be exchanged.
+@network(TOKENS, (8,), (2,), (2, 2), (2, 3))
+def grouped_queries_with_positions():
+    angles = torch.arange(3.0)[:, None] * torch.tensor([1.0, 0.3, 0.1])
+
+    def turned(q, k, v):
+        return scores(q * angles.cos(), (k * angles.cos()).repeat_interleave(2, 1)) @ v.repeat_interleave(2, 1)
+
+    return grouped_queries(turned)
+
+
+# Neighbouring channels are turned by one angle: pairs that are taken apart and put together again.
+@network(TOKENS, (8,), (2,), (2, 4))
+def rotary_positions_of_neighbours():
+    angles = (torch.arange(3.0)[:, None] * torch.tensor([1.0, 0.1])).repeat_interleave(2, -1)
+
+    def rotated(x):
+        turned = torch.stack([-x[..., 1::2], x[..., ::2]], -1).reshape(x.shape)
+        return x * angles.cos() + turned * angles.sin()
+
+    def heads(m, x):
+        return joined(scores(rotated(in_heads(m.q(x))), rotated(in_heads(m.k(x)))) @ in_heads(m.v(x)))
+
+    return attention(heads, qkv())
+
+
+# Channels that are normalised in float32 whatever the weights have: the proof does it in float64.
+@network(VECTORS, (8,))
+def normalised_in_float32():
+    def forward(m, x):
+        wide = m.first(x).float()
+        narrow = (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + 1e-6)).type_as(x)
+        return m.last(torch.tanh(m.norm(narrow)))
+
+    return Net(forward, first=nn.Linear(4, 8), norm=nn.LayerNorm(8), last=nn.Linear(8, 3))
 
 
 # One key for all heads: its channels have one order, which all queries share. Values likewise; but the channels of the

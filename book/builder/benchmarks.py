@@ -1,7 +1,8 @@
 """Tables and figures of the benchmarks, from the files that the benchmarks wrote."""
 
 __all__ = [
-    "architecture_table", "files", "growth", "line_table", "similarity_table", "speed_tables", "stage_table",
+    "architecture_table", "fault_tables", "files", "growth", "line_table", "similarity_table", "speed_tables",
+    "stage_table",
 ]  # fmt: skip
 
 import io
@@ -13,6 +14,14 @@ import matplotlib.pyplot as plt
 
 from builder.layout import BOOK
 from lmc_lib import plotting
+
+# The parts of the benchmark of faults: how each is headed.
+_FAULTS = {
+    "kills": "Signals at random moments of a sweep",
+    "surroundings": "Disks, permissions, limits, names and clocks",
+    "damage": "Entries and records that are not what was written",
+    "crowds": "Processes that want the same results at once",
+}
 
 # Ratios of the benchmark of matching, the networks by how their names begin, and the largest ratio that was hoped for.
 _TARGETS = (
@@ -35,6 +44,7 @@ def files() -> dict[str, bytes]:
         "lines": line_table,
         "stages": stage_table,
         "similarity": similarity_table,
+        "reliability": fault_tables,
     }
     found = {name: json.loads((BOOK / f"{name}.json").read_text(encoding="utf-8")) for name in tables}
     written = {f"{name}.md": table(found[name]).encode() for name, table in tables.items()}
@@ -60,6 +70,19 @@ def line_table(result: Mapping[str, Any]) -> str:
         points = f"{row['shape']} of {row['points']}"
         lines.append(f"| {row['network']} | {points} | {row['ours / passes']:.2f} | {row['rebuilt / ours']:.2f} |")
     return "\n".join([*lines, ""])
+
+
+def fault_tables(result: Mapping[str, Any]) -> str:
+    """What faults came to, a table for each of their parts, as Markdown."""
+    lines = []
+    for part, title in _FAULTS.items():
+        lines += [f"## {title}", "", "| what was done | rounds | lost | wrong | left | other | untold |"]
+        lines.append("|---|" + "---:|" * 6)
+        for row in result["parts"][part]["rows"]:
+            counts = " | ".join(str(row[each]) for each in ("lost", "wrong", "orphans", "unequal", "untold"))
+            lines.append(f"| {row['fault']} | {row['rounds']:,} | {counts} |")
+        lines.append("")
+    return "\n".join(lines)
 
 
 def similarity_table(result: Mapping[str, Any]) -> str:

@@ -18,10 +18,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from lmc_lib.cli import commands  # noqa: PLC0415 -- it takes a fifth of a second, in which Ctrl-C may come
 
         return commands.main(arguments)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         import logging  # noqa: PLC0415 -- as above
 
         # It would tell at length, as Python ends, of the cell that was running.
         logging.getLogger("asyncio").disabled = True
-        sys.stderr.write("lmc: stopped. What is finished is stored: the same command goes on from there\n")
+        told = str(stop) or "What is finished is stored: the same command goes on from there"
+        sys.stderr.write(f"lmc: stopped. {told}\n")
         return 130

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lmc_lib import __version__
-from lmc_lib.cli import completion, measuring, overview, skeleton, storing, tree, verdicts, working
+from lmc_lib.cli import completion, elsewhere, measuring, overview, skeleton, storing, tree, verdicts, working
 from lmc_lib.cli.output import write_json
 from lmc_lib.cli.refused import Refused
 from lmc_lib.definitions import CHAPTERS, DefinitionError
@@ -23,6 +23,7 @@ examples:
   lmc run weak-connectivity --help                    its parameters
   lmc run weak-connectivity -p width=32 -p seeds=3    with other parameters
   lmc open weak-connectivity                          its page in the book
+  lmc align --help                                    two networks of your own, from files
 
 exit codes:
   0    done
@@ -82,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
     for add in (_add_list, _add_run, _add_open, _add_status, _add_work, _add_shared):
         add(commands)
-    for add in (_add_judge, _add_verify, _add_audit, _add_store, _add_new):
+    for add in (_add_judge, _add_verify, _add_audit, _add_store, _add_new, _add_align, _add_barrier):
         add(commands)
     return parser
 
@@ -119,11 +120,13 @@ def _add_run(commands: Any) -> None:
         "weak-connectivity --help",
         "weak-connectivity --profile laptop",
         "weak-connectivity -p width=32 -p training.lr=0.02",
+        "weak-connectivity --profile paper --on slurm --partition gpu --gpus-per-node 4 --max-nodes 8",
     )
     running = _add(commands, "run", measuring.run, "run a claim's notebook", *examples, add_help=False)
     _takes_parameters(running)
     running.add_argument("--out", type=Path, default=Path("results"), help="folder of the results (default: results)")
     running.add_argument("--workers", type=int, help="processes (default: all cores)")
+    elsewhere.add_options(running)
     running.add_argument("--recompute", action="store_true", help="compute also what is stored")
     running.add_argument("--same-code", action="store_true", help="compute also what is stored and other code has made")
     running.add_argument("--records", action="store_true", help="keep the measurements in records/ for the book")
@@ -153,6 +156,7 @@ def _add_work(commands: Any) -> None:
     working_ = _add(commands, "work", working.work, says, *examples, add_help=False)
     _takes_parameters(working_)
     working_.add_argument("--workers", type=int, help="processes (default: all cores)")
+    elsewhere.add_options(working_)
     _takes_json(
         working_,
         "how many results were `missing`, `computed` here, by `others`, `untried`, and a list of those `failed`",
@@ -233,6 +237,47 @@ def _add_new(commands: Any) -> None:
     beginning.add_argument("--chapter", choices=CHAPTERS, default=CHAPTERS[0], help=f"default: {CHAPTERS[0]}")
 
 
+def _add_align(commands: Any) -> None:
+    says = "bring the second of two files of weights to the first, by a permutation of its units"
+    of_vision = "a.pt b.pt --model torchvision.models:resnet18 --example 1,3,64,64"
+    examples = (f"{of_vision} -o b2.safetensors", f"{of_vision} --data test.npz --html report.html -o b2.safetensors")
+    aligning = _add(commands, "align", _align, says, *examples)
+    aligning.add_argument("-o", "--out", type=Path, required=True, metavar="OUT", help="the file, safetensors")
+    aligning.add_argument(
+        "--example", metavar="SHAPE|FILE",
+        help="inputs with which the network is traced: 1,3,224,224, .npy or .safetensors (default: two of --data)",
+    )  # fmt: skip
+    aligning.add_argument(
+        "--by", choices=("weights", "activations"), default="weights", help="what is compared (default: weights)"
+    )
+    _takes_two_files(aligning)
+
+
+def _add_barrier(commands: Any) -> None:
+    says = "evaluate the straight line between two files of weights"
+    walking = _add(commands, "barrier", _barrier, says, "a.pt b.pt --model torchvision.models:resnet18 --data test.npz")
+    _takes_two_files(walking, data=True)
+
+
+def _takes_two_files(parser: argparse.ArgumentParser, *, data: bool = False) -> None:
+    for name, which in (("a", "first"), ("b", "second")):
+        says = f"weights of the {which} network: .safetensors, or a state_dict() of torch.save"
+        parser.add_argument(name, type=Path, metavar=name.upper(), help=says)
+    parser.add_argument("--model", required=True, metavar="MODULE:FACTORY", help="what makes the network")
+    parser.add_argument("--model-args", metavar="JSON", help="its arguments, such as '{\"num_classes\": 10}'")
+    parser.add_argument(
+        "--skip", action="append", default=[], metavar="PATTERN", help="entries that do not count, such as 'fc.*'"
+    )
+    parser.add_argument(
+        "--data", type=Path, metavar="FILE", required=data, help="examples: .npz or .safetensors of inputs and labels"
+    )
+    parser.add_argument("--points", type=int, default=25, help="points of a line (default: 25)")
+    parser.add_argument("--device", default="cpu", help="where the networks run, such as cuda (default: cpu)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the report as JSON too")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write it as a page with the curves too")
+    parser.add_argument("--force", action="store_true", help="replace files that are there")
+
+
 def _takes_claim(parser: Any, *, more: str = "", **options: Any) -> None:
     claim = parser.add_argument("claim", metavar="CLAIM", help=f"name of the claim, as in `lmc list`{more}", **options)
     claim.completer = completion.claims
@@ -280,6 +325,18 @@ def _open(options: argparse.Namespace) -> None:
         sys.stdout.write(f"{page}\n")
     elif not webbrowser.open(page.as_uri()):
         raise Refused(f"no browser was found: open {page} yourself, or give --print to see its path alone")
+
+
+def _align(options: argparse.Namespace) -> None:
+    from lmc_lib.cli import aligning  # noqa: PLC0415 -- loads torch
+
+    aligning.align(options)
+
+
+def _barrier(options: argparse.Namespace) -> None:
+    from lmc_lib.cli import aligning  # noqa: PLC0415 -- loads torch
+
+    aligning.barrier(options)
 
 
 def _new(options: argparse.Namespace) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lmc_lib.cli import notebooks, tree
+from lmc_lib.cli import elsewhere, notebooks, tree
 from lmc_lib.cli.output import duration, plain, write_json
 from lmc_lib.cli.refused import Refused
 from lmc_lib.definitions import load_all
@@ -28,7 +28,10 @@ def run(options: argparse.Namespace) -> None:
     if options.records and not options.allow_dirty:
         records.refuse_unclean()
     try:
-        with running.variables({"LMC_SAME_CODE": "1"} if options.same_code else {}):
+        with (
+            elsewhere.asked(options),
+            running.variables({"LMC_SAME_CODE": "1"} if options.same_code else {}),
+        ):
             result = running.run(
                 options.claim,
                 profile=options.profile,

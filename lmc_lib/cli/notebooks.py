@@ -77,6 +77,8 @@ def parameters_in(source: str) -> list[Parameter]:
         statements = ast.parse(source).body
     except SyntaxError as error:
         raise ValueError(f"line {error.lineno} is no Python: {error.msg}") from error
+    except (MemoryError, RecursionError) as error:
+        raise ValueError("a value is too deep for Python to read") from error
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
     comments = {token.start[0]: token.string.lstrip("# ") for token in tokens if token.type == tokenize.COMMENT}
     before = {line: words for line, words in comments.items() if source.splitlines()[line - 1].startswith("#")}
@@ -86,7 +88,7 @@ def parameters_in(source: str) -> list[Parameter]:
             raise ValueError(f"line {each.lineno} is no `name: type = value  # meaning`, but {ast.unparse(each)!r}")
         try:
             default = ast.literal_eval(each.value)
-        except ValueError as error:
+        except (ValueError, TypeError, MemoryError, RecursionError) as error:
             raise ValueError(f"line {each.lineno}: {each.target.id} takes a value that needs no computing") from error
         lines = range(each.lineno, (each.end_lineno or each.lineno) + 1)
         meaning = " ".join(comments[line] for line in lines if line in comments)

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from lmc_lib.cli import verdicts
+from lmc_lib.cli import elsewhere, verdicts
 from lmc_lib.cli.output import write_json
 from lmc_lib.cli.refused import Refused
 
@@ -40,7 +40,7 @@ def work(options: argparse.Namespace) -> None:
     """
     from lmc_lib.cli import running  # noqa: PLC0415 -- loads torch and papermill
 
-    with _stopped_by_schedulers():
+    with _stopped_by_schedulers(), elsewhere.asked(options):
         told = running.work(
             options.claim, profile=options.profile, overrides=options.overrides, workers=options.workers
         )

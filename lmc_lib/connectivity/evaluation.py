@@ -11,10 +11,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from lmc_lib import norms
+from lmc_lib import expected, norms
 from lmc_lib.data import Split
 from lmc_lib.models import memory_format
-from lmc_lib.state import State, apply, combine, given, shaped
+from lmc_lib.state import State, apply, combine, fitted, given, is_weight, shaped
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,9 @@ def evaluate(model: nn.Module, state: State, split: Split, *, batch_size: int = 
         state: weights; their dtype is that of the forward pass.
         split: the examples.
         batch_size: examples a batch; it bounds the memory.
+
+    Raises:
+        ValueError: if the state is another network's, or there are no examples, or a label is not a class.
     """
     network = copy.deepcopy(model).eval()
     _install(network, {name: value.detach().clone() for name, value in given(network, state).items()})
@@ -54,6 +57,9 @@ def predict(
         inputs: the examples.
         reset_inputs: training examples from which the statistics of BatchNorm are re-estimated first, if given.
         batch_size: examples a batch; it bounds the memory.
+
+    Raises:
+        ValueError: if the state is another network's, or there are no examples.
     """
     if reset_inputs is not None:
         state = norms.reset(model, state, reset_inputs)
@@ -85,7 +91,7 @@ def predict_points(
     if norms.has_statistics(model):
         raise ValueError("points in weight space have no BatchNorm statistics: evaluate them one by one, with predict")
     network = copy.deepcopy(model).eval()
-    seen = inputs.to(points)
+    seen = fitted(inputs, shaped(points[0], like))
     with torch.no_grad():
         logits: Tensor = torch.vmap(lambda point: apply(network, shaped(point, like), seen), chunk_size=16)(points)
     return logits.double().cpu()
@@ -106,10 +112,14 @@ def in_tensors(scores: Sequence[Mapping[str, Scores]], name: str) -> dict[str, T
 def score(logits: Float[Tensor, "examples classes"], labels: Int[Tensor, " rows"]) -> Scores:
     """The scores of predictions, such as the mean of the logits of several networks.
 
+    Raises:
+        ValueError: if there are no examples, or a label is not a class.
+
     Example:
         >>> score(torch.tensor([[0.0, 0.0], [0.0, 9.0]]), torch.tensor([0, 0])).error
         0.5
     """
+    labels = _classes(logits, labels)
     error = (logits.argmax(1) != labels).double().mean()
     return Scores(float(nn.functional.cross_entropy(logits, labels)), float(error))
 
@@ -138,15 +148,14 @@ class Points:
             raise ValueError("the network keeps BatchNorm statistics: pass reset_inputs to re-estimate them on the way")
         self.network = copy.deepcopy(model).eval()
         middle = given(self.network, combine(states, [1.0 / len(states)] * len(states)))
-        floating = {name: value for name, value in middle.items() if value.is_floating_point()}
+        weights = {name: value for name, value in middle.items() if is_weight(value)}
         self.parts = [
-            _Part([name for name in floating if floating[name].dtype == dtype], states)
-            for dtype in {value.dtype for value in floating.values()}
+            _Part([name for name in weights if weights[name].dtype == dtype], states)
+            for dtype in {value.dtype for value in weights.values()}
         ]
         _install(self.network, {**middle, **{name: view for part in self.parts for name, view in part.views.items()}})
-        like = next(iter(floating.values()))
-        self.reset_inputs = None if reset_inputs is None else reset_inputs.to(like.device, like.dtype)
-        self.batches = {name: list(_batches(self.network, floating, split, 1024)) for name, split in splits.items()}
+        self.reset_inputs = None if reset_inputs is None else fitted(reset_inputs, weights)
+        self.batches = {name: list(_batches(self.network, weights, split, 1024)) for name, split in splits.items()}
 
     def scores(self, weights: Sequence[float]) -> dict[str, Scores]:
         """The scores of the weighted sum of the networks, on every split."""
@@ -158,13 +167,19 @@ class Points:
 
 
 class _Part:
-    """Entries of one dtype, those of each network in a row of a matrix, so that one product mixes all of them."""
+    """Entries of one dtype, those of each network in a row of a matrix, so that one product mixes all of them.
+
+    Where float32 has more digits than they, it holds the rows, and what the product gives is rounded once.
+    """
 
     def __init__(self, names: Sequence[str], states: Sequence[State]) -> None:
         first = states[0]
         sizes = [-(-first[name].numel() // _ALIGNED) * _ALIGNED for name in names]
-        self.rows = torch.zeros(len(states), sum(sizes), dtype=first[names[0]].dtype, device=first[names[0]].device)
-        self.point = torch.zeros_like(self.rows[0])
+        like = first[names[0]]
+        wide = torch.promote_types(like.dtype, torch.float32)
+        self.rows = torch.zeros(len(states), sum(sizes), dtype=wide, device=like.device)
+        self.mixed = torch.zeros_like(self.rows[0])
+        self.point = self.mixed.to(like.dtype)  # the same memory where nothing is rounded
         self.views: State = {}
         for name, place in zip(names, accumulate(sizes, initial=0), strict=False):
             stretch = slice(place, place + first[name].numel())
@@ -174,7 +189,9 @@ class _Part:
 
     def move(self, weights: Sequence[float]) -> None:
         """Makes the views those of the weighted sum of the networks."""
-        torch.mv(self.rows.T, self.rows.new_tensor(weights), out=self.point)
+        torch.mv(self.rows.T, self.rows.new_tensor(weights), out=self.mixed)
+        if self.point is not self.mixed:
+            self.point.copy_(self.mixed)
 
 
 def _install(network: nn.Module, state: State) -> None:
@@ -188,11 +205,12 @@ def _install(network: nn.Module, state: State) -> None:
 
 def _batches(network: nn.Module, like: State, split: Split, batch_size: int) -> Iterator[Split]:
     """The examples in batches, on the device, in the dtype and in the order of memory that a network wants."""
-    place = next(value for value in like.values() if value.is_floating_point())
+    if len(split) == 0:
+        raise ValueError("there are no examples to evaluate on")
     order = memory_format(network) if split.inputs.dim() == 4 else torch.contiguous_format
     for first in range(0, len(split), batch_size):
         batch = split[first : first + batch_size]
-        yield Split(batch.inputs.to(place.device, place.dtype).contiguous(memory_format=order), batch.labels)
+        yield Split(fitted(batch.inputs, like).contiguous(memory_format=order), batch.labels)
 
 
 def _score(network: nn.Module, batches: Iterable[Split]) -> Scores:
@@ -202,7 +220,21 @@ def _score(network: nn.Module, batches: Iterable[Split]) -> Scores:
     with torch.no_grad():
         for batch in batches:
             logits = network(batch.inputs).double().cpu()
-            loss += float(nn.functional.cross_entropy(logits, batch.labels, reduction="sum"))
-            error += float((logits.argmax(1) != batch.labels).sum())
+            labels = _classes(logits, batch.labels)
+            loss += float(nn.functional.cross_entropy(logits, labels, reduction="sum"))
+            error += float((logits.argmax(1) != labels).sum())
             count += len(batch)
     return Scores(loss / count, error / count)
+
+
+def _classes(logits: Tensor, labels: Tensor) -> Tensor:
+    """The labels in int64, where they and the logits are those of a classifier.
+
+    Raises:
+        ValueError: if they are not.
+    """
+    if logits.dim() != 2:
+        raise ValueError(f"a classifier gives one row of logits an example, got logits of shape {tuple(logits.shape)}")
+    if len(logits) == 0:
+        raise ValueError("there are no examples to evaluate on")
+    return expected.labels(labels, examples=len(logits), classes=logits.shape[1])

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import jvp, replace_all_batch_norm_modules_, vmap
 
-from lmc_lib.state import State, apply
+from lmc_lib.state import State, apply, fitted, real
 
 
 def bump_height(values: Float[Tensor, " points"]) -> float:
@@ -64,8 +64,8 @@ def gauss_lengths(
     if points < 2:
         raise ValueError(f"a path turns between two points: points is at least 2, got {points}")
     network = replace_all_batch_norm_modules_(copy.deepcopy(model).eval())
-    place = next(value for value in end.values() if value.is_floating_point())
-    inputs = inputs.to(place.device, place.dtype)
+    place = next(iter(real(end).values()))
+    inputs = fitted(inputs, end)
 
     one = torch.ones((), dtype=place.dtype, device=place.device)
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from numpy import ndarray
 from torch import Tensor, nn
 from torch.func import grad, vmap
@@ -22,7 +22,7 @@ from torch.nn import functional as F  # noqa: N812 -- the usual name
 
 from lmc_lib.difficulty.moments import Moments
 from lmc_lib.difficulty.predictions import check, el2n
-from lmc_lib.state import State, apply, given
+from lmc_lib.state import State, apply, fitted, given
 
 # What is followed through a training, by name, from the logits and the class that is looked at.
 _FOLLOWED: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -51,7 +51,7 @@ _Calls = dict[str, list[Tensor]]
 def grand(
     network: nn.Module,
     state: State,
-    inputs: Float[Tensor, "examples ..."],
+    inputs: Shaped[Tensor, "examples ..."],
     labels: Int[Tensor, " rows"],
     *,
     batch_size: int | None = None,
@@ -77,7 +77,7 @@ def grand(
     network, inputs = _ready(network, state, inputs)
     with torch.no_grad(), _linear_calls(network, {}) as (_, outputs):
         first = apply(network, state, inputs[:1])
-    check(first.expand(len(inputs), -1), labels)
+    labels = check(first.expand(len(inputs), -1), labels)
     probes = {path: [torch.zeros_like(each) for each in calls] for path, calls in outputs.items()}
     products = {f"{path}.{entry}".lstrip(".") for path in probes for entry in ("weight", "bias")}
     entries, names = given(network, state), _parameters(network)
@@ -111,7 +111,7 @@ def grand(
 def grand_last_layer(
     network: nn.Module,
     state: State,
-    inputs: Float[Tensor, "examples ..."],
+    inputs: Shaped[Tensor, "examples ..."],
     labels: Int[Tensor, " rows"],
     *,
     layer: str,
@@ -171,11 +171,13 @@ def input_gradients(
         batch_size: examples at once.
 
     Raises:
-        ValueError: if ``of`` is unknown, a class is not one, or a logit is not finite.
+        ValueError: if ``of`` is unknown, the inputs are not floating, a class is not one, or a logit is not finite.
     """
     if of not in _FOLLOWED:
         raise ValueError(f"unknown quantity {of!r} to follow; there are {', '.join(_FOLLOWED)}")
     network, inputs = _ready(network, state, inputs)
+    if not inputs.is_floating_point():
+        raise ValueError("inputs that are no floating numbers, such as indices of tokens, have no gradients")
     if len(classes) != len(inputs):
         raise ValueError(f"every example needs one class, got {len(inputs)} examples and {len(classes)} classes")
     parts = []
@@ -231,16 +233,17 @@ def within_classes(
 
 def _ready(network: nn.Module, state: State, inputs: Tensor) -> tuple[nn.Module, Tensor]:
     """A copy of the network in evaluation mode, and the inputs where and as its weights are."""
-    place = next(value for value in state.values() if value.is_floating_point())
-    return copy.deepcopy(network).eval(), inputs.to(place.device, place.dtype)
+    if len(inputs) == 0:
+        raise ValueError("there are no examples to take gradients of")
+    return copy.deepcopy(network).eval(), fitted(inputs, state)
 
 
 def _parameters(network: nn.Module) -> list[list[str]]:
     """The names of each parameter: several if different layers share it."""
-    held = given(network, dict(network.named_parameters(remove_duplicate=False)))
     names = defaultdict(list)
-    for name, value in held.items():
-        names[id(value)].append(name)
+    for name, value in given(network, network.state_dict(keep_vars=True)).items():
+        if isinstance(value, nn.Parameter):
+            names[id(value)].append(name)
     return list(names.values())
 
 

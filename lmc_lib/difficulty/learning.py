@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 from torch import Tensor
 
+from lmc_lib import expected
 from lmc_lib.difficulty.moments import Moments, checked_rows
 from lmc_lib.difficulty.orientation import harder
 from lmc_lib.difficulty.predictions import POINTWISE, pointwise
@@ -144,13 +145,13 @@ class History:
             example each.
 
     Raises:
-        ValueError: if a score is unknown.
+        ValueError: if a score is unknown, or a label is no whole number from 0.
     """
 
     def __init__(self, labels: Int[Tensor, " examples"], names: Collection[str] = tuple(POINTWISE)) -> None:
         if unknown := [name for name in names if name not in POINTWISE]:
             raise ValueError(f"unknown score {unknown[0]!r}; those of one network's logits are {', '.join(POINTWISE)}")
-        self._labels = labels
+        self._labels = expected.labels(labels, examples=len(labels))
         self._moments = {name: Moments(len(labels)) for name in names}
         self._final = {name: np.zeros(len(labels)) for name in names}
         self.learning = Learning(len(labels))

@@ -6,9 +6,11 @@ import warnings
 from collections.abc import Iterable
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int
 from numpy import ndarray
 
+from lmc_lib import expected
 from lmc_lib.difficulty.learning import Learning
 
 
@@ -51,6 +53,7 @@ def prediction_depth(
     if queries is not None and with_self:
         raise ValueError("other examples are not among those that vote, so with_self has no meaning for them")
     truth = labels if query_labels is None else query_labels
+    expected.labels(torch.as_tensor(truth), examples=len(truth))
     wanted = truth if final is None else final
     if len(wanted) != len(truth):
         raise ValueError(f"there are {len(truth)} examples to place and {len(wanted)} final predictions")
@@ -134,7 +137,6 @@ def _check_layer(layer: ndarray, labels: ndarray, before: ndarray | None, number
 
 
 def _check_features(features: ndarray, labels: ndarray) -> None:
-    if len(features) != len(labels):
-        raise ValueError(f"every example needs one label, got {len(features)} representations and {len(labels)} labels")
+    expected.labels(torch.as_tensor(labels), examples=len(features))
     if not np.isfinite(features).all():
         raise ValueError("a representation is not finite: leave a network out whose training diverged")

@@ -14,19 +14,19 @@ import copy
 from collections.abc import Callable, Collection
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from numpy import ndarray
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 -- the usual name
 
-from lmc_lib import rng
-from lmc_lib.state import State, apply, clone
+from lmc_lib import expected, rng
+from lmc_lib.state import State, apply, clone, fitted
 
 
 def predict(
     network: nn.Module,
     state: State,
-    inputs: Float[Tensor, "examples ..."],
+    inputs: Shaped[Tensor, "examples ..."],
     *,
     mode: str,
     batch_size: int = 256,
@@ -53,20 +53,17 @@ def predict(
         raise ValueError(f"the mode is 'train' or 'eval', not {mode!r}")
     network = copy.deepcopy(network).train(mode == "train")
     state = clone(state)  # training mode moves the running statistics
-    place = next(value for value in state.values() if value.is_floating_point())
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         torch.set_rng_state(rng.stream(seed, "predict").get_state())
         parts = [
-            apply(network, state, batch.to(place.device, place.dtype)).double().cpu()
-            for batch in torch.split(inputs, batch_size)
+            apply(network, state, fitted(batch, state)).double().cpu() for batch in torch.split(inputs, batch_size)
         ]
     return torch.cat(parts)
 
 
 def accuracy(logits: Float[Tensor, "examples classes"], labels: Int[Tensor, " rows"]) -> Float[ndarray, " examples"]:
     r""":math:`\mathbf 1[\arg\max_k z_k = y]`; of equal logits the first class wins."""
-    check(logits, labels)
-    return _array(logits.argmax(1) == labels.to(logits.device))
+    return _array(logits.argmax(1) == check(logits, labels))
 
 
 def confidence(logits: Float[Tensor, "examples classes"], labels: Int[Tensor, " rows"]) -> Float[ndarray, " examples"]:
@@ -173,34 +170,28 @@ def _odds(own: Tensor, others: Tensor) -> Tensor:
 
 def _split(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """The label's logit, and all logits with minus infinity in its place."""
-    check(logits, labels)
-    logits, places = logits.double(), labels.to(logits.device)[:, None]
+    places = check(logits, labels)[:, None]
+    logits = logits.double()
     return logits.gather(1, places)[:, 0], logits.scatter(1, places, -torch.inf)
 
 
-def check(logits: Tensor, labels: Tensor) -> None:
-    """Raises if logits and labels do not fit each other or cannot be scored.
+def check(logits: Tensor, labels: Tensor) -> Tensor:
+    """The labels in int64, beside the logits; raises if they do not fit each other or cannot be scored.
 
     Raises:
         ValueError: if a label is not a class, the numbers of examples differ, there are fewer than two classes, or a
             logit is not finite.
     """
     examples, classes = logits.shape
-    if len(labels) != examples:
-        raise ValueError(f"every example needs one label, got {examples} rows of logits and {len(labels)} labels")
     if classes < 2:
         raise ValueError("with a single class every prediction is right, so no example is harder than another")
-    if bool((outside := (labels < 0) | (labels >= classes)).any()):
-        first = int(outside.nonzero()[0])
-        raise ValueError(
-            f"labels are classes from 0 to {classes - 1}, since there are {classes} logits; example {first} has the "
-            f"label {int(labels[first])}"
-        )
+    labels = expected.labels(labels, examples=examples, classes=classes)
     if not bool(logits.isfinite().all()):
         first = int((~logits.isfinite().all(1)).nonzero()[0])
         raise ValueError(
             f"a logit of example {first} is not finite: a network whose training diverged has no scores, leave it out"
         )
+    return labels.to(logits.device)
 
 
 def _array(values: Tensor) -> ndarray:

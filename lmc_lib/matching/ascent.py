@@ -110,7 +110,7 @@ def assign(gain: Tensor) -> Tensor:
     if scale == 0.0:
         return torch.arange(gain.shape[-1]).expand(gain.shape[:-1]).clone()
     grid = math.ldexp(_GRID, math.frexp(scale)[1])
-    costs = -(gain.double() / grid).round()
+    costs = (gain.double() / grid).round_().neg_()
     flat = costs.reshape(-1, *gain.shape[-2:]).numpy()
     return torch.stack([torch.from_numpy(_solve(each)) for each in flat]).long().reshape(gain.shape[:-1])
 

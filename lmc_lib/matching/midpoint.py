@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F  # noqa: N812 -- the usual name
 
-from lmc_lib import norms
+from lmc_lib import expected, norms
 from lmc_lib.matching.weights import weight_matching
 from lmc_lib.state import State, apply, clone, interpolate
 from lmc_lib.symmetry import Permutation, PermutationSpec, permute
@@ -59,10 +59,9 @@ def straight_through(  # noqa: PLR0913 -- networks, examples and the four number
         ValueError: if there are no examples or not one label for each, the loss is not finite, or the free weights
             leave the finite numbers.
     """
-    if len(inputs) == 0 or len(inputs) != len(labels):
-        raise ValueError(
-            f"examples with one label each are needed, got {len(inputs)} examples and {len(labels)} labels"
-        )
+    if len(inputs) == 0:
+        raise ValueError(f"examples with one label each are needed, got 0 examples and {len(labels)} labels")
+    labels = expected.labels(labels, examples=len(inputs))
     network = _with_batch_statistics(model)
     names = [name for name, _ in model.named_parameters(remove_duplicate=False)]
     free = clone(target)

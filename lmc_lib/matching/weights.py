@@ -2,15 +2,15 @@
 
 __all__ = ["objective", "weight_matching"]
 
-import functools
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from itertools import chain
 
 import torch
 from torch import Generator, Tensor
 
 from lmc_lib.matching.ascent import ORDERS, assign, coordinate_ascent
 from lmc_lib.norms import is_statistic
-from lmc_lib.state import State
+from lmc_lib.state import State, real
 from lmc_lib.symmetry import Member, Permutation, PermutationSpec, check, identity, permute, random
 
 STARTS = ("identity", "greedy", "random")
@@ -28,6 +28,7 @@ def weight_matching(  # noqa: PLR0913 -- the options that experiments compare
     kernel: str = "linear",
     vectors: bool = True,
     max_sweeps: int = 100,
+    keep_gains: bool = True,
     observe: Callable[[int, float], None] | None = None,
 ) -> Permutation:
     r"""Finds a permutation :math:`\pi` that maximises :math:`\langle \theta_t, \pi(\theta_s) \rangle`.
@@ -54,6 +55,8 @@ def weight_matching(  # noqa: PLR0913 -- the options that experiments compare
             others (Kwok's experiments have both). The cosine has no common objective: each group maximises its own.
         vectors: whether biases and normalisation scales count; Kwok's experiments have both.
         max_sweeps: bound on the sweeps of one attempt.
+        keep_gains: whether the gain matrix of each group, in float64, is kept from visit to visit, which is faster; a
+            transformer's take two to three times the memory of its weights.
         observe: called after each sweep with the number of sweeps done and the objective.
 
     Raises:
@@ -79,7 +82,7 @@ def weight_matching(  # noqa: PLR0913 -- the options that experiments compare
     best, best_objective = identity(spec), -float("inf")
     for attempt in range(restarts):
         first = _start(spec, start if attempt == 0 else "random", a, b, generator)
-        problem = _Weights(spec, a, b, cosine=kernel == "cosine")
+        problem = _Weights(spec, a, b, cosine=kernel == "cosine", keep_gains=keep_gains)
         found = coordinate_ascent(
             problem, spec, first, generator=generator, max_sweeps=max_sweeps, order=order, observe=observe
         )
@@ -144,7 +147,7 @@ def stacked(spec: PermutationSpec, states: Sequence[State], vectors: bool) -> St
     """The entries that count, those of several states side by side in a last dimension; of a single one not copied."""
     for state in states:
         check(spec, state)
-        _check_finite(state)
+        _check_finite(real(state))
         _check_same_kind(state, states[0])
     return {
         name: torch.stack([each[name].detach() for each in states], -1)
@@ -162,7 +165,7 @@ def _counts(name: str, value: Tensor, vectors: bool) -> bool:
 
 def _check_finite(state: State) -> None:
     for name, value in state.items():
-        if value.is_floating_point() and not bool(value.isfinite().all()):
+        if not bool(value.isfinite().all()):
             raise ValueError(f"{name} holds values that are not finite; weights like these cannot be matched")
 
 
@@ -201,9 +204,12 @@ class _Weights:
     costs little. Weights stay in their own precision, which saves memory; products and sums are in float64.
     """
 
-    def __init__(self, spec: PermutationSpec, target: State, source: State, *, cosine: bool = False) -> None:
+    def __init__(
+        self, spec: PermutationSpec, target: State, source: State, *, cosine: bool = False, keep_gains: bool = True
+    ) -> None:
         self.spec = spec
         self.cosine = cosine
+        self.keep_gains = keep_gains
         members = {group: [m for m in each if m.name in target] for group, each in spec.members.items()}
         self.members, self.target, self.source = _with_vectors_joined(members, target, source)
         # The gain of a group so far, and the entries that it counts.
@@ -219,11 +225,14 @@ class _Weights:
         fresh = [m for m in self.members[group] if m.name not in counted and m.name not in but]
         if fresh or group not in self._gains:
             known = [self._gains[group]] if group in self._gains else []
-            self._gains[group] = self._sum(
-                group, [*known, *(self._products(m, self.target, self.source) for m in fresh)]
-            )
+            # One at a time: a residual stream has as many of them as layers.
+            products = (self._products(m, self.target, self.source) for m in fresh)
+            self._gains[group] = self._sum(group, chain(known, products))
             counted.update(m.name for m in fresh)
-        return self._normalised(group, self._gains[group]) if self.cosine else self._gains[group]
+        gain = self._normalised(group, self._gains[group]) if self.cosine else self._gains[group]
+        if not self.keep_gains:
+            self._forget(group)
+        return gain
 
     def across(self, group: str) -> Tensor:
         size = self.spec.groups[group].size
@@ -293,9 +302,12 @@ class _Weights:
         rows = (member.rows(state[member.name]).double() for state in (target, source))
         return next(rows) @ next(rows).transpose(-1, -2)
 
-    def _sum(self, group: str, parts: Sequence[Tensor], *, square: bool = False) -> Tensor:
-        if parts:
-            return functools.reduce(torch.add, parts)
+    def _sum(self, group: str, parts: Iterable[Tensor], *, square: bool = False) -> Tensor:
+        total = None
+        for part in parts:
+            total = part if total is None else total + part
+        if total is not None:
+            return total
         shape = self.spec.groups[group].shape
         side = torch.Size(shape).numel() if square else shape[-1]
         return torch.zeros(*(() if square else shape[:-1]), side, side, dtype=torch.float64)

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool
 from torch import Generator, Tensor
 
-from lmc_lib.state import State, masked
+from lmc_lib.state import State, masked, real
 
 Masks = dict[str, Bool[Tensor, "..."]]
 
@@ -33,11 +33,7 @@ class EmptyLayer(ValueError):
 
 def full_masks(state: State) -> Masks:
     """The masks of a dense network: every weight of every tensor with more than one dimension."""
-    return {
-        name: torch.ones_like(value, dtype=torch.bool)
-        for name, value in state.items()
-        if value.dim() > 1 and value.is_floating_point()
-    }
+    return {name: torch.ones_like(value, dtype=torch.bool) for name, value in real(state).items() if value.dim() > 1}
 
 
 def highest(scores: State, masks: Masks, count: int, *, empty: bool = False) -> Masks:

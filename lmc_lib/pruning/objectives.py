@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from lmc_lib.data import Split
-from lmc_lib.state import State, apply, cast
+from lmc_lib.state import State, apply, cast, fitted, real
 
 Objective = Callable[[State], Tensor]
 
@@ -51,7 +51,8 @@ def mean_loss(network: nn.Module, batch: Split, *, temperature: float = 1.0) -> 
         batch: the examples.
         temperature: what the logits are divided by.
     """
-    evaluated, inputs = _evaluated(network), batch.inputs.double()
+    evaluated = _evaluated(network)
+    inputs = fitted(batch.inputs, evaluated.state_dict())
     return lambda state: nn.functional.cross_entropy(apply(evaluated, state, inputs) / temperature, batch.labels)
 
 
@@ -64,7 +65,7 @@ def gradient_flow(network: nn.Module, batch: Split) -> Objective:
     loss = mean_loss(network, batch, temperature=_TEMPERATURE)
 
     def objective(state: State) -> Tensor:
-        weights = [value for value in state.values() if value.dim() > 1 and value.is_floating_point()]
+        weights = [value for value in real(state).values() if value.dim() > 1]
         slopes = torch.autograd.grad(loss(state), weights, create_graph=True)
         squares = [slope[weight != 0].square().sum() for slope, weight in zip(slopes, weights, strict=True)]
         return 0.5 * torch.stack(squares).sum()

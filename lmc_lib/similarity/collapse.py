@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from lmc_lib import expected
 from lmc_lib.difficulty.predictions import logit_margin
 
 MEASURES = ("NC1", "NC2 lengths", "NC2 angles", "NC3", "NC4")
@@ -45,8 +46,9 @@ def class_means(features: Float[Tensor, "n units"], labels: Int[Tensor, " n"]) -
     """The mean of the features of each class.
 
     Raises:
-        ValueError: if a class below the largest label has no example.
+        ValueError: if a label is no class, or a class below the largest label has no example.
     """
+    labels = expected.labels(labels, examples=len(features))
     counts = labels.bincount()
     if not counts.all():
         raise ValueError(f"class {int((counts == 0).nonzero()[0])} has no example")

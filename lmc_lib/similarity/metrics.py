@@ -21,6 +21,9 @@ from lmc_lib.similarity.spaces import Flat, Shapes, Space, frobenius
 # Ten times the root of the machine's precision: an eigenvalue of a product has the condition of both matrices.
 _SMALLEST_RIDGE = 1.5e-7
 
+# Products of four numbers of these sizes, as kernels are compared by, and sums of them stay within float64.
+_SIZES = (1e-60, 1e70)
+
 INVARIANCES = ("permutation", "orthogonal", "scaling", "linear", "translation")
 
 _RIGID = frozenset({"permutation", "orthogonal", "translation"})
@@ -290,6 +293,12 @@ def _check(representation: Tensor, what: str, least: int, name: str) -> None:
     broken = int((~representation.isfinite()).any(1).sum())
     if broken:
         raise ValueError(f"{what} has NaN or infinite numbers in {broken} of {len(representation)} rows")
+    largest = float(representation.abs().max())
+    if largest > 0.0 and not _SIZES[0] < largest < _SIZES[1]:
+        raise ValueError(
+            f"{what} has numbers of up to {largest:.3g}, whose products float64 cannot hold: divide all of them by "
+            "one number first, such as the largest"
+        )
     centred = linear_factor(representation.double())
     if not float(centred.norm()) > 1e-14 * float(representation.double().norm()):
         raise ValueError(f"{what} is the same for all examples, so it has no direction and no distance to others")

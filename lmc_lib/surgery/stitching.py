@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, fx, nn
 from torch.nn import functional as F  # noqa: N812 -- the usual name
 
-from lmc_lib import connectivity, state, training
+from lmc_lib import connectivity, expected, state, training
 from lmc_lib.connectivity import Scores
 from lmc_lib.data import Split
 from lmc_lib.hyperparameters import TrainConfig
@@ -176,11 +176,13 @@ def train_stitches(
         The trained stitches, as a stack; those that diverged are not finite.
 
     Raises:
-        ValueError: if the numbers of stitches, lower and upper networks and seeds differ.
+        ValueError: if the numbers of stitches, lower and upper networks and seeds differ, or there is not one label for
+            each example.
     """
     counts = {len(stitches["weight"]), len(features), len(next(iter(tops.values()))), len(seeds)}
     if len(counts) != 1:
         raise ValueError(f"each stitch has lower and upper layers and a seed, got {sorted(counts)} of them")
+    labels = expected.labels(labels, examples=features.shape[1])
     steps = list(training.stacked_batches(len(labels), config, seeds=seeds))
     own, size = torch.arange(len(seeds))[:, None], features.flatten(1).std(1)
     features = features / _along(size, features)

@@ -1,4 +1,4 @@
-"""Filling the store: many runs and measurements, on one process or several, resumable at any kill.
+"""Filling the store: many runs and measurements, in processes or on any executor, resumable at any kill.
 
 Every finished result is in the store, so a sweep that was stopped goes on where it was. Processes on other machines,
 such as a cluster's job array, work at the same sweep if they see the same store (:mod:`lmc_lib.sweeps.working`).
@@ -13,15 +13,20 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed, wait
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from graphlib import TopologicalSorter
+from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
 from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
 
 from lmc_lib.processes import end_with_parent, usable_cores
-from lmc_lib.store import Store, fingerprint
-from lmc_lib.sweeps.plan import Planned, renewed, stages, write_plan
+from lmc_lib.store import Store, StoreError, fingerprint
+from lmc_lib.sweeps import cluster
+from lmc_lib.sweeps.plan import Planned, needs_among, renewed, stages, write_plan
 from lmc_lib.sweeps.spec import Spec, obtain
 from lmc_lib.sweeps.working import Share, Worked, work, write_shares
 
@@ -29,7 +34,7 @@ from lmc_lib.sweeps.working import Share, Worked, work, write_shares
 _LOOK = 2.0
 
 
-def fill(store: Store, specs: Sequence[Spec], *, workers: int | None = None) -> None:
+def fill(store: Store, specs: Sequence[Spec], *, workers: int | None = None, executor: Executor | None = None) -> None:
     """Computes what is missing in the store, and before it what that needs.
 
     Each worker uses one thread: two processes with one thread each train more networks an hour than one process with
@@ -40,12 +45,17 @@ def fill(store: Store, specs: Sequence[Spec], *, workers: int | None = None) -> 
         store: where results go.
         specs: runs and measurements; what is stored or listed twice costs nothing.
         workers: number of processes; ``LMC_WORKERS`` or the number of usable cores if None.
+        executor: what computes in place of these processes; whoever made it ends it. Its workers see the folder of the
+            store. If None, and ``LMC_ON`` names a file, that of the file (:func:`lmc_lib.sweeps.cluster.executor`).
 
     Raises:
         Planned: if ``LMC_PLAN`` names a file; the list of results, stored and missing, is written to it, with
             ``LMC_PACE=1`` also how long an update takes where nothing like it is stored.
         Worked: if ``LMC_WORK`` names a file; what is missing is computed beside other processes that do the same, and
             what became of it is written to the file. ``LMC_ONLY`` may list the fingerprints of what is asked for.
+        RuntimeError: if results failed on an executor, by name, after all that do not need them were computed. The
+            processes of the default stop at the first error, which is raised as it is.
+        ClusterError: if ``LMC_ON`` names a file that makes no executor.
     """
     if only := os.environ.get("LMC_ONLY"):
         specs = [spec for spec in specs if fingerprint(spec) in only.split(",")]
@@ -56,28 +66,23 @@ def fill(store: Store, specs: Sequence[Spec], *, workers: int | None = None) -> 
     if plan := os.environ.get("LMC_PLAN"):
         write_plan(Path(plan), store, specs, in_order)
         raise Planned(f"the plan is in {plan}")
-    workers = workers or int(os.environ.get("LMC_WORKERS", 0)) or usable_cores()
-    workers = max(1, min(workers, max(map(len, missing), default=1)))
-    if told := os.environ.get("LMC_WORK"):
-        write_shares(Path(told), store, in_order, _shares(store, missing, workers))
+    told = os.environ.get("LMC_WORK")
+    shares = _computed(store, missing, workers, executor) if in_order and (told or store.compute) else []
+    if told:
+        write_shares(Path(told), store, in_order, shares)
         raise Worked(f"what became of {len(in_order)} results is in {told}")
-    if not in_order or not store.compute:
-        return
-    progress = _Progress(in_order, workers)
-    if workers == 1:
-        for spec in in_order:
-            progress.advance(spec, _obtain(store, spec))
-    else:
-        _fill_with_processes(store, missing, workers, progress)
+    _refuse_failed(in_order, shares)
 
 
-def time_left(waiting: Mapping[str, int], taken: Mapping[str, Sequence[float]], workers: int) -> tuple[float, bool]:
+def time_left(
+    waiting: Mapping[str, int], taken: Mapping[str, Sequence[float]], workers: int | float
+) -> tuple[float, bool]:
     """How long what is missing will take, by the mean time of those of its kind that are done.
 
     Args:
         waiting: how many results of each kind are missing.
         taken: the seconds that each of those took that are done, by kind.
-        workers: number of processes.
+        workers: number of processes; on average, if it changes.
 
     Returns:
         Seconds, and whether that is all: False where of some missing kind none is done, so that it takes longer.
@@ -87,12 +92,89 @@ def time_left(waiting: Mapping[str, int], taken: Mapping[str, Sequence[float]], 
     return seconds / workers, all(taken.get(kind) for kind in kinds)
 
 
-def _fill_with_processes(store: Store, stages: Sequence[Sequence[Spec]], workers: int, progress: "_Progress") -> None:
-    with _processes(workers, stages) as pool:
-        for stage in stages:
-            futures: dict[Future[float], Spec] = {pool.submit(_obtain, store, spec): spec for spec in stage}
-            for future in as_completed(futures):
-                progress.advance(futures[future], future.result())
+def _computed(
+    store: Store, stages: Sequence[Sequence[Spec]], workers: int | None, executor: Executor | None
+) -> list[Share]:
+    """What becomes of what is missing; of processes that share with no other the first error is raised."""
+    specs = [spec for stage in stages for spec in stage]
+    with _elsewhere(executor, store) as other:
+        if other is not None:
+            return [_share_on(other, store, specs)]
+    workers = workers or int(os.environ.get("LMC_WORKERS", 0)) or usable_cores()
+    workers = max(1, min(workers, max(map(len, stages))))
+    if "LMC_WORK" in os.environ:
+        return _shares(store, stages, workers)
+    progress = _Progress(specs, workers)
+    if workers == 1:
+        for spec in specs:
+            progress.advance(spec, _obtain(store, spec))
+    else:
+        with _processes(workers, specs) as submit:
+            for spec, future in _finished(submit, store, specs):
+                progress.advance(spec, future.result())
+    return []
+
+
+@contextlib.contextmanager
+def _elsewhere(executor: Executor | None, store: Store) -> Iterator[Executor | None]:
+    """What computes in place of processes of this machine, if anything does."""
+    on = os.environ.get("LMC_ON")
+    if executor is None and on:
+        with cluster.executor(Path(on), store.root / "parsl") as made:
+            yield made
+    else:
+        yield executor
+
+
+def _finished(
+    submit: Callable[..., Future[Any]], store: Store, specs: Sequence[Spec]
+) -> Iterator[tuple[Spec, Future[float]]]:
+    """Results as they are finished; each is begun when all that it needs is there, and never if some of that failed."""
+    waiting = {fingerprint(spec): spec for spec in specs}
+    order = TopologicalSorter(needs_among(waiting))
+    order.prepare()
+    running: dict[Future[float], str] = {}
+    finished: SimpleQueue[Future[float]] = SimpleQueue()
+    while True:
+        for key in order.get_ready():
+            future = submit(_obtain, store, waiting[key])
+            running[future] = key
+            future.add_done_callback(finished.put)
+        if not running:
+            return
+        future = finished.get()
+        key = running.pop(future)
+        if future.exception() is None:
+            order.done(key)
+        yield waiting[key], future
+
+
+def _share_on(executor: Executor, store: Store, specs: Sequence[Spec]) -> Share:
+    """Lets an executor compute; what fails there stops only what needs it."""
+    progress = _Progress(specs, None)
+    computed, failed = [], {}
+    for spec, future in _finished(executor.submit, store, specs):
+        error = future.exception()
+        if isinstance(error, StoreError | BrokenExecutor):  # no other result could be kept, or computed, either
+            raise error
+        if error is None:
+            computed.append(fingerprint(spec))
+            progress.advance(spec, future.result())
+        else:
+            failed[fingerprint(spec)] = f"{type(error).__name__}: {error}"
+    return Share(tuple(computed), failed)
+
+
+def _refuse_failed(specs: Sequence[Spec], shares: Sequence[Share]) -> None:
+    failed = {key: error for share in shares for key, error in share.failed.items()}
+    if failed:
+        named = [
+            f"{each.label}, {each.noun}, {key}: {failed[key]}" for each in specs if (key := fingerprint(each)) in failed
+        ]
+        raise RuntimeError(
+            f"{len(failed)} of {len(specs)} results failed, and what needs them was not tried; all others are stored:\n"
+            + "\n".join(named)
+        )
 
 
 def _shares(store: Store, stages: Sequence[Sequence[Spec]], workers: int) -> list[Share]:
@@ -101,8 +183,8 @@ def _shares(store: Store, stages: Sequence[Sequence[Spec]], workers: int) -> lis
         return [work(store, stages)]
     left = [spec for stage in stages for spec in stage]
     progress = _Progress(left, workers)
-    with _processes(workers, stages) as pool:
-        futures = [pool.submit(work, store, stages) for _ in range(workers)]
+    with _processes(workers, left) as submit:
+        futures = [submit(work, store, stages) for _ in range(workers)]
         working = True
         while working:
             working = bool(wait(futures, _LOOK).not_done)
@@ -111,17 +193,29 @@ def _shares(store: Store, stages: Sequence[Sequence[Spec]], workers: int) -> lis
 
 
 @contextlib.contextmanager
-def _processes(workers: int, stages: Sequence[Sequence[Spec]]) -> Iterator[ProcessPoolExecutor]:
-    context = _context([spec for stage in stages for spec in stage])
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(dict(os.environ),))
+def _processes(workers: int, specs: Sequence[Spec]) -> Iterator[Callable[..., Future[Any]]]:
+    """Processes to which calls are submitted; at the end those that run are finished, and all processes with them."""
+    context = _context(specs)
+    held, holding = context.Pipe(duplex=False)
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(dict(os.environ), held))
+    futures: list[Future[Any]] = []
+
+    def submit(function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        futures.append(pool.submit(function, *arguments))
+        return futures[-1]
+
     try:
-        yield pool
+        yield submit
     except BrokenProcessPool as error:
         raise RuntimeError(
             "a worker was ended from outside, often for lack of memory. Finished results are stored: run again, with "
             f"fewer than {workers} workers if memory is short"
         ) from error
     finally:
+        wait([each for each in futures if not each.cancel()])
+        # A worker that is killed as it waits for a call keeps the lock of all calls, so that the word to end, which is
+        # such a call, would not reach the others, and the pool would wait for them without end.
+        holding.close()
         pool.shutdown(cancel_futures=True)
 
 
@@ -137,9 +231,9 @@ def _context(specs: Sequence[Spec]) -> BaseContext:
     return context
 
 
-def _begin(environment: dict[str, str]) -> None:
+def _begin(environment: dict[str, str], held: "Connection[Any, Any]") -> None:
     """Begins a worker; its server may have started when the environment was another one."""
-    end_with_parent()
+    end_with_parent(held)
     os.environ.clear()
     os.environ.update(environment)
 
@@ -157,11 +251,12 @@ class _Progress:
     The file is JSON: ``done`` of ``total`` results, the ``seconds`` left, and whether that is ``all`` of it.
     """
 
-    def __init__(self, specs: Sequence[Spec], workers: int) -> None:
+    def __init__(self, specs: Sequence[Spec], workers: int | None) -> None:
         self.done, self.total, self.workers = 0, len(specs), workers
         self.waiting = Counter(_kind(spec) for spec in specs)
         self.taken: dict[str, list[float]] = {}
         self.path = os.environ.get("LMC_PROGRESS")
+        self.begun = time.monotonic()
         self._tell()
 
     def advance(self, spec: Spec, seconds: float) -> None:
@@ -179,9 +274,13 @@ class _Progress:
 
     def _tell(self) -> None:
         if self.path:
-            seconds, known = time_left(self.waiting, self.taken, self.workers)
+            seconds, known = time_left(self.waiting, self.taken, self.workers or self._busy())
             told = {"done": self.done, "total": self.total, "seconds": round(seconds, 1), "all": known}
             Path(self.path).write_text(json.dumps(told), encoding="utf-8")
+
+    def _busy(self) -> float:
+        """How many workers were busy so far, on average, where nobody knows how many there are: at least one."""
+        return max(1.0, sum(map(sum, self.taken.values())) / max(time.monotonic() - self.begun, 1.0))
 
 
 def _kind(spec: Spec) -> str:

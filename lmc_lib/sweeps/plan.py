@@ -1,6 +1,6 @@
 """The plan of a sweep: what is missing and in which order it is computed, what is stored, and what it will cost."""
 
-__all__ = ["Planned", "renewed", "stages", "write_plan"]
+__all__ = ["Planned", "needs_among", "renewed", "stages", "write_plan"]
 
 import json
 import os
@@ -31,6 +31,11 @@ def stages(store: Store, specs: Sequence[Spec]) -> list[list[Spec]]:
         found.append([missing[key] for key in missing if key in keys])
         sorter.done(*keys)
     return found
+
+
+def needs_among(specs: Mapping[str, Spec]) -> dict[str, list[str]]:
+    """Of each of some specs, by fingerprint, which of the others it needs: the graph of ``graphlib``."""
+    return {key: [need for each in spec.needs if (need := fingerprint(each)) in specs] for key, spec in specs.items()}
 
 
 def renewed(store: Store, specs: Sequence[Spec]) -> Store:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lmc_lib.store import Busy, Result, Store, StoreError, fingerprint
+from lmc_lib.sweeps.plan import needs_among
 from lmc_lib.sweeps.spec import Spec, one_thread
 
 # Seconds before a process looks again at what others compute.
@@ -50,7 +51,7 @@ def work(store: Store, stages: Sequence[Sequence[Spec]]) -> Share:
         StoreError: if the store cannot be written, so that no other result could be kept either.
     """
     specs = {fingerprint(spec): spec for stage in stages for spec in random.Random().sample(stage, len(stage))}
-    needs = {key: [need for each in spec.needs if (need := fingerprint(each)) in specs] for key, spec in specs.items()}
+    needs = needs_among(specs)
     done: dict[str, _Outcome] = {}
     while len(done) < len(specs):
         before = len(done)

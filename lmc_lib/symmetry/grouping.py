@@ -53,6 +53,7 @@ class Grouping:
         }
         signatures = _signatures(everything, roots, layout)
         self._chain = self._chains()
+        self._name: dict[int, int] = {}
         self._colour = self._colours(dict(zip(everything.tolist(), signatures.tolist(), strict=True)))
         self.families = self._families()
         self._rank = {
@@ -101,7 +102,8 @@ class Grouping:
             if leaf in self._chain.get(other, ()):
                 key += (other_at, 0, self._colour[other], self._rank.get(other, (0, 0))[1])
             else:
-                key += (other_at, 1, other, 0)
+                inside = self._chain.get(other) == self._chain[leaf]
+                key += (other_at, 1, self._name[other] if inside else other, 0)
         return key
 
     def _chains(self) -> dict[int, tuple[int, ...]]:
@@ -136,6 +138,21 @@ class Grouping:
             for leaf in dict.fromkeys(leaves):
                 if not self._pinned[leaf]:
                     standing[leaf].append(root)
+        # Units inside the same block that cross each other, as the queries of a key and its channels, have names that
+        # mean the same in every block: the kind and the number there.
+        kinds = self._coloured(standing, signature, dict.fromkeys(standing, 0))
+        counts: dict[tuple[tuple[int, ...], int], int] = defaultdict(int)
+        numbers: dict[tuple[int, int], int] = {}
+        for unit in sorted(standing):
+            here = (self._chain[unit], kinds[unit])
+            self._name[unit] = numbers.setdefault((kinds[unit], counts[here]), len(numbers))
+            counts[here] += 1
+        return self._coloured(standing, signature, self._name)
+
+    def _coloured(
+        self, standing: dict[int, list[int]], signature: dict[int, int], names: dict[int, int]
+    ) -> dict[int, int]:
+        """Numbers of how units stand, if those beside them in their block are told apart by these names."""
         colour: dict[int, int] = {}
         for unit in sorted(standing, key=lambda each: -len(self._chain[each])):
             seen = []
@@ -144,19 +161,21 @@ class Grouping:
                 if len(leaves) == 1:
                     seen.append(signature[root])
                 else:
-                    seen.append(hash((signature[root], *(self._role(unit, other, colour) for other in leaves))))
+                    seen.append(hash((signature[root], *(self._role(unit, each, colour, names) for each in leaves))))
             colour[unit] = hash(tuple(sorted(seen)))
         return colour
 
-    def _role(self, unit: int, other: int, colour: dict[int, int]) -> tuple[int, int]:
-        """How a unit sees another one beside it: itself, one around it, one inside it, or a stranger by name."""
+    def _role(self, unit: int, other: int, colour: dict[int, int], names: dict[int, int]) -> tuple[int, int]:
+        """How a unit sees another one beside it: itself, around it, inside it, in its block, or elsewhere."""
         if other == unit:
             return (0, 0)
         if other in self._chain[unit]:
             return (1, self._chain[unit].index(other))
         if unit in self._chain.get(other, ()):
             return (2, colour[other])
-        return (3, other)
+        if self._chain.get(other) == self._chain[unit]:
+            return (3, names[other])
+        return (4, other)
 
     def _families(self) -> list[Family]:
         members: dict[tuple[int, int], list[int]] = defaultdict(list)

@@ -9,7 +9,7 @@ __all__ = ["Block", "Layout", "Link", "Places"]
 
 import itertools
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -127,12 +127,33 @@ class Layout:
                 return self.units.pair(rows, inside) if part is outer else self.units.pair(inside, rows)
         for part, other in ((outer, inner), (inner, outer)):
             if (part == part[:1]).all():
-                # This part tells columns apart; the rows are those of the other part.
-                if not self.units.any_free(part):
-                    return self._rows(other, outside=outside)
-                self.units.unify(other, np.broadcast_to(other[:, :1], other.shape))
-                return other[:, 0]
+                return self._rows_beside(part, other, outside=outside)
+        for part, other in ((outer, inner), (inner, outer)):
+            if (across := self._rows_across(part, other, outside=outside)) is not None:
+                return across
         return self._rows_of_rows(outer, outside=outside)
+
+    def _rows_beside(self, columns: Ids, other: Ids, *, outside: bool) -> Ids:
+        """Rows of units of which one part tells columns apart: those of the other part."""
+        if len(np.unique(columns[0])) < columns.shape[1] and not self.units.any_free(columns):
+            return self._rows(other, outside=outside)
+        self.units.unify(other, np.broadcast_to(other[:, :1], other.shape))
+        first: Ids = other[:, 0]
+        return first
+
+    def _rows_across(self, part: Ids, other: Ids, *, outside: bool) -> Ids | None:
+        """Rows of units that lie in rows along other dimensions too, as queries that share keys: (key, query, channel).
+
+        Each of the units has an order by (key, channel) already, and is now one of (key, query). Only an order that
+        fits both is left: one of the keys, and for each key one of its queries and one of its channels.
+        """
+        shared, number = np.unique(part, axis=0, return_inverse=True)
+        number = number.reshape(-1)
+        if not len(shared) < len(part) or len(np.unique(part)) < shared.size:
+            return None
+        keys = self._rows(shared, outside=outside)
+        self.units.unify(other, np.broadcast_to(other[:, :1], other.shape))
+        return self.units.pair(keys[number], other[:, 0])
 
     def _rows_of_rows(self, outer: Ids, *, outside: bool) -> Ids | None:
         """Rows of several rows that are known already, if each of these lies in one."""
@@ -191,10 +212,13 @@ class Layout:
         parts = [[block for block in blocks if block.dims[0] in labels] for blocks in operands]
         parts = [blocks for blocks in parts if blocks]
         everything = list(itertools.chain.from_iterable(parts))
-        whole = next((block for block in everything if set(block.dims) == set(labels)), None)
-        if whole is None or (len(labels) == 1 and any(block.ids is None for block in everything)):
+        if len(labels) == 1 and any(block.ids is None for block in everything):
             self.pin(everything)
             return [Block((label,), None) for label in labels]
+        whole = next((block for block in everything if set(block.dims) == set(labels)), None)
+        if whole is None:
+            # Dimensions of which each operand has some, as (key, query) and (key, channel).
+            whole = Block(tuple(labels), self.units.fresh(*(sizes[label] for label in labels)))
         ids = self.arranged(whole, labels)
         result = Block(tuple(labels), ids)
         for blocks in parts:
@@ -242,13 +266,41 @@ class Layout:
         covered = [dim for dim in old if dim in joint.dims]
         ids = self.arranged(joint, [*outside, *covered])
         if len(covered) < len(old):
-            # Along the other dimensions all places hold the same, and so the same units.
-            single = [sizes[dim] if dim in covered else 1 for dim in old]
-            places = np.arange(ids.size).reshape(*ids.shape[: len(outside)], *single)
-            places = np.broadcast_to(places, (*ids.shape[: len(outside)], *(sizes[dim] for dim in old)))
-            ids = self._taken(ids, places)
+            ids = self._copies(joint, outside, old, sizes)
         shape = [*ids.shape[: len(outside)], *(after[dim] for dim in new)]
         return [*others, Block((*outside, *new), ids.reshape(shape))]
+
+    def _copies(self, block: Block, outside: list[int], old: list[int], sizes: Mapping[int, int]) -> Ids:
+        """Units of a block over more dimensions: along these all places hold the same, and may be exchanged."""
+        covered = [dim for dim in old if dim in block.dims]
+        missing = [dim for dim in old if dim not in block.dims]
+        # What is copied is a row as a whole, such as the key of a head.
+        rows = self.rows(block, covered)
+        copies = self.opened(rows.reshape(-1), math.prod(sizes[dim] for dim in missing))
+        dims = [*covered, *missing]
+        ids = self.arranged(Block(tuple(dims), copies.reshape([sizes[dim] for dim in dims])), old)
+        if not outside:
+            return ids
+        source = self.arranged(block, [*outside, *covered])
+        places = np.arange(source.size).reshape(
+            *source.shape[: len(outside)], *(sizes[dim] if dim in covered else 1 for dim in old)
+        )
+        places = np.broadcast_to(places, (*source.shape[: len(outside)], *ids.shape))
+        outer, inner = self.units.parts(source) or (source, source)
+        for part, rest in ((outer, inner.ravel()[places]), (inner, outer.ravel()[places])):
+            if part is not source and (part == self.units.find(rows)).all():
+                joint = self.units.pair(ids, rest) if part is outer else self.units.pair(rest, ids)
+                self._link(joint, source, places.ravel())
+                return joint
+        return self._taken(source, places)
+
+    def copied(self, blocks: Places, shape: Sequence[int], dim: int, count: int, *, whole: bool = False) -> Places:
+        """Blocks after each place of a dimension stands so many times, side by side, or else all places as a whole."""
+        at = dim + (not whole)
+        before = [*shape[:at], count, *shape[at:]]
+        after = [*shape[:dim], shape[dim] * count, *shape[dim + 1 :]]
+        moved = [Block(tuple(each + (each >= at) for each in block.dims), block.ids) for block in blocks]
+        return self.reshaped(moved, before, after)
 
     def indexed(self, blocks: Places, dim: int, index: Ids) -> Places:
         """Blocks after ``tensor.index_select(dim, index)``."""

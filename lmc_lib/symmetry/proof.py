@@ -2,7 +2,7 @@
 
 __all__ = ["function_change", "prove", "proven_spec"]
 
-import copy
+import contextlib
 import math
 from collections.abc import Collection
 from dataclasses import replace
@@ -12,13 +12,26 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.utils import _pytree as pytree
 
-from lmc_lib.state import State, cast, clone, given
-from lmc_lib.symmetry.graph import Inputs, arguments
-from lmc_lib.symmetry.spec import Permutation, PermutationSpec, SymmetryError, identity, permute, random
+from lmc_lib.state import State, cast, clone, given, is_weight, wide
+from lmc_lib.symmetry.graph import Inputs, arguments, copied, first_line
+from lmc_lib.symmetry.precision import Float64, in_float64
+from lmc_lib.symmetry.spec import Permutation, PermutationSpec, SymmetryError, check, identity, permute, random
 from lmc_lib.symmetry.trace import permutation_spec
+
+# An output that depends on the inputs by less than this share of its size hides what a wrong spec changes, and shows
+# rounding instead.
+_LEAST = 1e-5
 
 # Sums of a few thousand float64 terms in another order differ by about 1e-14 of their spread; a wrong spec by about 1.
 _TOLERANCE = 1e-10
+
+# How often weights are drawn at random until the outputs depend on the inputs. In narrow networks they often do not, as
+# where all units of a layer are dead.
+_TRIES = 20
+
+
+class _ProvesNothingError(SymmetryError):
+    """The outputs do not depend on the inputs, or are not finite."""
 
 
 def function_change(
@@ -32,7 +45,8 @@ def function_change(
 ) -> float:
     """Measures how far a permutation changes a network's outputs, in units of their spread.
 
-    Both sets of weights are evaluated in float64. A symmetry gives about 1e-15, a permutation that is none about 1.
+    Both sets of weights are evaluated in float64, also where the network asks for less. A symmetry gives about 1e-15, a
+    permutation that is none about 1.
 
     Args:
         model: the architecture; unchanged.
@@ -46,8 +60,10 @@ def function_change(
         The largest change of an output divided by the standard deviation of that output over its places.
 
     Raises:
-        SymmetryError: if the outputs do not depend on the inputs, or are not finite, so that nothing can be told.
+        SymmetryError: if the network cannot be called so, if permutation, state and spec do not fit together, or if the
+            outputs do not depend on the inputs, or are not finite, so that nothing can be told.
     """
+    check(spec, state, permutation)
     network = _in_float64(model).train(training)
     for module in network.modules():
         # The last two have a dropout of their own, which is all that their mode switches.
@@ -57,9 +73,17 @@ def function_change(
     # In training mode a network writes to the statistics that it is given.
     before = _outputs(network, clone(state), inputs)
     after = _outputs(network, permute(state, permutation, spec), inputs)
-    spreads = [float(each.std()) for each in before]
-    if not all(0.0 < spread < math.inf for spread in spreads):
-        raise SymmetryError(f"outputs with a spread of {spreads} prove nothing; give a batch of inputs that differ")
+    spreads = [_spread(each) for each in before]
+    if not before or not all(0.0 < spread < math.inf for spread in spreads):
+        raise _ProvesNothingError(
+            f"outputs with a spread of {spreads} prove nothing; give a batch of inputs that differ"
+        )
+    # Over the examples, at each place: classes differ from each other by their biases alone.
+    if not any(float(each.std(0).max()) > _LEAST * float(each.abs().max()) for each in before if len(each) > 1):
+        raise _ProvesNothingError(
+            f"the outputs of {type(model).__name__} do not depend on these inputs, which proves nothing; give a batch "
+            "of inputs that differ"
+        )
     return max(float((b - a).abs().max()) / s for a, b, s in zip(before, after, spreads, strict=True))
 
 
@@ -89,13 +113,12 @@ def prove(
         The largest change of an output, in units of the outputs' spread; of the order of 1e-14.
 
     Raises:
-        SymmetryError: if a permutation changes the function; the message names the guilty groups.
+        SymmetryError: if a permutation changes the function, where the message names the guilty groups, or if the
+            outputs depend on the inputs with none of many weights.
     """
     worst = 0.0
     for _ in range(draws):
-        state = random_weights(model, generator)
-        permutation = cycles(spec, generator=generator)
-        change = function_change(model, state, permutation, spec, inputs, training=training)
+        state, permutation, change = _drawn(model, spec, inputs, generator, training=training)
         if not change <= _TOLERANCE:
             found = guilty_groups(model, state, permutation, spec, inputs, training=training)
             raise SymmetryError(
@@ -123,14 +146,33 @@ def proven_spec(
     """
     spec = permutation_spec(model, example_inputs, strict=strict)
     for _ in range(draws):
-        state, permutation = random_weights(model, generator), cycles(spec, generator=generator)
-        if function_change(model, state, permutation, spec, example_inputs) <= _TOLERANCE:
+        state, permutation, change = _drawn(model, spec, example_inputs, generator)
+        if change <= _TOLERANCE:
             continue
         found = guilty_groups(model, state, permutation, spec, example_inputs)
         if strict or not found:
             raise SymmetryError(f"the proof fails for the groups {', '.join(found)}")
         spec = without(spec, found, "fails the proof")
     return spec
+
+
+def _drawn(
+    model: nn.Module, spec: PermutationSpec, inputs: Inputs, generator: Generator, *, training: bool = False
+) -> tuple[State, Permutation, float]:
+    """Weights at random, a permutation that moves all units, and how far it changes the outputs.
+
+    Raises:
+        SymmetryError: if the outputs depend on the inputs with none of several weights.
+    """
+
+    def draw() -> tuple[State, Permutation, float]:
+        state, permutation = random_weights(model, generator), cycles(spec, generator=generator)
+        return state, permutation, function_change(model, state, permutation, spec, inputs, training=training)
+
+    for _ in range(_TRIES - 1):
+        with contextlib.suppress(_ProvesNothingError):
+            return draw()
+    return draw()
 
 
 def without(spec: PermutationSpec, groups: Collection[str], reason: str) -> PermutationSpec:
@@ -186,21 +228,31 @@ def cycles(spec: PermutationSpec, *, generator: Generator) -> Permutation:
 
 def _in_float64(model: nn.Module) -> nn.Module:
     """A copy that shares the parameters, which every call replaces, and has its other tensors in float64."""
-    network = copy.deepcopy(model, {id(each): each for each in model.parameters()})
+    network = copied(model)
     for module in network.modules():
-        for name, value in module.named_buffers(recurse=False):
-            if value.is_floating_point():
-                setattr(module, name, value.double())
+        for name, value in [*module.named_buffers(recurse=False), *vars(module).items()]:
+            if isinstance(value, Tensor):
+                setattr(module, name, in_float64(value.detach()))
     return network
 
 
 def _outputs(network: nn.Module, state: State, inputs: Inputs) -> list[Tensor]:
-    args, kwargs = pytree.tree_map_only(
-        Tensor, lambda value: value.double() if value.is_floating_point() else value, arguments(inputs)
-    )
-    with torch.no_grad():
-        found = torch.func.functional_call(network, given(network, state), args, kwargs, tie_weights=False)
-    return [each for each in _tensors(found) if each.is_floating_point()]
+    args, kwargs = in_float64(arguments(inputs))
+    entries = given(network, state)
+    try:
+        with torch.no_grad(), Float64():  # type: ignore[no-untyped-call]
+            found = torch.func.functional_call(network, entries, args, kwargs, tie_weights=False)
+    except Exception as error:  # whatever stops the network
+        raise SymmetryError(
+            f"{type(network).__name__} cannot be called with these inputs in float64: {first_line(error)}"
+        ) from error
+    return [each for each in _tensors(found) if is_weight(each)]
+
+
+def _spread(output: Tensor) -> float:
+    if output.numel() < 2:
+        return 0.0
+    return max(float(output.std()), _LEAST * float(output.abs().max()))
 
 
 def _tensors(value: Any) -> list[Tensor]:
@@ -214,18 +266,18 @@ def random_weights(model: nn.Module, generator: Generator) -> State:
     state: State = {}
     drawn: dict[int, Tensor] = {}
     for name, value in model.state_dict(keep_vars=True).items():
-        if not value.is_floating_point():
+        if not is_weight(value):
             state[name] = value.clone()
             continue
         if id(value) in drawn:  # tied to an earlier entry
             state[name] = drawn[id(value)]
             continue
-        draw = torch.randn(value.shape, generator=generator, dtype=torch.float64)
+        draw = torch.randn(value.shape, generator=generator, dtype=wide(value).dtype)
         if value.dim() > 1:
             draw /= max(1, value[0].numel()) ** 0.5
         elif name.endswith("running_var"):
             draw = draw.square() + 0.5
         elif name.endswith("weight"):
             draw = 1.0 + 0.3 * draw
-        state[name] = drawn[id(value)] = draw
+        state[name] = drawn[id(value)] = draw.to(value.device)
     return state

@@ -31,6 +31,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Generator, Tensor
 
+from lmc_lib import expected
 from lmc_lib.state import State
 
 # For each group the source unit that comes to each place: permuted[i] = original[permutation[i]]. A group inside the
@@ -210,26 +211,53 @@ def _blocks(permutation: Permutation, name: str, spec: PermutationSpec) -> Tenso
 
 
 def fixed_points(permutation: Permutation) -> float:
-    """The share of units that stay in place, over all groups; inside a block that moves, of places in the block."""
+    """The share of units that stay in place, over all groups; inside a block that moves, of places in the block.
+
+    Raises:
+        SymmetryError: if there are no groups.
+    """
     fixed = sum(int((indices == torch.arange(indices.shape[-1])).sum()) for indices in permutation.values())
-    return fixed / sum(indices.numel() for indices in permutation.values())
+    return fixed / _count(permutation)
 
 
 def agreement(first: Permutation, second: Permutation) -> float:
-    """The share of units that two permutations send to the same place, over all groups."""
+    """The share of units that two permutations send to the same place, over all groups.
+
+    Raises:
+        SymmetryError: if they have other groups than each other, or none.
+    """
+    if missing := sorted(first.keys() ^ second.keys()):
+        raise SymmetryError(f"group {missing[0]} stands only in one of the permutations")
     same = sum(int((indices == second[name]).sum()) for name, indices in first.items())
-    return same / sum(indices.numel() for indices in first.values())
+    return same / _count(first)
+
+
+def _count(permutation: Permutation) -> int:
+    """The number of units that a permutation is of."""
+    if not permutation:
+        raise SymmetryError("a network without groups has no units, of which a share could be given")
+    return sum(indices.numel() for indices in permutation.values())
 
 
 def chance_agreement(spec: PermutationSpec) -> float:
-    """The share of units on which two random permutations agree, on average: one of each exchangeable set."""
+    """The share of units on which two random permutations agree, on average: one of each exchangeable set.
+
+    Raises:
+        SymmetryError: if there are no groups.
+    """
+    if not spec.groups:
+        raise SymmetryError("a network without groups has no units, of which a share could be given")
     return sum(math.prod(group.blocks) for group in spec.groups.values()) / spec.units
 
 
 def unit_norms(state: State, spec: PermutationSpec) -> dict[str, Tensor]:
     """For each group, by block and unit, the norm of all matrix and filter weights that belong to a unit."""
     squares = {
-        name: [each.rows(state[each.name]).double().square().sum(-1) for each in members if state[each.name].dim() > 1]
+        name: [
+            each.rows(state[each.name]).abs().double().square().sum(-1)
+            for each in members
+            if state[each.name].dim() > 1
+        ]
         for name, members in spec.members.items()
     }
     return {name: torch.stack(parts).sum(0).sqrt() for name, parts in squares.items()}
@@ -300,10 +328,14 @@ def check(
     spec: PermutationSpec, state: State, permutation: Permutation | None = None, *, partial: bool = False
 ) -> None:
     """Raises a ``SymmetryError`` that names the first entry in which state or permutation do not fit the spec."""
-    unmatched = state.keys() - spec.shapes.keys() if partial else state.keys() ^ spec.shapes.keys()
-    if missing := sorted(unmatched):
-        where = "the spec" if missing[0] in spec.shapes else "the state"
-        raise SymmetryError(f"{missing[0]} stands only in {where}: the spec was traced from another architecture")
+    if not isinstance(state, Mapping):
+        raise SymmetryError(
+            f"a state is a dictionary of tensors, as `state_dict()` gives it, but this is a {type(state).__name__}"
+        )
+    if state.keys() - spec.shapes.keys() or (not partial and spec.shapes.keys() - state.keys()):
+        raise SymmetryError(
+            f"not a state of this spec: {expected.names(state, spec.shapes, 'the spec')}{_tie(spec, state)}"
+        )
     for name, value in state.items():
         if tuple(value.shape) != spec.shapes[name]:
             raise SymmetryError(f"{name} has shape {tuple(value.shape)}, but the spec expects {spec.shapes[name]}")
@@ -315,6 +347,15 @@ def check(
         places = torch.arange(group.size)
         if tuple(indices.shape) != group.shape or not bool((indices.sort(-1).values == places).all()):
             raise SymmetryError(f"group {name} needs each of 0 to {group.size - 1} once, got {indices.tolist()}")
+
+
+def _tie(spec: PermutationSpec, state: Mapping[str, Any]) -> str:
+    """That what a state lacks may be what it has under another name, where shapes let it."""
+    lacking = [shape for name, shape in spec.shapes.items() if name not in state]
+    shapes = {tuple(value.shape) for value in state.values() if isinstance(value, Tensor)}
+    if state.keys() - spec.shapes.keys() or not shapes.issuperset(lacking):
+        return ""
+    return "; weights that are tied, as a head to an embedding, stand in a state under each of their names"
 
 
 def _check_groups(spec: PermutationSpec, permutation: Permutation) -> None:

@@ -81,12 +81,13 @@ class Units:
     def parts(self, ids: Ids) -> tuple[Ids, Ids] | None:
         """What these nodes are pairs of; None if one is no pair, as far as is known now."""
         roots = self.find(ids)
+        self._free_of_themselves(roots.ravel())
         outer, inner = self._outer[roots], self._inner[roots]
         return None if (outer < 0).any() else (self.find(outer), self.find(inner))
 
     def settle(self) -> None:
         """Pins what holds itself, and carries pins from pairs to their parts; called when all is united."""
-        self._free_of_themselves()
+        self._free_of_themselves(self._pairs())
         tangled = self._tangled()
         self._pinned[self.find(np.concatenate([tangled, self._outer[tangled], self._inner[tangled]]))] = True
         self._outer[tangled] = self._inner[tangled] = -1
@@ -115,9 +116,9 @@ class Units:
         parts = self.find(np.array([self._outer[root], self._inner[root]])).tolist()
         return tuple(leaf for part in parts for leaf in self.leaves(part))
 
-    def _free_of_themselves(self) -> None:
+    def _free_of_themselves(self, roots: Ids) -> None:
         """A pair of itself and something else moves like itself, if the other part keeps its place."""
-        roots = self._pairs()
+        roots = roots[self._outer[roots] >= 0]
         outer, inner = self.find(self._outer[roots]), self.find(self._inner[roots])
         own = (outer == roots) ^ (inner == roots)
         self._pinned[np.where(outer == roots, inner, outer)[own]] = True

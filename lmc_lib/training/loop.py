@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 -- the usual name
 
-from lmc_lib import rng
+from lmc_lib import expected, rng
 from lmc_lib.data import Split, augment, batch_order
 from lmc_lib.hyperparameters import TrainConfig, learning_rate
 from lmc_lib.models import memory_format
-from lmc_lib.state import State, cast, clone, masked
+from lmc_lib.state import State, cast, clone, fitted, load_, masked
 from lmc_lib.training.portable import PortableAdamW, PortableSGD, round_statistics
 from lmc_lib.training.trajectory import Checkpoint, Diverged, Trajectory
 
@@ -86,7 +86,7 @@ def checkpoints(  # noqa: PLR0913 -- what train takes, and the rule
 
     Raises:
         Diverged: if the loss is not finite, when the training gets there.
-        ValueError: as for :func:`train`, when the first checkpoint is asked for.
+        ValueError: as for :func:`train`, when the first checkpoint is asked for; if a label is not a class, too.
     """
     if not 0 <= start_step <= config.steps:
         raise ValueError(f"cannot start behind step {start_step} of a training of {config.steps} steps")
@@ -100,15 +100,15 @@ def checkpoints(  # noqa: PLR0913 -- what train takes, and the rule
     optimiser = _Optimiser(dict(network.named_parameters()), config, rule, buffers=buffers, pruned=pruned)
     optimiser.recall(memory or {}, start_step)
     live = network.state_dict()
-    inputs, labels = split.inputs.to(device, _dtype(config)), split.labels.to(device)
+    inputs, labels = fitted(split.inputs, live), split.labels.long().to(device)
     if start_step in save_at or start_step == config.steps:
         yield Checkpoint(start_step, _snapshot(live), optimiser.memory())
     for step, drawn in batches(len(split), config, seed=seed, start_step=start_step):
         rows = drawn.to(device)
-        batch = inputs[rows]
-        if config.augment:
-            batch = augment(batch, generator=rng.stream(seed, "augmentation", step))
-        loss = _loss(network, batch, labels[rows], config)
+        logits = _logits(network, _seen(inputs[rows], config, seed, step), config)
+        if step == start_step:
+            expected.labels(labels, examples=len(split), classes=logits.shape[1])
+        loss = F.cross_entropy(logits, labels[rows])
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step(learning_rate(config, step))
         if step % _CHECK_EVERY == 0 or step + 1 == config.steps or step + 1 in save_at:
@@ -186,7 +186,7 @@ def _dtype(config: TrainConfig) -> torch.dtype:
 def _prepare(model: nn.Module, state: State, config: TrainConfig) -> tuple[nn.Module, torch.device]:
     device = next(iter(state.values())).device
     network = copy.deepcopy(model).to(device, _dtype(config))
-    network.load_state_dict(cast(state, _dtype(config)))
+    load_(network, cast(state, _dtype(config)))
     if config.precision != "portable":  # in float64 the order of memory makes no difference
         network = network.to(memory_format=memory_format(model))
     return network.train(), device
@@ -284,11 +284,15 @@ def _pruned(network: nn.Module, masks: Mapping[str, Tensor]) -> list[tuple[nn.Pa
     return [(parameters[name], ~mask.to(parameters[name].device)) for name, mask in masks.items()]
 
 
-def _loss(network: nn.Module, inputs: Tensor, labels: Tensor, config: TrainConfig) -> Tensor:
+def _seen(batch: Tensor, config: TrainConfig, seed: int, step: int) -> Tensor:
+    return augment(batch, generator=rng.stream(seed, "augmentation", step)) if config.augment else batch
+
+
+def _logits(network: nn.Module, inputs: Tensor, config: TrainConfig) -> Tensor:
     narrow = config.precision == "bfloat16"
     with torch.autocast(inputs.device.type, torch.bfloat16) if narrow else contextlib.nullcontext():
-        logits = network(inputs)
-    return F.cross_entropy(logits if config.precision == "portable" else logits.float(), labels)
+        logits: Tensor = network(inputs)
+    return logits if config.precision == "portable" else logits.float()
 
 
 def _check(step: int, loss: Tensor) -> None:

@@ -101,13 +101,13 @@ def roll(walk: Walk, node: fx.Node) -> None:
 def repeat(walk: Walk, node: fx.Node) -> None:
     """Sets copies side by side."""
     source = walk.source(node)
-    rank = len(shape_of(node))
-    before = rank - len(shape_of(source))
-    walk.values[node] = shifted(walk.values[source], before)
-    for dim, size in enumerate(shape_of(source), before):
-        if size < shape_of(node)[dim]:
-            copies = np.tile(np.arange(size), shape_of(node)[dim] // size)
-            walk.values[node] = walk.layout.indexed(walk.values[node], dim, copies)
+    before = len(shape_of(node)) - len(shape_of(source))
+    places = shifted(walk.values[source], before)
+    shape = [*[1] * before, *shape_of(source)]
+    for dim, size in enumerate(shape_of(node)):
+        places = walk.layout.copied(places, shape, dim, size // shape[dim], whole=True)
+        shape[dim] = size
+    walk.values[node] = places
 
 
 def repeat_interleave(walk: Walk, node: fx.Node) -> None:
@@ -116,9 +116,8 @@ def repeat_interleave(walk: Walk, node: fx.Node) -> None:
     count, dim = argument(node, 1, "repeats"), argument(node, 2, "dim")
     if not isinstance(count, int) or dim is None:
         raise NotFollowedError("of a flattened tensor, or with several numbers, is not understood")
-    dim %= len(shape_of(source))
-    copies = np.repeat(np.arange(shape_of(source)[dim]), count)
-    walk.values[node] = walk.layout.indexed(walk.values[source], dim, copies)
+    shape = shape_of(source)
+    walk.values[node] = walk.layout.copied(walk.values[source], shape, dim % len(shape), count)
 
 
 def pieces(walk: Walk, node: fx.Node) -> None:

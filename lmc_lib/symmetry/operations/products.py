@@ -4,7 +4,6 @@ __all__ = ["addmm", "attention", "convolution", "einsum", "linear", "matmul"]
 
 import string
 
-import numpy as np
 from torch import fx
 
 from lmc_lib.symmetry.layout import Block, Places
@@ -89,7 +88,7 @@ def _repeated(walk: Walk, node: fx.Node, query: fx.Node) -> tuple[Places, list[i
         raise NotFollowedError("of tensors with different numbers of dimensions is not understood")
     for dim, (own, wanted) in enumerate(zip(shape[:-2], shape_of(query)[:-2], strict=True)):
         if own != wanted:
-            places = walk.layout.indexed(places, dim, np.repeat(np.arange(own), wanted // own))
+            places = walk.layout.copied(places, shape, dim, wanted // own)
             shape[dim] = wanted
     return places, shape
 
