@@ -26,6 +26,10 @@ def sharpest(loss: Loss, point: Float[Tensor, " n"]) -> tuple[float, Float[Tenso
 
     Products with the second derivatives are gradients of gradients, so that no matrix is made.
 
+    The package ``curvlinops-for-pytorch`` has such products for a module and a loader of examples, and leaves the
+    eigenvalue to the same function of SciPy. Here a loss is any function of a point, for which one line makes the
+    product; the two agreed to 15 digits on a perceptron.
+
     Args:
         loss: from a point to a number.
         point: where, in float64.

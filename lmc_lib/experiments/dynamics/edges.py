@@ -118,6 +118,7 @@ class EdgeSpec(Spec):
         values = {"sharpness": np.array(sharpness), "loss": np.array(heights)}
         return Result(or_none(values | {"top": risen[:, 0], "random": risen[:, 1:]}))
 
+    @torch.random.fork_rng(devices=[])  # the weights that it draws are not used
     def _network(self) -> nn.Module:
         loaded = dataset(self.data)
         sizes = [loaded.train.inputs[0].numel(), *self.widths]
@@ -165,6 +166,8 @@ def ratios(found: Mapping[float, Record]) -> Float[ndarray, "rates checkpoints n
 def settled(found: Mapping[float, Record], checkpoints: slice, *, moved: int = 0) -> dict[str, Estimate]:
     """How near the sharpness is to the edge of stability at some checkpoints, as means over seeds.
 
+    Seeds of which a network diverged, at any step size, are left out.
+
     Args:
         found: by step size what was measured of the networks that were trained with it.
         checkpoints: at which of them.
@@ -184,6 +187,8 @@ def settled(found: Mapping[float, Record], checkpoints: slice, *, moved: int = 0
 
 def grown(found: Mapping[float, Record], *, drawn: bool = False) -> dict[str, Estimate]:
     """How the loss grows along the eigenvector and along random directions, as means over seeds and step sizes.
+
+    Seeds of which a network diverged, or a direction does not curve upwards, at any step size, are left out.
 
     Args:
         found: by step size what was measured of the networks that were trained with it.
