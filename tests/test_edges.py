@@ -92,6 +92,21 @@ class TestPlanted:
         by_hand = [sum(float(torch.tanh(unit @ each)) for unit in units) / 2.0 for each in problem.inputs]
         assert problem.targets.tolist() == pytest.approx(by_hand)
 
+    @pytest.mark.parametrize("mixed", [False, True])
+    def test_of_one_unit_the_sharpness_and_the_rises_have_a_closed_form(self, mixed):
+        problem = planted(6, 2, 1, 4.0, mixed=mixed, generator=rng.stream(5))
+        x, at = problem.inputs.numpy(), problem.weights.numpy()
+        told = np.tanh(x @ at)
+        values, vectors = np.linalg.eigh((x.T * (1.0 - told**2) ** 2) @ x / 6)
+        sharpness, way = curvature.sharpest(problem.loss, problem.weights)
+        assert sharpness == pytest.approx(values[-1])
+        predicted = np.array([0.02, 1.0, 1e12])
+        risen = curvature.rises(problem.loss, problem.weights, way[None], torch.from_numpy(predicted))[0]
+        ways = vectors[:, -1] * np.sqrt(2.0 * predicted / values[-1])[:, None]
+        losses = [0.5 * np.mean((np.tanh((at + sign * ways) @ x.T) - told) ** 2, 1) for sign in (1.0, -1.0)]
+        assert risen.numpy() == pytest.approx(np.mean(losses, 0))
+        assert float(risen[-1]) == pytest.approx(0.5 * np.mean(1.0 + told**2))  # the unit is saturated on either side
+
     @pytest.mark.parametrize(("examples", "ratio"), [(1, 2.0), (8, 0.5)])
     def test_refuses_what_has_no_two_magnitudes(self, examples, ratio):
         with pytest.raises(ValueError, match="ratio of 1 or more and two examples"):

@@ -32,7 +32,7 @@ def sharpest(loss: Loss, point: Float[Tensor, " n"]) -> tuple[float, Float[Tenso
 
     Args:
         loss: from a point to a number.
-        point: where, in float64.
+        point: where, in float64; two numbers or more.
 
     Returns:
         The sharpness, and a direction of unit length whose sign means nothing.
