@@ -215,14 +215,14 @@ def attention_between_channels():
     return attention(heads, {"qkv": nn.Linear(8, 24)})
 
 
-# The same three units alone and beside two others, in one weight of nine rows: their places need one order.
-@network(VECTORS, (3,), (2,), training=False)
+# Each of three units stands alone and beside two others in one weight: its places need one order.
+@network(VECTORS, (2,), (3,))
 def units_alone_and_beside_others():
     def forward(m, x):
-        alone, pairs = m.first(x).split([3, 6], -1)
-        return m.last(torch.tanh(alone[:, None] + pairs.unflatten(-1, (2, 3))).flatten(1))
+        two, three = torch.tanh(m.two(x)), torch.tanh(m.three(x))
+        return m.last(torch.cat([three, (two[:, :, None] * three[:, None]).flatten(1)], 1))
 
-    return Net(forward, first=nn.Linear(4, 9), last=nn.Linear(6, 3))
+    return Net(forward, two=nn.Linear(4, 2), three=nn.Linear(4, 3), last=nn.Linear(9, 3))
 
 
 @network(TOKENS, *ATTENTION)

@@ -8,11 +8,12 @@ import pytest
 import torch
 from torch import nn
 
-from lmc_lib import connectivity, rng, state, symmetry
+from lmc_lib import connecting, connectivity, rng, state, symmetry
 from lmc_lib.data import Split
 from lmc_lib.symmetry import SymmetryError
 from lmc_lib.symmetry.proof import random_weights
 from lmc_lib.symmetry.units import Units
+from lmc_lib.training import TrainConfig
 
 # Sums of at most a few thousand float64 terms in another order: 1e-14 of their spread, with some room.
 ROUNDING = 1e-12
@@ -312,3 +313,63 @@ def test_weights_of_another_size_are_drawn_where_those_of_one_prove_nothing(dept
     model, x = built(Deep, depth, step), images(6, 12)
     spec = symmetry.permutation_spec(model, x)
     assert symmetry.prove(model, spec, x, generator=rng.stream(0)) <= 1e-10
+
+
+class Reader(nn.Module):
+    """A classifier of token ids with attention, which keeps a table of its weights while it is not trained."""
+
+    def __init__(self):
+        super().__init__()
+        self.words, self.attention = nn.Embedding(7, 4), nn.MultiheadAttention(4, 2, batch_first=True)
+        self.inner = Keeping()
+
+    def forward(self, tokens):
+        stream = self.words(tokens)
+        return self.inner((stream + self.attention(stream, stream, stream, need_weights=False)[0]).mean(1))
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")  # torch, of attention under vmap
+def test_curves_planes_and_simplices_of_foreign_networks_are_those_of_their_points():
+    model = built(Reader)
+    states = [random_weights(model, rng.stream(seed)) for seed in range(3)]
+    split = Split(torch.randint(7, (9, 5), generator=rng.stream(0, "tokens")), torch.arange(9) % 3)
+
+    def loss(weights):
+        fresh = built(Reader).double()
+        fresh.load_state_dict(state.combine(states, weights))
+        return nn.functional.cross_entropy(fresh.eval()(split.inputs), split.labels).item()
+
+    bend = connectivity.bezier_weights(torch.linspace(0, 1, 5))
+    curve = connectivity.path(model, states, bend, {"all": split})["all"]
+    assert curve.loss.tolist() == pytest.approx([loss(each) for each in bend.tolist()], rel=1e-10)
+    corners = connectivity.barycentric(3, 2)
+    found = connectivity.simplex(model, states, {"all": split}, resolution=2)["all"]
+    assert found.loss.tolist() == pytest.approx([loss(each) for each in corners.tolist()], rel=1e-10)
+    plane = connectivity.plane(model, states, {"all": split}, points=3)["all"]
+    assert plane.loss.shape == (3, 3)
+    points = state.flattened(states)
+    logits = connectivity.predict_points(model, points, states[0], split.inputs)
+    for each, weights in zip(logits, states, strict=True):
+        torch.testing.assert_close(each, connectivity.predict(model, weights, split.inputs), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")  # torch, of attention under vmap
+def test_a_bend_is_trained_between_foreign_networks():
+    model = built(Reader).double()
+    states = [random_weights(model, rng.stream(seed)) for seed in range(2)]
+    split = Split(torch.randint(7, (9, 5), generator=rng.stream(0, "tokens")), torch.arange(9) % 3)
+    ends = state.flattened(states)
+    middle = ends.mean(0, keepdim=True)
+
+    def draw(generator):
+        return connectivity.bezier_weights(torch.rand(1, generator=generator, dtype=torch.float64))[:, [0, 2, 1]]
+
+    config = TrainConfig(steps=40, batch_size=9, lr=0.1, precision="portable")
+    bend = connecting.train_vertices(model, middle, ends[None, None], states[0], split, config, draw=draw, seeds=[3])
+
+    def mean_loss(vertex):
+        corners = [states[0], state.shaped(vertex, states[0]), states[1]]
+        positions = connectivity.bezier_weights(torch.linspace(0, 1, 7))
+        return connectivity.path(model, corners, positions, {"all": split})["all"].loss.mean()
+
+    assert mean_loss(bend[0]) < mean_loss(middle[0])
