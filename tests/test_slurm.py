@@ -22,7 +22,7 @@ from lmc_lib.store.entry import pack
 from lmc_lib.sweeps import cluster, fill
 
 TESTS = Path(__file__).parent
-PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "sinfo")
+PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "scontrol", "sinfo")
 # Seconds after which what is waited for is not awaited any more.
 LONG = 180
 
@@ -237,6 +237,8 @@ def test_lost_workers_nodes_and_jobs_lose_no_result(slurm, lmc, tmp_path):
     wait_for(lambda: begun_by(tmp_path) - before)  # another worker is at another result
     slurm.kill_node()
     slurm.start("slurmd", "-D")
+    wait_for(lambda: re.search(r"Active Steps += \d", slurm.told("scontrol", "show", "slurmd")))  # it found the job
+    assert slurm.jobs() == [f"{cluster.JOB_NAME} RUNNING"]
     before = begun_by(tmp_path)
     slurm.told("scancel", f"--name={cluster.JOB_NAME}")
     wait_for(lambda: begun_by(tmp_path) - before)
