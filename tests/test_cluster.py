@@ -107,6 +107,25 @@ class TestExecutor:
         assert [each["label"] for each in told.pop("failed")] == ["step -1"]
         assert told == {"missing": 8, "computed": 6, "others": 0, "untried": 1}
 
+    def test_a_worker_that_is_lost_leaves_a_word_where_a_failure_leaves_its_traceback(self, store, monkeypatch):
+        obtain_ = filling._obtain
+
+        def lose(store, spec):
+            if spec == FIRST[3]:
+                raise ConnectionError("lost")
+            return obtain_(store, spec)
+
+        monkeypatch.setattr(filling, "_obtain", lose)
+        with ThreadPoolExecutor(2) as executor, pytest.raises(RuntimeError):
+            fill(store, [self.LOST, TOP], executor=executor)
+        assert store.failure(fingerprint(FIRST[3])).read_text() == "ConnectionError: lost"
+        assert (
+            store.failure(fingerprint(self.BAD))
+            .read_text()
+            .endswith('raise ValueError(f"no {self.number}")\nValueError: no -1\n')
+        )
+        assert [each for each in (self.LOST, SUM, TOP, *FIRST[:3]) if store.failure(fingerprint(each))] == []
+
     @pytest.mark.parametrize("error", [StoreError("the disk is full"), BrokenProcessPool("ended")], ids=str)
     def test_stops_where_no_other_result_could_be_had(self, store, monkeypatch, error):
         def fail(*_):

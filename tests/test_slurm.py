@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -21,7 +22,7 @@ from lmc_lib.store.entry import pack
 from lmc_lib.sweeps import cluster, fill
 
 TESTS = Path(__file__).parent
-PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "sinfo")
+PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "scontrol", "sinfo")
 # Seconds after which what is waited for is not awaited any more.
 LONG = 180
 
@@ -99,7 +100,7 @@ class Slurm:
         self.daemons["slurmd"].wait()
 
     def end_all(self):
-        self.told("scancel", f"--name={cluster.JOB_NAME}")
+        self.told("scancel", "--partition=main")
         wait_for(lambda: not self.jobs())
         for daemon in reversed(self.daemons.values()):
             daemon.terminate()
@@ -219,7 +220,7 @@ def test_a_sweep_that_is_stopped_leaves_no_job_and_goes_on_to_the_results_of_thi
     os.killpg(stopped.pid, signal.SIGINT)  # as Ctrl-C does
     err = stopped.communicate(timeout=LONG)[1]
     assert stopped.returncode == 130, err
-    assert f"scancel --name={cluster.JOB_NAME} stops it" in err
+    assert re.search(r"Its jobs are cancelled; squeue --name=(lmc-\w{6}) .* scancel --name=\1 stops them\.", err)
     assert err.endswith("What is finished is stored: the same command goes on from there\n")
     wait_for(lambda: slurm.jobs() == [])
     done = len(contents(tmp_path / "store"))
@@ -240,6 +241,8 @@ def test_lost_workers_nodes_and_jobs_lose_no_result(slurm, lmc, tmp_path):
     wait_for(lambda: begun_by(tmp_path) - before)  # another worker is at another result
     slurm.kill_node()
     slurm.start("slurmd", "-D")
+    wait_for(lambda: re.search(r"Active Steps += \d", slurm.told("scontrol", "show", "slurmd")))  # it found the job
+    assert slurm.jobs() == [f"{cluster.JOB_NAME} RUNNING"]
     before = begun_by(tmp_path)
     slurm.told("scancel", f"--name={cluster.JOB_NAME}")
     wait_for(lambda: begun_by(tmp_path) - before)

@@ -150,12 +150,19 @@ def _add_open(commands: Any) -> None:
 
 
 def _add_status(commands: Any) -> None:
-    examples = ("weak-connectivity --profile laptop", "weak-connectivity -p seeds=9 --json")
-    asking = _add(
-        commands, "status", measuring.status, "say what is stored and what is missing", *examples, add_help=False
+    says = "say what is stored, what is missing, and what becomes of it: what is computed, what failed, the time left"
+    examples = (
+        "weak-connectivity --profile laptop",
+        "weak-connectivity --watch",
+        "weak-connectivity -p seeds=9 --json",
     )
+    asking = _add(commands, "status", measuring.status, says, *examples, add_help=False)
     _takes_parameters(asking)
-    _takes_json(asking, "the `kinds` of results, with their number and cost, and the cost of what is `left`")
+    asking.add_argument(
+        "--watch", type=float, nargs="?", const=60.0, metavar="SECONDS",
+        help="say it again every so often until nothing is missing (default: 60)",
+    )  # fmt: skip
+    _takes_json(asking, "the `kinds` of results, with number and cost, the cost of what is `left`, and the state `now`")
 
 
 def _add_work(commands: Any) -> None:

@@ -5,6 +5,8 @@ __all__ = ["add_options", "asked"]
 import argparse
 import contextlib
 import os
+import secrets
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -21,12 +23,8 @@ _SLURM: dict[str, tuple[type, str]] = {
     "max_nodes": (int, "the most jobs at a time, each a node (default: 1)"),
 }
 
-# What Ctrl-C is answered with. A job whose sweep was ended too hard to cancel it misses it and ends by itself.
+# What Ctrl-C is answered with.
 _GO_ON = "What is finished is stored: the same command goes on from there"
-_OF_SLURM = (
-    "Its jobs are cancelled, or end by themselves within minutes: squeue --name={0} shows what is left, and "
-    "scancel --name={0} stops it, with the jobs of your other sweeps."
-)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -57,16 +55,32 @@ def asked(options: argparse.Namespace) -> Iterator[None]:
     if options.workers is not None:
         raise Refused("--workers counts processes of this machine: leave it out, since --on says who computes")
     programs = str(Path(sys.executable).parent)  # where Parsl's own are
+    name = f"lmc-{secrets.token_hex(3)}"
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(options.on).expanduser().absolute() if options.on != "slurm" else _slurm(Path(folder), values)
+        is_slurm = options.on == "slurm"
+        path = (
+            _slurm(Path(folder), values | {"job_name": name}) if is_slurm else Path(options.on).expanduser().absolute()
+        )
         with running.variables(
             {"LMC_ON": str(path), "PATH": os.pathsep.join([programs, os.environ.get("PATH", os.defpath)])}
         ):
             _check(path)
-            try:
+            with _cancelled(name) if is_slurm else contextlib.nullcontext():
                 yield
-            except KeyboardInterrupt as stop:
-                raise KeyboardInterrupt(_stopped(options.on)) from stop
+
+
+@contextlib.contextmanager
+def _cancelled(name: str) -> Iterator[None]:
+    """Cancels what is left of the jobs of a sweep in the end: a kernel that was stopped hard has not done so."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        told = (
+            f"Its jobs are cancelled; squeue --name={name} shows those that end, and scancel --name={name} stops them."
+        )
+        raise KeyboardInterrupt(f"{told} {_GO_ON}") from stop
+    finally:
+        subprocess.run(["scancel", f"--name={name}"], stdin=subprocess.DEVNULL, capture_output=True, check=False)
 
 
 def _option(name: str) -> str:
@@ -79,13 +93,6 @@ def _slurm(folder: Path, values: Mapping[str, Any]) -> Path:
     given = ", ".join(f"{name}={value!r}" for name, value in values.items())
     path.write_text(f"from lmc_lib.sweeps import cluster\n\nconfig = cluster.slurm({given})\n", encoding="utf-8")
     return path
-
-
-def _stopped(on: str) -> str:
-    """What to do after Ctrl-C."""
-    from lmc_lib.sweeps import cluster  # noqa: PLC0415 -- few need it
-
-    return f"{_OF_SLURM.format(cluster.JOB_NAME)} {_GO_ON}" if on == "slurm" else _GO_ON
 
 
 def _check(path: Path) -> None:

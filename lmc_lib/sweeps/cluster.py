@@ -19,7 +19,7 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
-# What the jobs of a sweep are called, by which they are found and stopped.
+# What the jobs of a sweep are called, by which they are found and stopped, unless it is given a name of its own.
 JOB_NAME = "lmc"
 
 # Before a command, on Linux: what it starts is ended with the process that started it, however that ends.
@@ -102,6 +102,7 @@ def slurm(
     gpus_per_node: int | None = None,
     walltime: str = "01:00:00",
     max_nodes: int = 1,
+    job_name: str = JOB_NAME,
 ) -> Any:
     """A configuration for Slurm: each job is a whole node, with a worker a GPU, or a core where there are none.
 
@@ -114,6 +115,7 @@ def slurm(
         gpus_per_node: how many each job asks for.
         walltime: of a job, as ``HH:MM:SS``; it must be longer than any result takes.
         max_nodes: the most jobs at a time.
+        job_name: what jobs are called.
 
     Raises:
         ClusterError: if a value is not what Slurm takes.
@@ -134,7 +136,7 @@ def slurm(
         gpus_per_node=gpus_per_node,
         walltime=walltime,
         max_blocks=max_nodes,
-        scheduler_options=f"#SBATCH --job-name={JOB_NAME}",
+        scheduler_options=f"#SBATCH --job-name={job_name}",
         worker_init=_worker_init(),
         cmd_timeout=60,
     )
