@@ -202,6 +202,11 @@ class TestConfiguration:
     @pytest.mark.usefixtures("any_stream")
     @pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # of Parsl, which looks for addresses
     def test_asks_slurm_for_what_the_options_say(self, monkeypatch):
+        def refuse(*_, **__):
+            raise AssertionError("a server of strangers is asked")
+
+        monkeypatch.setattr("parsl.addresses.requests.get", refuse)
+        monkeypatch.setattr("parsl.executors.high_throughput.executor.get_all_addresses", refuse)
         monkeypatch.setattr(cluster.shutil, "which", lambda _: "sbatch")
         config = cluster.slurm(partition="gpu", gpus_per_node=4, walltime="01:30:00", max_nodes=8)
         (workers,) = config.executors
@@ -209,6 +214,7 @@ class TestConfiguration:
         assert (asked.partition, asked.gpus_per_node, asked.walltime, asked.max_blocks) == ("gpu", 4, "01:30:00", 8)
         assert (workers.max_workers_per_node, workers.available_accelerators) == (4, ["0", "1", "2", "3"])
         assert workers.drain_period == 4860  # nothing is begun in the last nine minutes
+        assert "127.0.0.1" in workers.all_addresses
         assert "--job-name=lmc" in asked.scheduler_options
         assert f"export PATH={os.environ['PATH']}" in asked.worker_init
 

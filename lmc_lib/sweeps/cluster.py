@@ -14,6 +14,7 @@ import re
 import runpy
 import shlex
 import shutil
+import socket
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
@@ -27,6 +28,9 @@ _WITH_PARENT = ("setpriv", "--pdeathsig", "TERM")
 
 # The share of a job's time after which its workers begin nothing new, so that what they compute is finished.
 _BEGINNING = 0.9
+
+# Workers are listened to at every address of this machine: which of them a node can reach, nobody knows.
+_EVERY = "0.0.0.0"
 
 # How often a result is computed again whose worker was lost.
 _RETRIES = 2
@@ -143,11 +147,26 @@ def slurm(
     workers = HighThroughputExecutor(
         label="slurm",
         provider=provider,
+        address=_EVERY,
         max_workers_per_node=gpus_per_node,
         available_accelerators=gpus_per_node or (),
         drain_period=int(_BEGINNING * (3600 * hours + 60 * minutes + seconds)),
     )
+    workers.all_addresses = _addresses()
     return Config([workers], retries=_RETRIES, retry_handler=retry_lost)
+
+
+def _addresses() -> set[str]:
+    """Where workers may find this machine; Parsl's own list would ask a server of strangers for one more."""
+    from parsl import addresses  # noqa: PLC0415 -- an extra
+
+    found = set()
+    for _, name in socket.if_nameindex():
+        with contextlib.suppress(OSError):  # of an interface without an address
+            found.add(addresses.address_by_interface(name))
+    with contextlib.suppress(OSError):
+        found.add(addresses.address_by_hostname())
+    return found
 
 
 def _worker_init() -> str:
