@@ -14,6 +14,7 @@ from lmc_lib.claims.interval import Estimate
 from lmc_lib.claims.simulation import exchanged
 from lmc_lib.claims.study import Study
 from lmc_lib.definitions import Claim, Condition
+from lmc_lib.values import rounded
 
 SUPPORTED = "supported"
 NOT_SUPPORTED = "not supported"
@@ -24,8 +25,8 @@ MIXED = "mixed"
 VERDICTS = (SUPPORTED, NOT_SUPPORTED, NOT_SEEN, INCONCLUSIVE, NOT_OBSERVABLE, MIXED)
 
 _EXCHANGES = 199
-# Statistics of exchanges that differ by less, in units of all that they span, are the same.
-_TIED = 1e-9
+# Digits to which statistics of exchanges are told apart: fewer than those in which processors differ.
+_FIGURES = 12
 _MIME = "application/vnd.lmc.report+json"
 
 
@@ -181,10 +182,8 @@ def _exchanged(judgement: Judgement) -> Judgement:
 def _typical(study: Study, condition: Condition) -> Study:
     generator = np.random.default_rng(0)
     drawn = [exchanged(study, condition.exchange, condition.null, generator) for _ in range(_EXCHANGES)]
-    found = np.array([each.of_all() for each in drawn])
-    # Of few units there are few exchanges, and two opposite ones differ by the last digits alone: the first one counts.
-    places = np.argsort(np.round((found - condition.null) / (_TIED * np.ptp(found) or 1.0)), kind="stable")
-    return drawn[int(places[_EXCHANGES // 2])]
+    # Of few units there are few exchanges, and opposite ones differ by the last digits alone: the first one counts.
+    return sorted(drawn, key=lambda each: rounded(each.of_all(), _FIGURES))[_EXCHANGES // 2]
 
 
 def conclude(
