@@ -14,7 +14,6 @@ from lmc_lib.claims.interval import Estimate
 from lmc_lib.claims.simulation import exchanged
 from lmc_lib.claims.study import Study
 from lmc_lib.definitions import Claim, Condition
-from lmc_lib.values import rounded
 
 SUPPORTED = "supported"
 NOT_SUPPORTED = "not supported"
@@ -183,7 +182,7 @@ def _typical(study: Study, condition: Condition) -> Study:
     generator = np.random.default_rng(0)
     drawn = [exchanged(study, condition.exchange, condition.null, generator) for _ in range(_EXCHANGES)]
     # Of few units there are few exchanges, and opposite ones differ by the last digits alone: the first one counts.
-    return sorted(drawn, key=lambda each: rounded(each.of_all(), _FIGURES))[_EXCHANGES // 2]
+    return sorted(drawn, key=lambda each: float(f"{each.of_all():.{_FIGURES}g}"))[_EXCHANGES // 2]
 
 
 def conclude(
