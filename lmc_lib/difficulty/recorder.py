@@ -272,7 +272,8 @@ def reliabilities(recorders: Sequence[Recorder], never: str = "updates") -> dict
     """How far each score of one training can be trusted: its mean rank correlation between trainings.
 
     The trainings are of the same examples and differ in their seeds. One training cannot tell: what its epochs agree on
-    is also what its seed has made of them. Means over several trainings are more reliable, see :func:`~lmc_lib.difficulty.averaging.spearman_brown`.
+    is also what its seed has made of them. Means over several trainings are more reliable, see
+    :func:`~lmc_lib.difficulty.averaging.spearman_brown`.
 
     Args:
         recorders: at least two.
