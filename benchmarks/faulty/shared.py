@@ -30,8 +30,9 @@ def start(*modules: str) -> set[int]:
 
 
 def _received(client: socket.socket, size: int) -> list[int]:
-    """What a client of the server sends. One that is killed as it asks has gone: before Python 3.14 the server would end,
-    and with it all later rounds; it goes on after this error.
+    """What a client of the server sends; before Python 3.14 one that is killed as it asks would end the server.
+
+    With it would end all later rounds. After the error that is raised here the server goes on.
     """
     try:
         return _RECEIVED(client, size)
