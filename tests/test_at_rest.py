@@ -103,7 +103,11 @@ class TestScaling:
             (each, Record({"position": np.full((3, 3), high)})) for each, high in zip(settings, heights, strict=True)
         ]
         exponents = {name: each.value for name, each in regressions.scaling(found).items()}
+        cost = exponents.pop("cost")
         assert exponents == pytest.approx({"step": 1.5, "batch": -0.5, "friction": -2.0})
+        formula = [0.5 * each.predicted()[0] @ np.array(each.curvatures) for each in settings]
+        # All three variances are those heights, and the second derivatives sum to 5.3.
+        assert cost == pytest.approx(np.abs(np.log(2.65 * np.array(heights) / formula)).mean())
 
 
 DATA = DataSpec("digits", train_examples=20)

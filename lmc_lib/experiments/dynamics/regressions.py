@@ -193,12 +193,21 @@ def scaling(found: Sequence[tuple[RegressionSpec, Record]]) -> dict[str, Estimat
 
     Returns:
         By ``"step"``, ``"batch"`` and ``"friction"``, one less the momentum, the exponents with which the excess
-        grows, of a linear regression of logarithms.
+        grows, of a linear regression of logarithms; and ``"cost"``, the distance from 0 of the logarithm of the excess
+        by that of the formula of continuous time, as a mean over settings.
     """
-    logs = [np.log(0.5 * each.of("position") @ np.array(spec.curvatures)) for spec, each in found]
+    logs = np.stack([_excess(spec, each.of("position")) for spec, each in found])
     causes = np.log([[spec.lr, spec.batch, 1.0 - spec.momentum] for spec, _ in found])
-    fitted, *_ = np.linalg.lstsq(np.column_stack([causes, np.ones(len(causes))]), np.stack(logs), rcond=None)
-    return {name: estimate_of_mean(each) for name, each in zip(("step", "batch", "friction"), fitted[:3], strict=True)}
+    fitted, *_ = np.linalg.lstsq(np.column_stack([causes, np.ones(len(causes))]), logs, rcond=None)
+    formula = np.array([_excess(spec, spec.predicted()[0]) for spec, _ in found])
+    numbers = dict(zip(("step", "batch", "friction"), fitted[:3], strict=True))
+    numbers["cost"] = np.abs(logs - formula[:, None]).mean(0)
+    return {name: estimate_of_mean(each) for name, each in numbers.items()}
+
+
+def _excess(spec: RegressionSpec, variances: Float[ndarray, "*chains modes"]) -> Float[ndarray, "*chains"]:
+    """The logarithm of the excess of the loss."""
+    return np.asarray(np.log(0.5 * variances @ np.array(spec.curvatures)))
 
 
 def _slopes(x: Float[ndarray, " n"], y: Float[ndarray, "chains n"]) -> Float[ndarray, " chains"]:
