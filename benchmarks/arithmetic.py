@@ -219,30 +219,42 @@ def statements(result: Mapping[str, Any]) -> list[dict[str, Any]]:
         for mode in ("float32", "bfloat16", "float64")
     }
     counts = [each["modes"]["portable"] for each in cases]
-    portable = partings.bounds(sum(each["parted"] for each in counts), sum(each["seeds"] for each in counts))[1]
+    share_ = partings.bounds(sum(each["parted"] for each in counts), sum(each["seeds"] for each in counts))[1]
     _, low, high = result["grids"]["factor"]
     cost = max(each["portable / float64"][2] for each in cases)
     again = sum(each["modes"][mode]["once more"] for each in cases for mode in _ARITHMETIC)
+    half, few, factor, times = (RULES[each] for each in ("plain", "portable", "factor", "cost"))
     return [
         *(
-            {"of": f"{mode} parts", "found": low_, "needed": f"above {RULES['plain']}", "holds": low_ > RULES["plain"]}
-            for mode, low_ in plain.items()
+            _stated(
+                f"{mode}: trainings part; share of seeds of each training, lower end of its interval, the least",
+                f"above {half}",
+                share,
+                share > half,
+            )
+            for mode, share in plain.items()
         ),
-        {
-            "of": "portable does not part",
-            "found": portable,
-            "needed": f"below {RULES['portable']}",
-            "holds": portable < RULES["portable"],
-        },
-        {
-            "of": "factor",
-            "found": [low, high],
-            "needed": f"within {RULES['factor']}",
-            "holds": 1 / RULES["factor"] < low <= high < RULES["factor"],
-        },
-        {"of": "cost", "found": cost, "needed": f"below {RULES['cost']}", "holds": cost < RULES["cost"]},
-        {"of": "once more", "found": again, "needed": "0", "holds": again == 0},
+        _stated(
+            "portable: no training parts; share of all, upper end of its interval", f"below {few}", share_, share_ < few
+        ),
+        _stated(
+            "flips are as frequent as expected: the factor, its interval",
+            f"{1 / factor:.2f} to {factor:g}",
+            [low, high],
+            1 / factor < low <= high < factor,
+        ),
+        _stated(
+            "portable costs little: time by that of float64, upper end of its interval, the largest",
+            f"below {times}",
+            cost,
+            cost < times,
+        ),
+        _stated("control: trainings that part on the same processor, run once more", "0", again, again == 0),
     ]
+
+
+def _stated(of: str, needed: str, found: Any, holds: bool) -> dict[str, Any]:
+    return {"of": of, "needed": needed, "found": found, "holds": holds}
 
 
 if __name__ == "__main__":
