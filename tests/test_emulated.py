@@ -7,11 +7,11 @@ import arithmetic
 import numpy as np
 import pytest
 import torch
-from builder import benchmarks
 from emulated import partings
 from hypothesis import given
 from hypothesis import strategies as st
 
+from builder import benchmarks
 from lmc_lib.values import round_to_grid
 
 

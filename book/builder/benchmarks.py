@@ -1,8 +1,8 @@
 """Tables and figures of the benchmarks, from the files that the benchmarks wrote."""
 
 __all__ = [
-    "architecture_table", "arithmetic_tables", "fault_tables", "files", "growth", "line_table", "similarity_table", "speed_tables",
-    "stage_table",
+    "architecture_table", "arithmetic_tables", "fault_tables", "files", "growth", "line_table", "similarity_table",
+    "speed_tables", "stage_table",
 ]  # fmt: skip
 
 import io
