@@ -6,6 +6,7 @@ anew.
 """
 
 import argparse
+import contextlib
 import json
 import time
 from dataclasses import replace
@@ -17,6 +18,7 @@ import torchvision
 from torch import nn
 
 from lmc_lib import rng, symmetry
+from lmc_lib.symmetry import proof
 
 # Images smaller than the usual 224 pixels, where the network takes them.
 _PIXELS = {"inception_v3": 96, "maxvit_t": 224, "vit_h_14": 56}
@@ -57,21 +59,25 @@ def build(name: str) -> tuple[nn.Module, int]:
 
 
 def measure(name: str) -> dict[str, Any]:
-    """Derives and proves the groups of one classifier."""
+    """Derives and proves the groups of one constructor's classifier."""
     model, pixels = build(name)
     generator = rng.stream(0, "architectures", name)
-    images = torch.randn(2, 3, pixels, pixels, generator=generator)
+    row = measured(model, torch.randn(2, 3, pixels, pixels, generator=generator), generator)
+    return {"model": name, **row, "pinned": len(row["pinned"])}
+
+
+def measured(model: nn.Module, images: torch.Tensor, generator: torch.Generator) -> dict[str, Any]:
+    """Derives and proves the groups of one classifier; ``pinned`` says what is not followed, and why."""
     started = time.process_time()
     spec = symmetry.permutation_spec(model, images)
     seconds = time.process_time() - started
     parameters = sum(each.numel() for each in model.parameters())
     change = symmetry.prove(model, spec, images, generator=generator, draws=1 if parameters > _LARGE else 3)
     return {
-        "model": name,
         "parameters": parameters,
         "groups": len(spec.groups),
         "units": spec.units,
-        "pinned": len(spec.pinned),
+        "pinned": list(spec.pinned),
         "change": change,
         "control": control(model, spec, images, generator),
         "seconds": round(seconds, 2),
@@ -81,12 +87,18 @@ def measure(name: str) -> dict[str, Any]:
 def control(
     model: nn.Module, spec: symmetry.PermutationSpec, images: torch.Tensor, generator: torch.Generator
 ) -> float:
-    """How far the outputs change when a group is moved everywhere but on one of its axes."""
+    """How far the outputs change when a group is moved everywhere but on one of its axes.
+
+    Weights are drawn at the sizes that a proof tries, until the outputs depend on the inputs.
+    """
     group = max(spec.groups, key=lambda name: spec.groups[name].size)
     wrong = replace(spec, members={**spec.members, group: spec.members[group][1:]})
-    state = symmetry.proof.random_weights(model, generator)
-    only = symmetry.identity(spec) | {group: symmetry.random(spec, generator=generator)[group]}
-    return symmetry.function_change(model, state, only, wrong, images)
+    for gain in proof.GAINS:
+        state = proof.random_weights(model, generator, gain)
+        only = symmetry.identity(spec) | {group: symmetry.random(spec, generator=generator)[group]}
+        with contextlib.suppress(symmetry.SymmetryError):
+            return symmetry.function_change(model, state, only, wrong, images)
+    raise symmetry.SymmetryError("with weights of no size the outputs depend on the inputs")
 
 
 if __name__ == "__main__":

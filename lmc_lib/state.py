@@ -5,7 +5,7 @@ which is architecture only. No function here changes its arguments.
 """
 
 __all__ = [
-    "State", "apply", "cast", "clone", "combine", "distance", "fingerprint", "fitted", "flattened", "given",
+    "State", "apply", "cast", "clone", "combine", "distance", "fingerprint", "fitted", "flattened", "forget_", "given",
     "interpolate", "is_finite", "is_weight", "load_", "masked", "norm", "real", "shaped", "stacked", "taken_over",
     "under", "unstacked", "wide",
 ]  # fmt: skip
@@ -37,7 +37,25 @@ def apply(network: nn.Module, state: State, inputs: Tensor) -> Any:
     Raises:
         ValueError: as for :func:`given`.
     """
-    return torch.func.functional_call(network, given(network, state), (inputs,), tie_weights=False)
+    forget_(network)
+    try:
+        return torch.func.functional_call(network, given(network, state), (inputs,), tie_weights=False)
+    finally:
+        forget_(network)
+
+
+def forget_(network: nn.Module) -> None:
+    """Makes a network forget what it keeps of its weights in evaluation, which is wrong once it gets others.
+
+    Some networks compute a table of their weights once, such as the biases of LeViT's attention, and keep it until they
+    are trained; no name in ``state_dict`` tells of it. Whatever mode a layer is in, it stays.
+    """
+    for module in network.modules():
+        if type(module).train is not nn.Module.train:  # only these can do anything when training begins
+            modes = [(each, each.training) for each in module.modules()]
+            module.train()
+            for each, mode in modes:
+                each.training = mode
 
 
 def given(network: nn.Module, state: State) -> State:
@@ -67,6 +85,7 @@ def load_(network: nn.Module, state: State) -> None:
     if state.keys() != network.state_dict().keys():
         raise ValueError(_other(network, state))
     network.load_state_dict(state)
+    forget_(network)
 
 
 def is_weight(value: Tensor) -> bool:

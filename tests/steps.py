@@ -2,10 +2,14 @@
 
 import os
 import signal
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+import torch
+
+from lmc_lib import rng
 from lmc_lib.store import Result
 from lmc_lib.sweeps import Spec, obtain
 
@@ -52,3 +56,28 @@ class Mortal(Step):
             pass
         os.kill(os.getpid(), signal.SIGKILL)
         raise AssertionError("outlived it")
+
+
+@dataclass(frozen=True)
+class Gated(Step):
+    """A result with a tensor that tells which process is at it, and is computed once its folder holds ``open``."""
+
+    kind: ClassVar[str] = "Gated"
+
+    folder: str = ""
+
+    def compute(self, store):
+        folder = Path(self.folder)
+        (folder / f"begun.{os.getpid()}").touch()
+        end = time.monotonic() + 120
+        while not (folder / "open").exists():
+            if time.monotonic() > end:
+                raise TimeoutError("nobody opened")
+            time.sleep(0.05)
+        drawn = torch.randn(1000, generator=rng.stream(self.number, "gated"))
+        return Result(super().compute(store).values, {"drawn": drawn})
+
+
+def gated(folder):
+    """A result that needs four which wait for ``open`` in a folder."""
+    return Step(200, tuple(Gated(number, (), folder) for number in range(20, 24)))

@@ -1093,7 +1093,7 @@ def test_a_plan_is_told_by_kind_in_words_and_as_json(monkeypatch, capsys):
     def row(label, noun, stored, seconds=None, updates=0, pace=None, code=None):
         return {
             "label": label, "noun": noun, "stored": stored, "needed": not stored, "seconds": seconds,
-            "updates": updates, "pace": pace, "code": code,
+            "updates": updates, "pace": pace, "code": code, "running": False, "failed": None, "finished": None,
         }  # fmt: skip
 
     rows = [row("MLP", "networks", True, 20.0), row("MLP", "networks", True, 40.0), row("MLP", "networks", False)]
@@ -1122,6 +1122,66 @@ def test_a_plan_is_told_by_kind_in_words_and_as_json(monkeypatch, capsys):
     assert main(["status", "toy", "--json"]) == 0
     kind = json.loads(capsys.readouterr().out)["kinds"][0]
     assert (kind["other_code"], kind["unknown_code"]) == (2, 1)
+
+
+class TestNow:
+    """What ``lmc status`` says of a sweep that others are at."""
+
+    @pytest.fixture
+    def rows(self, monkeypatch):
+        def row(number, **changes):
+            plain = {"stored": False, "needed": True, "seconds": None, "updates": 0, "pace": None, "code": None}
+            state = {"running": False, "failed": None, "finished": None}
+            return {"label": "MLP", "noun": "networks"} | plain | state | changes
+
+        ages = (5400.0, 1800.0, 900.0)  # one is of before the last hour
+        stored = [
+            row(number, stored=True, needed=False, seconds=120.0, finished=1e9 - age) for number, age in enumerate(ages)
+        ]
+        rows = [*stored, row(3, running=True), row(4, running=True), row(5, failed="store/failed/a.log"), row(6)]
+        monkeypatch.setattr(measuring.time, "time", lambda: 1e9)
+        monkeypatch.setattr(running, "plan", lambda claim, **options: rows)
+        return rows
+
+    def test_tells_what_is_computed_what_failed_and_the_time_left(self, rows, capsys):
+        assert main(["status", "toy"]) == 0
+        assert capsys.readouterr().out.splitlines() == [
+            f"{'MLP':<36}    7 networks        3 stored    4 to compute (2 running, 1 failed), 120.0 s each",
+            "to compute: 8.0 core-minutes",
+            "now: 2 running, 1 queued, 1 failed; 4 results an hour; about 4.0 min left with 2 at a time",
+            "failed: MLP, networks: store/failed/a.log",
+            "what failed is computed again by the next lmc run or lmc work",
+        ]
+        assert main(["status", "toy", "--json"]) == 0
+        failed = [{"label": "MLP", "noun": "networks", "log": "store/failed/a.log"}]
+        assert json.loads(capsys.readouterr().out)["now"] == {
+            "running": 2, "queued": 1, "failed": failed, "an_hour": 4.0, "seconds_left": 240.0,
+        }  # fmt: skip
+
+    def test_tells_at_least_how_long_where_some_cost_is_not_known(self, rows, capsys):
+        rows.append(rows[-1] | {"label": "VGG"})
+        assert main(["status", "toy"]) == 0
+        assert "; more than 4.0 min left with 2 at a time\n" in capsys.readouterr().out
+
+    def test_looks_again_until_nothing_is_missing(self, rows, monkeypatch, capsys):
+        waited = []
+
+        def wait(seconds):
+            waited.append(seconds)
+            if len(waited) == 2:
+                for row in rows:
+                    row.update(stored=True, needed=False, running=False, failed=None)
+
+        monkeypatch.setattr(measuring.time, "sleep", wait)
+        assert main(["status", "toy", "--watch", "5"]) == 0
+        assert waited == [5.0, 5.0]
+        out = capsys.readouterr().out
+        assert (out.count("now: 2 running"), out.count("0 to compute, 120.0 s each")) == (2, 1)
+
+    @pytest.mark.parametrize("options", [["--watch", "0"], ["--watch", "nan"], ["--watch", "3", "--json"]])
+    def test_a_watch_that_cannot_be_is_refused(self, rows, capsys, options):
+        assert main(["status", "toy", *options]) == 1
+        assert capsys.readouterr().err.startswith("lmc: --watch takes seconds above 0, and does not go with --json")
 
 
 class TestEndOfARun:

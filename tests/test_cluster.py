@@ -107,6 +107,25 @@ class TestExecutor:
         assert [each["label"] for each in told.pop("failed")] == ["step -1"]
         assert told == {"missing": 8, "computed": 6, "others": 0, "untried": 1}
 
+    def test_a_worker_that_is_lost_leaves_a_word_where_a_failure_leaves_its_traceback(self, store, monkeypatch):
+        obtain_ = filling._obtain
+
+        def lose(store, spec):
+            if spec == FIRST[3]:
+                raise ConnectionError("lost")
+            return obtain_(store, spec)
+
+        monkeypatch.setattr(filling, "_obtain", lose)
+        with ThreadPoolExecutor(2) as executor, pytest.raises(RuntimeError):
+            fill(store, [self.LOST, TOP], executor=executor)
+        assert store.failure(fingerprint(FIRST[3])).read_text() == "ConnectionError: lost"
+        assert (
+            store.failure(fingerprint(self.BAD))
+            .read_text()
+            .endswith('raise ValueError(f"no {self.number}")\nValueError: no -1\n')
+        )
+        assert [each for each in (self.LOST, SUM, TOP, *FIRST[:3]) if store.failure(fingerprint(each))] == []
+
     @pytest.mark.parametrize("error", [StoreError("the disk is full"), BrokenProcessPool("ended")], ids=str)
     def test_stops_where_no_other_result_could_be_had(self, store, monkeypatch, error):
         def fail(*_):
@@ -183,6 +202,11 @@ class TestConfiguration:
     @pytest.mark.usefixtures("any_stream")
     @pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # of Parsl, which looks for addresses
     def test_asks_slurm_for_what_the_options_say(self, monkeypatch):
+        def refuse(*_, **__):
+            raise AssertionError("a server of strangers is asked")
+
+        monkeypatch.setattr("parsl.addresses.requests.get", refuse)
+        monkeypatch.setattr("parsl.executors.high_throughput.executor.get_all_addresses", refuse)
         monkeypatch.setattr(cluster.shutil, "which", lambda _: "sbatch")
         config = cluster.slurm(partition="gpu", gpus_per_node=4, walltime="01:30:00", max_nodes=8)
         (workers,) = config.executors
@@ -190,6 +214,7 @@ class TestConfiguration:
         assert (asked.partition, asked.gpus_per_node, asked.walltime, asked.max_blocks) == ("gpu", 4, "01:30:00", 8)
         assert (workers.max_workers_per_node, workers.available_accelerators) == (4, ["0", "1", "2", "3"])
         assert workers.drain_period == 4860  # nothing is begun in the last nine minutes
+        assert "127.0.0.1" in workers.all_addresses
         assert "--job-name=lmc" in asked.scheduler_options
         assert f"export PATH={os.environ['PATH']}" in asked.worker_init
 

@@ -75,7 +75,7 @@ def contents(store, specs):
 
 def in_a_worker(function, *arguments):
     """What a function returns in a process such as those that fill a store."""
-    with filling._processes(1, [tiny()]) as submit:
+    with filling._processes(1, tiny()) as submit:
         return submit(function, *arguments).result()
 
 

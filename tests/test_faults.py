@@ -11,8 +11,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 PROGRAM = """
-import json, subprocess, sys, time
+import json, socket, subprocess, sys, time
 from dataclasses import asdict, replace
+from multiprocessing import forkserver
 from pathlib import Path
 import torch
 from faulty import kills
@@ -21,6 +22,10 @@ torch.set_num_threads(1)
 kills._ORPHANED = 2.0
 killing = kills.Kills(Path(sys.argv[1]), seed=1, kernels=False)
 program, worker = kills.WAYS["program"]
+
+# One that is killed as it asks the server for a process, before it says which.
+with socket.socket(socket.AF_UNIX) as client:
+    client.connect(forkserver._forkserver._forkserver_address)
 
 def rounds(number, target=program):
     return [asdict(killing.rounds("program", target, each, number)) for each in kills.SIGNALS]
@@ -43,7 +48,7 @@ def after(fault):
         target, wait = self._target, self._await
         def first(*asked):
             found = target(*asked)
-            while not store.keys():
+            while not store.keys() and found is not None and found.is_running():
                 time.sleep(0.001)
             return found
         def waited(command):

@@ -703,6 +703,12 @@ class TestPictures:
         white = (pixels_of(before) == 255).all(-1)
         assert white.mean() > 0.4 and (pixels_of(after)[white] == 255).all()
 
+    def test_the_palette_is_as_small_as_no_one_sees(self):
+        noise = Image.effect_noise((101, 80), 90)
+        few, many = noise.convert("RGB"), Image.merge("RGB", [noise.rotate(each) for each in (0, 90, 180)])
+        sizes = [len(Image.open(io.BytesIO(pictures.in_palette(png(each)))).getcolors()) for each in (few, many)]
+        assert sizes[0] <= 64 < sizes[1] <= 128
+
     def test_few_colours_and_the_resolution_are_kept(self):
         image = Image.new("RGB", (31, 12), (250, 3, 17))
         image.paste((9, 200, 101), (3, 2, 11, 9))

@@ -729,6 +729,46 @@ def lesioned(records, what, which, of):
                 yield sum(length * share for length, share in enumerate(shares))
 
 
+def edge_of_stability(records, name):
+    """Means over seeds of distances from the edge, slopes by regression and exponents of growth, by architecture."""
+    what, kind, which = name.split(", ") if name.count(", ") == 2 else (*name.split(", "), "")
+    if kind == "planted minima":
+        (values,) = of_type(records, "MagnitudeSpec")
+        # Predicted rises begin at 0.001, four a decade; 100 to 10,000 are two decades, and the distance grows tenfold.
+        far = {each: np.log10(np.array(values[each])[:, 28] / np.array(values[each])[:, 20]) for each in ("two", "one")}
+        yield np.mean(far["two"] - far["one"] if what == "further" else far[what])
+        return
+    found = {
+        record["spec"]["train"].get("lr", 0.1): record["values"]
+        for record in records.values()
+        if record["spec"].get("activation") == kind
+    }
+    if which.startswith("step "):
+        found = {rate: each for rate, each in found.items() if f"step {rate:g}" == which}
+    else:
+        found = {rate: found[rate] for rate in sorted(found)[1:]}  # the first is far below the edge
+    if what in {"off", "slope"}:
+        sharpness = [np.array(each["sharpness"], dtype=float) for each in found.values()]
+        if which == "other step":
+            sharpness = [sharpness[-1], *sharpness[:-1]]
+        half = len(sharpness[0]) // 2  # the start is one more than the checkpoints, of which there is an even number
+        kept = [each[:1] if which == "before training" else each[-half:] for each in sharpness]
+        if what == "off":
+            yield np.mean([abs(np.log(each * rate / 2)).mean(0) for rate, each in zip(found, kept, strict=True)])
+        else:
+            heights = [np.log(each).mean() for each in kept]
+            yield np.polyfit(np.log(list(found)), heights, 1)[0]
+        return
+    top, random = (
+        # From 0.1 to 10, in two decades.
+        np.mean([np.log10(np.array(each[way])[..., 16] / np.array(each[way])[..., 8]) for each in found.values()], 0)
+        for way in ("top", "random")
+    )
+    if which == "a random direction":
+        top, random = random[:, 0], random[:, 1:]
+    yield np.mean(top if what == "exponent" else top - random.mean(1))
+
+
 def residual_ensembles(records, name):
     """Means over networks of test errors, and of the lengths of paths."""
     yield np.mean(list(lesioned(records, *name.split(", "))))

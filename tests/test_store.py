@@ -264,11 +264,15 @@ class TestGetOrCompute:
         origin = stored(store, Spec(1)).provenance
         assert (origin["seconds"], origin["finished"]) == (2.346, 1000.5)
 
-    def test_a_failed_computation_leaves_nothing(self, store):
+    def test_a_failed_computation_leaves_nothing_but_why_until_it_is_tried_again(self, store):
         with pytest.raises(ZeroDivisionError):
             store.get_or_compute(Spec(1), lambda: 1 / 0)
-        assert files_of(store) == []
+        log = store.failure(fingerprint(Spec(1)))
+        assert files_of(store) == [log]
+        spec, *_, last = log.read_text().splitlines()
+        assert (json.loads(spec), last) == (describe(Spec(1)), "ZeroDivisionError: division by zero")
         assert stored(store, Spec(1)).values["number"] == 1
+        assert not log.exists()
 
     @pytest.mark.parametrize("number", [float("nan"), float("inf")])
     def test_numbers_that_json_lacks_are_refused(self, store, number):

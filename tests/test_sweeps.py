@@ -163,6 +163,7 @@ def test_a_plan_tells_what_a_training_takes(store, monkeypatch, tmp_path):
     with pytest.raises(Planned):
         fill(store, [TREE])
     rows = json.loads((tmp_path / "plan.json").read_text())
+    assert {(row["running"], row["failed"]) for row in rows} == {(False, None)}
     told = [(row["type"], row["label"], row["stored"], row["updates"], row["pace"]) for row in rows]
     assert told == [
         ("Leaf", "leaf 3", True, 30, None),

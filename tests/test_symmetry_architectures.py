@@ -205,6 +205,26 @@ def projections_inside_each_head():
     return attention(heads, {"qkv": nn.Linear(8, 24)})
 
 
+# Channels attend to channels: in each head those of keys, which are the outputs, and those of values and queries.
+@network(TOKENS, *ATTENTION)
+def attention_between_channels():
+    def heads(m, x):
+        q, k, v = m.qkv(x).view(x.shape[0], x.shape[1], 3, 2, 4).permute(2, 0, 3, 1, 4)
+        return joined(((k.transpose(-1, -2) @ v).softmax(-1) @ q.transpose(-1, -2)).transpose(-1, -2))
+
+    return attention(heads, {"qkv": nn.Linear(8, 24)})
+
+
+# Each of three units stands alone and beside two others in one weight: its places need one order.
+@network(VECTORS, (2,), (3,))
+def units_alone_and_beside_others():
+    def forward(m, x):
+        two, three = torch.tanh(m.two(x)), torch.tanh(m.three(x))
+        return m.last(torch.cat([three, (two[:, :, None] * three[:, None]).flatten(1)], 1))
+
+    return Net(forward, two=nn.Linear(4, 2), three=nn.Linear(4, 3), last=nn.Linear(9, 3))
+
+
 @network(TOKENS, *ATTENTION)
 def attention_by_einsum():
     def heads(m, x):

@@ -8,9 +8,12 @@ import pytest
 import torch
 from torch import nn
 
-from lmc_lib import rng, symmetry
+from lmc_lib import connecting, connectivity, rng, state, symmetry
+from lmc_lib.data import Split
 from lmc_lib.symmetry import SymmetryError
+from lmc_lib.symmetry.proof import random_weights
 from lmc_lib.symmetry.units import Units
+from lmc_lib.training import TrainConfig
 
 # Sums of at most a few thousand float64 terms in another order: 1e-14 of their spread, with some room.
 ROUNDING = 1e-12
@@ -235,3 +238,138 @@ def test_a_pair_of_itself_and_another_has_no_parts():
     pairs = units.pair(nodes, units.fresh(3))
     units.unify(pairs, nodes)
     assert units.parts(nodes) is None
+
+
+class Keeping(nn.Module):
+    """Keeps a table of its weights from the first call in evaluation until it is trained, as LeViT does."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last, self.gains = nn.Linear(4, 6), nn.Linear(6, 3), nn.Parameter(torch.rand(6))
+        self.kept = {}
+
+    def train(self, mode=True):
+        super().train(mode)
+        if mode:
+            self.kept = {}
+        return self
+
+    def forward(self, x):
+        gains = self.gains.exp() if self.training else self.kept.setdefault("gains", self.gains.exp())
+        return self.last(torch.tanh(gains * self.first(x)))
+
+
+def test_what_a_network_keeps_of_other_weights_is_forgotten():
+    model, x = built(Keeping).eval(), images(5, 4)
+    first, second = random_weights(model, rng.stream(0)), random_weights(model, rng.stream(1))
+    model(x.float())  # keeps a table of the weights that it was made with
+    spec = symmetry.permutation_spec(model, x)
+    assert dict(spec.sizes) == {"gains": 6}  # and no table that keeps its places
+    assert symmetry.prove(model, spec, x, generator=rng.stream(0)) <= ROUNDING
+    found = [state.apply(model, weights, x) for weights in (first, second)]
+    for weights, logits in zip((first, second), found, strict=True):
+        fresh = built(Keeping).double().eval()
+        fresh.load_state_dict(weights)
+        torch.testing.assert_close(logits, fresh(x), rtol=1e-12, atol=1e-12)
+    split = Split(x, torch.tensor([0, 1, 2, 0, 1]))
+    line = connectivity.curves(model, first, second, {"test": split}, points=3)["test"]
+    for alpha, loss in zip((0.0, 0.5, 1.0), line.loss.tolist(), strict=True):
+        fresh.load_state_dict(state.interpolate(first, second, alpha))
+        fresh.train().eval()
+        assert loss == pytest.approx(nn.functional.cross_entropy(fresh(x), split.labels).item(), rel=1e-12)
+
+
+def test_layers_keep_the_mode_in_which_they_are():
+    model = nn.Sequential(built(Keeping), nn.Dropout(), nn.Sequential(built(Keeping), nn.BatchNorm1d(3)))
+    model.train()
+    model[2].eval()
+    model[0].last.eval()
+    modes = [each.training for each in model.modules()]
+    model[2][0].kept = {"gains": torch.ones(6)}
+    state.forget_(model)
+    assert [each.training for each in model.modules()] == modes
+    assert model[2][0].kept == {}
+
+
+class Deep(nn.Module):
+    """Layers whose outputs forget the inputs under weights of one size, or whose degree doubles with each layer."""
+
+    def __init__(self, depth, step):
+        super().__init__()
+        self.layers, self.step = nn.ModuleList(nn.Linear(12, 12) for _ in range(depth)), step
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = self.step(layer, x)
+        return x[:, :3]
+
+
+@pytest.mark.parametrize(
+    ("depth", "step"),
+    [(60, lambda layer, x: torch.tanh(layer(x))), (9, lambda layer, x: x + layer(x) * layer(x))],
+    ids=["forgets its inputs", "outgrows its digits"],
+)
+def test_weights_of_another_size_are_drawn_where_those_of_one_prove_nothing(depth, step):
+    model, x = built(Deep, depth, step), images(6, 12)
+    spec = symmetry.permutation_spec(model, x)
+    assert symmetry.prove(model, spec, x, generator=rng.stream(0)) <= 1e-10
+
+
+class Reader(nn.Module):
+    """A classifier of token ids with attention, which keeps a table of its weights while it is not trained."""
+
+    def __init__(self):
+        super().__init__()
+        self.words, self.attention = nn.Embedding(7, 4), nn.MultiheadAttention(4, 2, batch_first=True)
+        self.inner = Keeping()
+
+    def forward(self, tokens):
+        stream = self.words(tokens)
+        return self.inner((stream + self.attention(stream, stream, stream, need_weights=False)[0]).mean(1))
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")  # torch, of attention under vmap
+def test_curves_planes_and_simplices_of_foreign_networks_are_those_of_their_points():
+    model = built(Reader)
+    states = [random_weights(model, rng.stream(seed)) for seed in range(3)]
+    split = Split(torch.randint(7, (9, 5), generator=rng.stream(0, "tokens")), torch.arange(9) % 3)
+
+    def loss(weights):
+        fresh = built(Reader).double()
+        fresh.load_state_dict(state.combine(states, weights))
+        return nn.functional.cross_entropy(fresh.eval()(split.inputs), split.labels).item()
+
+    bend = connectivity.bezier_weights(torch.linspace(0, 1, 5))
+    curve = connectivity.path(model, states, bend, {"all": split})["all"]
+    assert curve.loss.tolist() == pytest.approx([loss(each) for each in bend.tolist()], rel=1e-10)
+    corners = connectivity.barycentric(3, 2)
+    found = connectivity.simplex(model, states, {"all": split}, resolution=2)["all"]
+    assert found.loss.tolist() == pytest.approx([loss(each) for each in corners.tolist()], rel=1e-10)
+    plane = connectivity.plane(model, states, {"all": split}, points=3)["all"]
+    assert plane.loss.shape == (3, 3)
+    points = state.flattened(states)
+    logits = connectivity.predict_points(model, points, states[0], split.inputs)
+    for each, weights in zip(logits, states, strict=True):
+        torch.testing.assert_close(each, connectivity.predict(model, weights, split.inputs), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")  # torch, of attention under vmap
+def test_a_bend_is_trained_between_foreign_networks():
+    model = built(Reader).double()
+    states = [random_weights(model, rng.stream(seed)) for seed in range(2)]
+    split = Split(torch.randint(7, (9, 5), generator=rng.stream(0, "tokens")), torch.arange(9) % 3)
+    ends = state.flattened(states)
+    middle = ends.mean(0, keepdim=True)
+
+    def draw(generator):
+        return connectivity.bezier_weights(torch.rand(1, generator=generator, dtype=torch.float64))[:, [0, 2, 1]]
+
+    config = TrainConfig(steps=40, batch_size=9, lr=0.1, precision="portable")
+    bend = connecting.train_vertices(model, middle, ends[None, None], states[0], split, config, draw=draw, seeds=[3])
+
+    def mean_loss(vertex):
+        corners = [states[0], state.shaped(vertex, states[0]), states[1]]
+        positions = connectivity.bezier_weights(torch.linspace(0, 1, 7))
+        return connectivity.path(model, corners, positions, {"all": split})["all"].loss.mean()
+
+    assert mean_loss(bend[0]) < mean_loss(middle[0])

@@ -17,7 +17,7 @@ from steps import FIRST, SUM, TOP, Step
 from lmc_lib.cli import main, running
 from lmc_lib.store import Busy, Result, Store, StoreError, fingerprint
 from lmc_lib.sweeps import fill, obtain, working
-from lmc_lib.sweeps.plan import stages
+from lmc_lib.sweeps.plan import stages, write_plan
 from lmc_lib.sweeps.working import Share, Worked, work, write_shares
 
 ROOT = Path(__file__).parents[1]
@@ -74,6 +74,37 @@ def test_what_another_computes_is_left_to_it_and_asked_for_at_the_end(store, don
     assert set(looks[0]) == set(looks[1]) == set(FIRST[1:])
     assert set(share.computed) == keys(*FIRST[1:], SUM, TOP)
     assert FIRST[0] not in done
+
+
+def test_a_plan_tells_what_others_compute_and_what_failed(store, tmp_path):
+    def planned():
+        write_plan(tmp_path / "plan", store, [TestFailure.LAST, TOP], [TestFailure.LAST, TestFailure.BAD, TOP, *FIRST])
+        return {row["label"]: row for row in json.loads((tmp_path / "plan").read_text())}
+
+    lock = held(store, FIRST[0])
+    with pytest.raises(ValueError, match="no -1"):
+        obtain(store, TestFailure.BAD)
+    obtain(store, FIRST[1])
+    rows = planned()
+    assert [label for label, row in rows.items() if row["running"]] == ["step 1"]
+    log = Path(rows["step -1"]["failed"])
+    assert log.read_text().splitlines()[-1] == "ValueError: no -1"
+    assert [label for label, row in rows.items() if row["failed"]] == ["step -1"]
+    assert time.time() - 60 < rows["step 2"]["finished"] <= time.time()
+    lock.release()
+    assert not any(row["running"] for row in planned().values())
+
+
+def test_a_failure_is_forgotten_when_the_result_is_tried_again(store, monkeypatch):
+    key = fingerprint(TestFailure.BAD)
+    assert store.failure(key) is None
+    with pytest.raises(ValueError, match="no -1"):
+        obtain(store, TestFailure.BAD)
+    assert store.failure(key)
+    seen = []
+    monkeypatch.setattr(Step, "compute", lambda *_: seen.append(store.failure(key)) or Result({"sum": -1}))
+    obtain(store, TestFailure.BAD)
+    assert (seen, store.failure(key)) == ([None], None)
 
 
 def test_what_another_did_not_finish_is_computed(store, done, monkeypatch):
@@ -148,7 +179,6 @@ class TestFill:
         assert set(done) == {SUM, FIRST[0], FIRST[1], FIRST[3]}
 
     @pytest.mark.slow
-    @pytest.mark.slow
     def test_processes_of_one_command_tell_how_many_results_are_there(self, store, tmp_path, monkeypatch):
         monkeypatch.setenv("LMC_WORK", str(tmp_path / "told"))
         monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(Path(__file__).parent)]))
@@ -159,6 +189,7 @@ class TestFill:
         progress = json.loads((tmp_path / "progress").read_text())
         assert progress == {"done": 6, "total": 6, "seconds": 0.0, "all": True}
 
+    @pytest.mark.slow
     def test_processes_of_one_command_share_the_work(self, store, tmp_path, monkeypatch):
         monkeypatch.setenv("LMC_WORK", str(tmp_path / "told"))
         monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(Path(__file__).parent)]))

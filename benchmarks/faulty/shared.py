@@ -5,9 +5,11 @@ A server of its own would load the library in each round, for seconds.
 
 __all__ = ["start"]
 
+import errno
 import os
+import socket
 import sys
-from multiprocessing import forkserver, resource_tracker
+from multiprocessing import forkserver, reduction, resource_tracker
 
 from lmc_lib.cli import running
 from lmc_lib.store import provenance
@@ -27,6 +29,19 @@ def start(*modules: str) -> set[int]:
     return {server._forkserver_pid, resource_tracker._resource_tracker._pid}
 
 
+def _received(client: socket.socket, size: int) -> list[int]:
+    """What a client of the server sends; before Python 3.14 one that is killed as it asks would end the server.
+
+    With it would end all later rounds. After the error that is raised here the server goes on.
+    """
+    try:
+        return _RECEIVED(client, size)
+    except EOFError as error:
+        raise ConnectionAbortedError(errno.ECONNABORTED, "a client has gone") from error
+
+
+_RECEIVED = reduction.recvfds
+reduction.recvfds = _received
 _ENSURE = forkserver.ForkServer.ensure_running
 forkserver.ForkServer.ensure_running = lambda self: None
 provenance()  # it asks git for the commit, once in a process

@@ -40,6 +40,7 @@ def files() -> dict[str, bytes]:
     """What pages include: a table of each benchmark, and the growth of time as a figure."""
     tables = {
         "architectures": architecture_table,
+        "zoo": architecture_table,
         "speed": speed_tables,
         "lines": line_table,
         "stages": stage_table,
@@ -53,15 +54,26 @@ def files() -> dict[str, bytes]:
 
 
 def architecture_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The groups of every classifier and their proofs, as Markdown."""
+    """The groups of every classifier and their proofs, as Markdown; of one without a proof, why there is none."""
     head = ["model", "parameters", "groups", "units", "pinned", "change", "control", "seconds"]
     lines = [f"| {' | '.join(head)} |", "|---|" + "---:|" * (len(head) - 1)]
     for row in sorted(rows, key=lambda each: str(each["model"])):
         size = f"{row['parameters'] / 1e6:.1f} M"
+        if "change" not in row:
+            lines.append(f"| `{row['model']}` | {size} | {row['outcome']}: {row['reason']} | | | | | |")
+            continue
         numbers = f"{row['change']:.0e} | {row['control']:.1g} | {row['seconds']:.1f}"
-        counts = f"{row['groups']} | {row['units']:,} | {row['pinned']}"
+        counts = f"{row['groups']} | {row['units']:,} | {_pinned(row['pinned'])}"
         lines.append(f"| `{row['model']}` | {size} | {counts} | {numbers} |")
     return "\n".join([":::{div} wide", *lines, ":::", ""])
+
+
+def _pinned(pinned: int | Sequence[str]) -> str:
+    """How many operations are pinned, and which, where it is known."""
+    if isinstance(pinned, int):
+        return str(pinned)
+    names = dict.fromkeys(reason.partition(": ")[2].split(" ")[0] for reason in pinned)
+    return " ".join([str(len(pinned)), *(f"`{name}`" for name in names)])
 
 
 def line_table(result: Mapping[str, Any]) -> str:

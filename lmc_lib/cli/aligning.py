@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from lmc_lib import connectivity, files, matching, norms, rng, symmetry
+from lmc_lib import connectivity, expected, files, matching, norms, rng, symmetry
 from lmc_lib import state as states
 from lmc_lib.cli import alignment_report, given, weight_files
 from lmc_lib.cli.refused import Refused
@@ -197,9 +197,10 @@ def _check_labels(pair: _Pair, path: Path) -> None:
     if not isinstance(found, Tensor) or found.dim() != 2:
         what = f"of shape {tuple(found.shape)}" if isinstance(found, Tensor) else f"a {type(found).__name__}"
         raise Refused(f"losses need scores of classes, one row an example; of {path} the network makes {what}")
-    low, high = int(pair.data.labels.min()), int(pair.data.labels.max())
-    if low < 0 or high >= found.shape[1]:
-        raise Refused(f"labels in {path} are {low} to {high}, but the network knows 0 to {found.shape[1] - 1}")
+    try:
+        expected.labels(pair.data.labels, examples=len(pair.data), classes=found.shape[1])
+    except ValueError as error:
+        raise Refused(f"{path}: {error}") from error
 
 
 def _example(options: argparse.Namespace, pair: _Pair) -> Any:

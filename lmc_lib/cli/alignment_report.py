@@ -12,8 +12,12 @@ from typing import Any
 from lmc_lib.cli.output import duration, size
 
 # Sides of a figure and of the field in it, in its own units, which are pixels on a phone.
-_WIDTH, _HEIGHT = 360.0, 220.0
-_LEFT, _RIGHT, _TOP, _BOTTOM = 48.0, 352.0, 10.0, 184.0
+_WIDTH = 360.0
+_HEIGHT = 220.0
+_LEFT = 48.0
+_RIGHT = 352.0
+_TOP = 10.0
+_BOTTOM = 184.0
 
 
 def told(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

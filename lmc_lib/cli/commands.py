@@ -51,6 +51,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (Refused, DefinitionError) as error:
         sys.stderr.write(f"lmc: {error}\n")
         return 1
+    except ModuleNotFoundError as error:
+        if not error.name or error.name.startswith("lmc_lib"):
+            raise
+        sys.stderr.write(
+            f"lmc: this command needs {error.name}, which is not installed: pip install 'lmc-companion[book]' brings "
+            "what notebooks need; the notebooks themselves stand in a copy of the repository\n"
+        )
+        return 1
     return 0
 
 
@@ -142,12 +150,19 @@ def _add_open(commands: Any) -> None:
 
 
 def _add_status(commands: Any) -> None:
-    examples = ("weak-connectivity --profile laptop", "weak-connectivity -p seeds=9 --json")
-    asking = _add(
-        commands, "status", measuring.status, "say what is stored and what is missing", *examples, add_help=False
+    says = "say what is stored, what is missing, and what becomes of it: what is computed, what failed, the time left"
+    examples = (
+        "weak-connectivity --profile laptop",
+        "weak-connectivity --watch",
+        "weak-connectivity -p seeds=9 --json",
     )
+    asking = _add(commands, "status", measuring.status, says, *examples, add_help=False)
     _takes_parameters(asking)
-    _takes_json(asking, "the `kinds` of results, with their number and cost, and the cost of what is `left`")
+    asking.add_argument(
+        "--watch", type=float, nargs="?", const=60.0, metavar="SECONDS",
+        help="say it again every so often until nothing is missing (default: 60)",
+    )  # fmt: skip
+    _takes_json(asking, "the `kinds` of results, with number and cost, the cost of what is `left`, and the state `now`")
 
 
 def _add_work(commands: Any) -> None:
@@ -313,6 +328,8 @@ def _takes_json(parser: argparse.ArgumentParser, content: str) -> None:
 
 def _list(options: argparse.Namespace) -> None:
     claims = overview.listed()
+    if not claims:
+        raise Refused("there are no claims here: they stand in `notebooks/` of a copy of the repository")
     if options.json:
         write_json(claims)
     else:

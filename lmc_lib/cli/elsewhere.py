@@ -5,6 +5,8 @@ __all__ = ["add_options", "asked"]
 import argparse
 import contextlib
 import os
+import secrets
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -20,6 +22,9 @@ _SLURM: dict[str, tuple[type, str]] = {
     "walltime": (str, "time of a job, HH:MM:SS (default: 01:00:00)"),
     "max_nodes": (int, "the most jobs at a time, each a node (default: 1)"),
 }
+
+# What Ctrl-C is answered with.
+_GO_ON = "What is finished is stored: the same command goes on from there"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -37,6 +42,7 @@ def asked(options: argparse.Namespace) -> Iterator[None]:
 
     Raises:
         Refused: if options do not go together, or no executor can be made of them.
+        KeyboardInterrupt: if whoever asked stops it, with how to go on and what becomes of the jobs.
     """
     from lmc_lib.cli import running  # noqa: PLC0415 -- loads papermill
 
@@ -49,13 +55,32 @@ def asked(options: argparse.Namespace) -> Iterator[None]:
     if options.workers is not None:
         raise Refused("--workers counts processes of this machine: leave it out, since --on says who computes")
     programs = str(Path(sys.executable).parent)  # where Parsl's own are
+    name = f"lmc-{secrets.token_hex(3)}"
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(options.on).expanduser().absolute() if options.on != "slurm" else _slurm(Path(folder), values)
+        is_slurm = options.on == "slurm"
+        path = (
+            _slurm(Path(folder), values | {"job_name": name}) if is_slurm else Path(options.on).expanduser().absolute()
+        )
         with running.variables(
             {"LMC_ON": str(path), "PATH": os.pathsep.join([programs, os.environ.get("PATH", os.defpath)])}
         ):
             _check(path)
-            yield
+            with _cancelled(name) if is_slurm else contextlib.nullcontext():
+                yield
+
+
+@contextlib.contextmanager
+def _cancelled(name: str) -> Iterator[None]:
+    """Cancels what is left of the jobs of a sweep in the end: a kernel that was stopped hard has not done so."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        told = (
+            f"Its jobs are cancelled; squeue --name={name} shows those that end, and scancel --name={name} stops them."
+        )
+        raise KeyboardInterrupt(f"{told} {_GO_ON}") from stop
+    finally:
+        subprocess.run(["scancel", f"--name={name}"], stdin=subprocess.DEVNULL, capture_output=True, check=False)
 
 
 def _option(name: str) -> str:

@@ -21,7 +21,7 @@ from torch.utils import _pytree as pytree
 from lmc_lib import rng
 from lmc_lib.cli.refused import Refused
 from lmc_lib.data import Split
-from lmc_lib.state import State, given
+from lmc_lib.state import State, forget_, given
 
 # One tensor, or tensors by the names of arguments.
 Inputs = Tensor | dict[str, Tensor]
@@ -126,15 +126,17 @@ def examples(path: Path) -> Split:
     if missing := {"inputs", "labels"} - arrays.keys():
         raise Refused(f"{path} has no {' and no '.join(sorted(missing))} but {', '.join(arrays) or 'nothing'}")
     inputs, labels = arrays["inputs"], arrays["labels"]
-    if labels.dim() != 1 or labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
-        raise Refused(f"labels in {path} are {_kind(labels)}: they should be whole numbers, one an example")
     if inputs.dim() < 2 or not inputs.is_floating_point():
         raise Refused(f"inputs in {path} are {_kind(inputs)}: they should be floating numbers, one row an example")
-    if len(inputs) != len(labels) or len(labels) < 2:
-        raise Refused(f"{path} has {len(inputs)} inputs and {len(labels)} labels: as many of both, and at least 2")
     if not bool(inputs.isfinite().all()):
         raise Refused(f"inputs in {path} hold values that are not finite")
-    return Split(inputs, labels.long())
+    try:
+        found = Split(inputs, labels)
+    except ValueError as error:
+        raise Refused(f"{path}: {error}") from error
+    if len(found) < 2:
+        raise Refused(f"{path} has {len(found)} examples: give at least 2")
+    return found
 
 
 def _arrays(path: Path) -> dict[str, Tensor]:
@@ -176,6 +178,7 @@ def run(model: nn.Module, state: State, inputs: Inputs) -> Any:
     args, kwargs = ((), inputs) if isinstance(inputs, dict) else ((inputs,), {})
     args, kwargs = pytree.tree_map_only(Tensor, placed, (args, kwargs))
     try:
+        forget_(model)
         with torch.no_grad():
             return torch.func.functional_call(model, given(model, state), args, kwargs, tie_weights=False)
     except Exception as error:

@@ -8,6 +8,7 @@ __all__ = ["run", "shared", "status"]
 
 import argparse
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -78,23 +79,52 @@ def _next(options: argparse.Namespace) -> Iterator[tuple[str, str]]:
     yield f"lmc open {options.claim}", "its page in the book"
 
 
+# Seconds of the past by which `lmc status` says how many results an hour are finished.
+_LATELY = 3600.0
+
+
 def status(options: argparse.Namespace) -> None:
-    """Says what a claim needs: what is stored, what is missing, and what that will cost."""
+    """Says what a claim needs: what is stored, what is missing, and what that will cost; with ``--watch`` repeatedly.
+
+    Raises:
+        Refused: if the seconds between two looks are not positive, or JSON is asked for at each of them.
+    """
+    if options.watch is None:
+        _status(options)
+        return
+    if options.json or not options.watch > 0:
+        raise Refused("--watch takes seconds above 0, and does not go with --json")
+    while True:
+        sys.stdout.write(f"{time.strftime('%H:%M:%S')}\n")
+        missing = _status(options)
+        sys.stdout.flush()
+        if not missing:
+            return
+        time.sleep(options.watch)
+
+
+def _status(options: argparse.Namespace) -> int:
+    """Says what is stored and what is missing; returns how many results are missing."""
     from lmc_lib.cli import running  # noqa: PLC0415 -- loads papermill
 
-    kinds = _by_kind(running.plan(options.claim, profile=options.profile, overrides=options.overrides, pace=True))
+    # Who looks again and again learns what an update takes from what is finished, and disturbs nobody.
+    pace = options.watch is None
+    rows = running.plan(options.claim, profile=options.profile, overrides=options.overrides, pace=pace)
+    kinds = _by_kind(rows)
     left = {
         "seconds": sum(each["to_compute"] * each["seconds_each"] for each in kinds if each["seconds_each"]),
         "estimated_seconds": sum(each["estimated_seconds"] or 0.0 for each in kinds),
         "of_unknown_cost": sum(each["to_compute"] for each in kinds if each["cost"] == "unknown"),
     }
+    now = _now(rows, left, time.time())
+    missing: int = sum(each["to_compute"] for each in kinds)
     if options.json:
-        write_json({"claim": options.claim, "profile": options.profile, "kinds": kinds, "left": left})
-        return
+        write_json({"claim": options.claim, "profile": options.profile, "kinds": kinds, "left": left, "now": now})
+        return missing
     for each in kinds:
         sys.stdout.write(
             f"{each['label']:<36} {each['results']:>4} {each['noun']:<12} {each['stored']:>4} stored "
-            f"{each['to_compute']:>4} to compute, {_cost(each)}\n"
+            f"{each['to_compute']:>4} to compute{_doing(each)}, {_cost(each)}\n"
         )
     parts = [f"{left['seconds'] / 60:.1f} core-minutes"]
     if hours := left["estimated_seconds"] / 3600:
@@ -105,6 +135,44 @@ def status(options: argparse.Namespace) -> None:
     if other or unknown:
         what = "made by other code than the present one, which --same-code of lmc run computes anew"
         sys.stdout.write(f"of what is stored, {other} {what}; of {unknown} the code is not known\n")
+    if now["running"] or now["failed"] or (missing and now["an_hour"]):
+        sys.stdout.write("\n".join(_told_now(now, left)) + "\n")
+    return missing
+
+
+def _now(rows: Sequence[Mapping[str, Any]], left: Mapping[str, Any], moment: float) -> dict[str, Any]:
+    """What becomes of what is missing: how many results are computed, finished an hour, and left, and which failed.
+
+    Args:
+        rows: of a plan.
+        left: what is missing of them costs.
+        moment: seconds since 1970.
+    """
+    running = sum(row["running"] for row in rows)
+    failed = [row for row in rows if row["failed"]]
+    lately = [row["finished"] for row in rows if row["finished"] and row["finished"] > moment - _LATELY]
+    seconds = left["seconds"] + left["estimated_seconds"]
+    return {
+        "running": running,
+        "queued": sum(row["needed"] for row in rows) - running - len(failed),
+        "failed": [{"label": row["label"], "noun": row["noun"], "log": row["failed"]} for row in failed],
+        # From the first of them on: a sweep that began a minute ago is not judged by the hour before.
+        "an_hour": len(lately) / max(moment - min(lately), 1.0) * 3600.0 if len(lately) > 1 else None,
+        "seconds_left": seconds / running if running else None,
+    }
+
+
+def _told_now(now: Mapping[str, Any], left: Mapping[str, Any]) -> Iterator[str]:
+    parts = [f"now: {now['running']} running, {now['queued']} queued, {len(now['failed'])} failed"]
+    parts += [f"{now['an_hour']:.0f} results an hour"] if now["an_hour"] else []
+    if now["seconds_left"]:
+        about = "more than" if left["of_unknown_cost"] else "about"
+        parts.append(f"{about} {duration(now['seconds_left'])} left with {now['running']} at a time")
+    yield "; ".join(parts)
+    for each in now["failed"]:
+        yield f"failed: {each['label']}, {each['noun']}: {each['log']}"
+    if now["failed"]:
+        yield "what failed is computed again by the next lmc run or lmc work"
 
 
 def _by_kind(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -123,6 +191,8 @@ def _by_kind(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
                 "results": len(mine),
                 "stored": sum(row["stored"] for row in mine),
                 "to_compute": sum(row["needed"] for row in mine),
+                "running": sum(row["running"] for row in mine),
+                "failed": sum(row["failed"] is not None for row in mine),
                 "other_code": sum(row["code"] == "other" for row in mine),
                 "unknown_code": sum(row["code"] == "unknown" for row in mine),
                 "cost": "known" if known else "estimated" if paced else "unknown",
@@ -132,6 +202,12 @@ def _by_kind(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def _doing(kind: Mapping[str, Any]) -> str:
+    """How many of what is missing are computed or failed, if any."""
+    told = [f"{kind[name]} {name}" for name in ("running", "failed") if kind[name]]
+    return f" ({', '.join(told)})" if told else ""
 
 
 def _cost(kind: Mapping[str, Any]) -> str:

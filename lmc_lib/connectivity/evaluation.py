@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from lmc_lib import expected, norms
 from lmc_lib.data import Split
 from lmc_lib.models import memory_format
-from lmc_lib.state import State, apply, combine, fitted, given, is_weight, shaped
+from lmc_lib.state import State, apply, combine, fitted, forget_, given, is_weight, shaped
 
 
 @dataclass(frozen=True)
@@ -161,6 +161,7 @@ class Points:
         """The scores of the weighted sum of the networks, on every split."""
         for part in self.parts:
             part.move(weights)
+        forget_(self.network)
         if self.reset_inputs is not None:
             norms.reset_(self.network, self.reset_inputs)
         return {name: _score(self.network, batches) for name, batches in self.batches.items()}

@@ -70,6 +70,14 @@ class Learning:
         self._first[state, rows] = np.where(self._first[state, rows] < 0, now, self._first[state, rows])
         self._updates[rows] += 1
 
+    def taken(self, rows: Int[ndarray, " chosen"]) -> "Learning":
+        """A copy for these examples in this order; -1 stands for a new one, without updates."""
+        result = Learning(len(rows))
+        known = rows >= 0
+        for name in ("_first", "_last", "_updates", "_right", "_forgotten"):
+            getattr(result, name)[..., known] = getattr(self, name)[..., rows[known]]
+        return result
+
     def updates(self) -> Int[ndarray, " examples"]:
         """The number of steps of each example."""
         return self._updates.copy()
@@ -174,6 +182,16 @@ class History:
             moments.update(values[name], places)
             self._final[name][places] = values[name]
         self.learning.update(values["accuracy"] == 1.0, places)
+
+    def taken(self, rows: Int[ndarray, " chosen"], labels: Int[Tensor, " chosen"]) -> "History":
+        """A copy for these examples, with their labels, in this order; -1 stands for a new one, without updates."""
+        result = History(labels, list(self._moments))
+        result._moments = {name: moments.taken(rows) for name, moments in self._moments.items()}
+        known = rows >= 0
+        for name, values in self._final.items():
+            result._final[name][known] = values[rows[known]]
+        result.learning = self.learning.taken(rows)
+        return result
 
     def mean(self, name: str) -> Float[ndarray, " examples"]:
         """The mean of a score over the training; of ``"logit_margin"`` it is the AUM (Pleiss et al. 2020).

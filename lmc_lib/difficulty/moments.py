@@ -47,6 +47,14 @@ class Moments:
         self._mean[rows] += change / count
         self._squares[rows] += change * (values - self._mean[rows])
 
+    def taken(self, rows: Int[ndarray, " chosen"]) -> "Moments":
+        """A copy for these examples in this order; -1 stands for a new one, without updates."""
+        result = Moments(len(rows), *self._mean.shape[1:])
+        known = rows >= 0
+        for name in ("_count", "_mean", "_squares"):
+            getattr(result, name)[known] = getattr(self, name)[rows[known]]
+        return result
+
     def count(self) -> Int[ndarray, " examples"]:
         """The number of updates of each example."""
         return self._count.copy()

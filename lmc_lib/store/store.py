@@ -12,6 +12,7 @@ import secrets
 import shutil
 import stat
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -162,6 +163,32 @@ class Store:
             self._set_aside(entry.fingerprint, found)
         return self._keep(entry) is entry
 
+    def is_computed(self, key: str) -> bool:
+        """Says whether a process, of any machine, computes an entry now; False where locks do not work."""
+        path = self._lock_of(key)
+        if not path.exists():
+            return False
+        lock = FileLock(path)
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            return True
+        except (OSError, NotImplementedError):
+            return False
+        lock.release()
+        return False
+
+    def failure(self, key: str) -> Path | None:
+        """The file that says why an entry could not be computed when that was last tried; None if it did not fail."""
+        path = self._failure_of(key)
+        return path if path.exists() else None
+
+    def note_failure(self, key: str, why: str) -> None:
+        """Writes down why an entry could not be computed, if that can be written; the next try removes it."""
+        with contextlib.suppress(OSError):
+            self._folder("failed", key[:2])
+            files.write(self._failure_of(key), why.encode())
+
     def get_or_compute(self, spec: Any, compute: Callable[[], Result], *, wait: bool = True) -> Entry:
         """Returns the entry of a spec, computing and storing it if it is not there.
 
@@ -200,13 +227,22 @@ class Store:
 
     def _computed(self, spec: Any, compute: Callable[[], Result]) -> Entry:
         code = code_of(type(spec).__module__)  # before the files can change
+        key = fingerprint(spec)
+        with contextlib.suppress(OSError):
+            self._failure_of(key).unlink()
         started = time.perf_counter()
-        result = compute()
+        try:
+            result = compute()
+        except StoreError:  # of a result that it needs; it tells nothing of this one
+            raise
+        except Exception:
+            self.note_failure(key, f"{canonical(describe(spec))}\n{traceback.format_exc()}")
+            raise
         origin = provenance() | ({} if code is None else {"code": code})
         origin |= {"seconds": round(time.perf_counter() - started, 3), "finished": time.time()}
         # A clock can be set back while it computes: then the time alone would not say that it is new.
         origin |= {"recomputation": self.stale_before} if self.stale_before else {}
-        return Entry(fingerprint(spec), describe(spec), result.values, result.tensors, origin)
+        return Entry(key, describe(spec), result.values, result.tensors, origin)
 
     def _served(self, key: str, found: Entry | Damaged | None) -> Entry | None:
         """What is served where this was found: nothing that is damaged or stale; else what ships."""
@@ -230,6 +266,12 @@ class Store:
 
     def _path(self, key: str) -> Path:
         return self.root / "runs" / key[:2] / f"{key}.entry"
+
+    def _lock_of(self, key: str) -> Path:
+        return self.root / "locks" / key[:2] / f"{key}.lock"
+
+    def _failure_of(self, key: str) -> Path:
+        return self.root / "failed" / key[:2] / f"{key}.log"
 
     def _places(self, key: str) -> tuple[Path, Path]:
         """Where an entry can stand: its file, and the folder in which an earlier version kept it."""
@@ -276,7 +318,7 @@ class Store:
     @contextlib.contextmanager
     def _lock(self, key: str, *, wait: bool) -> Iterator[None]:
         """Makes others wait, or go on, who want the same entry. That saves work and is needed for nothing else."""
-        lock = FileLock(self.root / "locks" / key[:2] / f"{key}.lock")
+        lock = FileLock(self._lock_of(key))
         try:
             self._folder("locks", key[:2])
             lock.acquire(blocking=wait)

@@ -14,12 +14,13 @@ import re
 import runpy
 import shlex
 import shutil
+import socket
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
-# What the jobs of a sweep are called, by which they are found and stopped.
+# What the jobs of a sweep are called, by which they are found and stopped, unless it is given a name of its own.
 JOB_NAME = "lmc"
 
 # Before a command, on Linux: what it starts is ended with the process that started it, however that ends.
@@ -27,6 +28,9 @@ _WITH_PARENT = ("setpriv", "--pdeathsig", "TERM")
 
 # The share of a job's time after which its workers begin nothing new, so that what they compute is finished.
 _BEGINNING = 0.9
+
+# Workers are listened to at every address of this machine: which of them a node can reach, nobody knows.
+_EVERY = "0.0.0.0"
 
 # How often a result is computed again whose worker was lost.
 _RETRIES = 2
@@ -102,6 +106,7 @@ def slurm(
     gpus_per_node: int | None = None,
     walltime: str = "01:00:00",
     max_nodes: int = 1,
+    job_name: str = JOB_NAME,
 ) -> Any:
     """A configuration for Slurm: each job is a whole node, with a worker a GPU, or a core where there are none.
 
@@ -114,6 +119,7 @@ def slurm(
         gpus_per_node: how many each job asks for.
         walltime: of a job, as ``HH:MM:SS``; it must be longer than any result takes.
         max_nodes: the most jobs at a time.
+        job_name: what jobs are called.
 
     Raises:
         ClusterError: if a value is not what Slurm takes.
@@ -134,18 +140,33 @@ def slurm(
         gpus_per_node=gpus_per_node,
         walltime=walltime,
         max_blocks=max_nodes,
-        scheduler_options=f"#SBATCH --job-name={JOB_NAME}",
+        scheduler_options=f"#SBATCH --job-name={job_name}",
         worker_init=_worker_init(),
         cmd_timeout=60,
     )
     workers = HighThroughputExecutor(
         label="slurm",
         provider=provider,
+        address=_EVERY,
         max_workers_per_node=gpus_per_node,
         available_accelerators=gpus_per_node or (),
         drain_period=int(_BEGINNING * (3600 * hours + 60 * minutes + seconds)),
     )
+    workers.all_addresses = _addresses()
     return Config([workers], retries=_RETRIES, retry_handler=retry_lost)
+
+
+def _addresses() -> set[str]:
+    """Where workers may find this machine; Parsl's own list would ask a server of strangers for one more."""
+    from parsl import addresses  # noqa: PLC0415 -- an extra
+
+    found = set()
+    for _, name in socket.if_nameindex():
+        with contextlib.suppress(OSError):  # of an interface without an address
+            found.add(addresses.address_by_interface(name))
+    with contextlib.suppress(OSError):
+        found.add(addresses.address_by_hostname())
+    return found
 
 
 def _worker_init() -> str:

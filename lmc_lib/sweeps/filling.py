@@ -161,7 +161,10 @@ def _share_on(executor: Executor, store: Store, specs: Sequence[Spec]) -> Share:
             computed.append(fingerprint(spec))
             progress.advance(spec, future.result())
         else:
-            failed[fingerprint(spec)] = f"{type(error).__name__}: {error}"
+            key = fingerprint(spec)
+            failed[key] = f"{type(error).__name__}: {error}"
+            if store.failure(key) is None:  # whoever computed it was lost, and wrote nothing
+                store.note_failure(key, failed[key])
     return Share(tuple(computed), failed)
 
 

@@ -52,7 +52,8 @@ def write_plan(path: Path, store: Store, specs: Sequence[Spec], missing: Sequenc
     """Writes a list of all results, stored and missing, and with ``LMC_PACE=1`` how long an update takes.
 
     The time of an update is measured where a training is missing and nothing like it is stored. Of what is stored
-    ``code`` says whether the code as it is made it: ``"same"``, ``"other"`` or ``"unknown"``.
+    ``code`` says whether the code as it is made it: ``"same"``, ``"other"`` or ``"unknown"``. What is missing can be
+    ``running``, computed by some process now, or ``failed``, the file that says why.
     """
     needed, asked = ({fingerprint(spec) for spec in some} for some in (missing, specs))
     entries, graph = _entries(store, specs)
@@ -63,6 +64,8 @@ def write_plan(path: Path, store: Store, specs: Sequence[Spec], missing: Sequenc
     for key, (spec, entry) in entries.items():
         unknown = spec.updates > 0 and key in needed and (spec.noun, spec.label) not in timed
         described = describe(spec)
+        running = key in needed and store.is_computed(key)
+        failure = store.failure(key) if key in needed and not running else None
         rows.append(
             {
                 "fingerprint": key,
@@ -72,8 +75,11 @@ def write_plan(path: Path, store: Store, specs: Sequence[Spec], missing: Sequenc
                 "stored": entry is not None,
                 "needed": key in needed,
                 "asked": key in asked,
+                "running": running,
+                "failed": None if failure is None else str(failure),
                 "code": codes.get(key),
                 "seconds": None if entry is None else entry.provenance.get("seconds"),
+                "finished": None if entry is None else entry.provenance.get("finished"),
                 "updates": spec.updates,
                 "pace": spec.pace() if paced and unknown else None,
                 "spec": described,

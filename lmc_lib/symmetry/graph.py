@@ -14,7 +14,7 @@ from torch.fx.graph import CodeGen
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils import _pytree as pytree
 
-from lmc_lib.state import State, given
+from lmc_lib.state import State, forget_, given
 from lmc_lib.symmetry.spec import SymmetryError
 
 # What a network is called with: one tensor, the tuple of its positional arguments, or its keyword arguments.
@@ -73,12 +73,14 @@ def copied(model: nn.Module) -> nn.Module:
     kept = [each for module in model.modules() for each in pytree.tree_leaves(vars(module))]
     shared = [*model.parameters(), *(each for each in kept if isinstance(each, Tensor) and not each.is_leaf)]
     try:
-        return copy.deepcopy(model, {id(each): each for each in shared})
+        network = copy.deepcopy(model, {id(each): each for each in shared})
     except Exception as error:  # whatever cannot be copied
         raise SymmetryError(
             f"{type(model).__name__} cannot be copied: {first_line(error)}; give one that was made anew, with the "
             "weights of this one"
         ) from error
+    forget_(network)
+    return network
 
 
 def first_line(error: Exception) -> str:

@@ -74,13 +74,15 @@ class Grouping:
             ids: the units of the axis.
             without: for each place units that are to be left out there.
         """
-        found: dict[int, list[tuple[int, ...]]] = defaultdict(list)
+        found: dict[int, list[tuple[tuple[int, ...], int, int]]] = defaultdict(list)
         seen: dict[int, int] = defaultdict(int)
         for place, root in enumerate(self._roots(ids).tolist()):
             leaves = self._leaves[root]
             for at, leaf in enumerate(leaves):
                 if leaf in self._rank and not (without and leaf in without[place]):
-                    found[leaf].append((*self._key(leaf, leaves, at), seen[root], place))
+                    # Keys are of different lengths where a unit stands alone and beside another: only equal ones may
+                    # be told apart by what follows.
+                    found[leaf].append((self._key(leaf, leaves, at), seen[root], place))
             seen[root] += 1
         result = {}
         for number in sorted({self._rank[leaf][0] for leaf in found}):

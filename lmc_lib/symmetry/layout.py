@@ -152,8 +152,9 @@ class Layout:
         if not len(shared) < len(part) or len(np.unique(part)) < shared.size:
             return None
         keys = self._rows(shared, outside=outside)
-        self.units.unify(other, np.broadcast_to(other[:, :1], other.shape))
-        return self.units.pair(keys[number], other[:, 0])
+        inside = self.units.pair(keys[number], self.units.fresh(len(number)))
+        self.units.unify(other, np.broadcast_to(inside[:, None], other.shape))
+        return inside
 
     def _rows_of_rows(self, outer: Ids, *, outside: bool) -> Ids | None:
         """Rows of several rows that are known already, if each of these lies in one."""

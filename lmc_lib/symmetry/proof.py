@@ -3,6 +3,7 @@
 __all__ = ["function_change", "prove", "proven_spec"]
 
 import contextlib
+import itertools
 import math
 from collections.abc import Collection
 from dataclasses import replace
@@ -12,7 +13,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.utils import _pytree as pytree
 
-from lmc_lib.state import State, cast, clone, given, is_weight, wide
+from lmc_lib.state import State, cast, clone, forget_, given, is_weight, wide
 from lmc_lib.symmetry.graph import Inputs, arguments, copied, first_line
 from lmc_lib.symmetry.precision import Float64, in_float64
 from lmc_lib.symmetry.spec import Permutation, PermutationSpec, SymmetryError, check, identity, permute, random
@@ -29,9 +30,16 @@ _TOLERANCE = 1e-10
 # where all units of a layer are dead.
 _TRIES = 20
 
+# The sizes of the weights in these tries, in turn: the inputs are lost on the way where biases outweigh them, and
+# products of many layers outgrow all digits.
+GAINS = (1.0, 1.0, 2.0, 0.5, 4.0, 0.25)
+
+# A change of the outputs this many times as large as one in the last digit of all weights makes is no rounding.
+_MARGIN = 1000.0
+
 
 class _ProvesNothingError(SymmetryError):
-    """The outputs do not depend on the inputs, or are not finite."""
+    """The outputs do not depend on the inputs, depend on the last digits of the weights, or are not finite."""
 
 
 def function_change(
@@ -64,15 +72,19 @@ def function_change(
             outputs do not depend on the inputs, or are not finite, so that nothing can be told.
     """
     check(spec, state, permutation)
+    state = cast(state, torch.float64)
+    return _difference(model, state, permute(state, permutation, spec), inputs, training=training)
+
+
+def _difference(model: nn.Module, first: State, second: State, inputs: Inputs, *, training: bool) -> float:
+    """How far the outputs with two states are apart, in units of the spread of those with the first."""
     network = _in_float64(model).train(training)
     for module in network.modules():
         # The last two have a dropout of their own, which is all that their mode switches.
         if isinstance(module, nn.modules.dropout._DropoutNd | nn.MultiheadAttention | nn.RNNBase):
             module.eval()
-    state = cast(state, torch.float64)
     # In training mode a network writes to the statistics that it is given.
-    before = _outputs(network, clone(state), inputs)
-    after = _outputs(network, permute(state, permutation, spec), inputs)
+    before, after = (_outputs(network, clone(state), inputs) for state in (first, second))
     spreads = [_spread(each) for each in before]
     if not before or not all(0.0 < spread < math.inf for spread in spreads):
         raise _ProvesNothingError(
@@ -162,17 +174,37 @@ def _drawn(
     """Weights at random, a permutation that moves all units, and how far it changes the outputs.
 
     Raises:
-        SymmetryError: if the outputs depend on the inputs with none of several weights.
+        SymmetryError: if with none of several weights the outputs depend on the inputs, and on more than rounding.
     """
 
-    def draw() -> tuple[State, Permutation, float]:
-        state, permutation = random_weights(model, generator), cycles(spec, generator=generator)
-        return state, permutation, function_change(model, state, permutation, spec, inputs, training=training)
+    def draw(gain: float) -> tuple[State, Permutation, float]:
+        state, permutation = random_weights(model, generator, gain), cycles(spec, generator=generator)
+        change = function_change(model, state, permutation, spec, inputs, training=training)
+        if change > _TOLERANCE:
+            rounding = _difference(model, state, _last_digits(state, generator), inputs, training=training)
+            if change <= _MARGIN * rounding:
+                raise _ProvesNothingError(
+                    f"the outputs of {type(model).__name__} change by {rounding:.1e} with the last digits of its "
+                    "weights, so that rounding hides what a wrong group changes"
+                )
+        return state, permutation, change
 
-    for _ in range(_TRIES - 1):
+    gains = list(itertools.islice(itertools.cycle(GAINS), _TRIES))
+    for gain in gains[:-1]:
         with contextlib.suppress(_ProvesNothingError):
-            return draw()
-    return draw()
+            return draw(gain)
+    return draw(gains[-1])
+
+
+def _last_digits(state: State, generator: Generator) -> State:
+    """The same weights with about their last binary digit drawn anew."""
+    last = torch.finfo(torch.float64).eps
+    return {
+        name: value * (1.0 + last * torch.randn(value.shape, generator=generator, dtype=torch.float64).to(value.device))
+        if is_weight(value)
+        else value
+        for name, value in state.items()
+    }
 
 
 def without(spec: PermutationSpec, groups: Collection[str], reason: str) -> PermutationSpec:
@@ -239,6 +271,7 @@ def _in_float64(model: nn.Module) -> nn.Module:
 def _outputs(network: nn.Module, state: State, inputs: Inputs) -> list[Tensor]:
     args, kwargs = in_float64(arguments(inputs))
     entries = given(network, state)
+    forget_(network)
     try:
         with torch.no_grad(), Float64():  # type: ignore[no-untyped-call]
             found = torch.func.functional_call(network, entries, args, kwargs, tie_weights=False)
@@ -261,8 +294,14 @@ def _tensors(value: Any) -> list[Tensor]:
     return [leaf for leaf in pytree.tree_leaves(value) if isinstance(leaf, Tensor)]
 
 
-def random_weights(model: nn.Module, generator: Generator) -> State:
-    """Draws every parameter and statistic of a network at random, in float64; tied ones stay tied."""
+def random_weights(model: nn.Module, generator: Generator, gain: float = 1.0) -> State:
+    """Draws every parameter and statistic of a network at random, in float64; tied ones stay tied.
+
+    Args:
+        model: the architecture; unchanged.
+        generator: source of the weights.
+        gain: factor of matrices and filters, which at 1 keep the size of what they are multiplied with.
+    """
     state: State = {}
     drawn: dict[int, Tensor] = {}
     for name, value in model.state_dict(keep_vars=True).items():
@@ -274,7 +313,7 @@ def random_weights(model: nn.Module, generator: Generator) -> State:
             continue
         draw = torch.randn(value.shape, generator=generator, dtype=wide(value).dtype)
         if value.dim() > 1:
-            draw /= max(1, value[0].numel()) ** 0.5
+            draw *= gain / max(1, value[0].numel()) ** 0.5
         elif name.endswith("running_var"):
             draw = draw.square() + 0.5
         elif name.endswith("weight"):
