@@ -178,6 +178,9 @@ class TestDisplacementSpec:
         assert values["noise"][1] == pytest.approx(np.trace(noise), rel=1e-6)
         flat = stationary.displacement(0 * stiffness + 0.02, spread, np.array([1, 2, 4]), lr=0.1, momentum=0.5)
         assert values["flat"][1] == pytest.approx(flat, rel=1e-6)
+        alike = np.full(len(spread), spread.mean())
+        even = stationary.displacement(stiffness, alike, np.array([1, 2, 4]), lr=0.1, momentum=0.5)
+        assert values["even"][1] == pytest.approx(even, rel=1e-6)
         losses = [float(loss(each, slice(None))) for each in (way[-17], way[-1], way[-32:].mean(0))]
         assert values["loss"][1] == pytest.approx(np.mean(losses[:2]), rel=1e-6)
         assert values["loss of the mean"][1] == pytest.approx(losses[2], rel=1e-6)

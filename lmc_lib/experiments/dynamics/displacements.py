@@ -28,7 +28,7 @@ from lmc_lib.values import or_none
 # That of torch's own layers.
 _SCALE = 0.41
 
-_PREDICTIONS = "along", "mean", "flat"
+_PREDICTIONS = "along", "mean", "flat", "even"
 _NUMBERS = "loss", "noise", "loss of the mean", "noise of the mean"
 
 
@@ -41,7 +41,8 @@ class DisplacementSpec(Spec):
     says nothing of the next. It measures, one row a network and one column one of :func:`lags`, ``distance``, the mean
     squared distance of weights so many updates apart, and what :func:`~lmc_lib.flow.stationary.displacement` predicts
     of second derivatives and noise: ``along``, from their means over ``snapshots`` of the way; ``mean``, from those at
-    the mean of all weights; ``flat``, from the noise of ``along`` and no second derivatives. And one number a network:
+    the mean of all weights; ``flat``, from the noise of ``along`` and no second derivatives; ``even``, from both of
+    ``along``, but noise that is alike in all directions. And one number a network:
     ``loss`` and ``noise``, the total variance of the gradient of an example, over snapshots, ``loss of the mean`` and
     ``noise of the mean``, and ``drift``, the squared distance of the means of both halves of the way by its variance.
 
@@ -147,6 +148,7 @@ class DisplacementSpec(Spec):
             self._predicted(hessian, noise),
             self._predicted(at_mean[0], at_mean[1]),
             self._predicted(torch.zeros_like(hessian), noise),
+            self._predicted(hessian, torch.eye(len(noise)).to(noise) * noise.diagonal().mean()),
         )
         numbers = loss, noise.trace(), at_mean[2], at_mean[1].trace()
         return dict(zip(_PREDICTIONS, predicted, strict=True)) | dict(zip(_NUMBERS, map(float, numbers), strict=True))
@@ -178,7 +180,7 @@ def followed(spec: DisplacementSpec, found: Record, by: str) -> dict[str, Estima
     Args:
         spec: the networks.
         found: what was measured of them.
-        by: the prediction: ``"along"``, ``"mean"`` or ``"flat"``.
+        by: the prediction: ``"along"``, ``"mean"``, ``"flat"`` or ``"even"``.
 
     Returns:
         ``"slopes"``, the mean distance of local exponents of the squared distance from the predicted ones; and
