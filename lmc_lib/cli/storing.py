@@ -75,7 +75,7 @@ def prune(options: argparse.Namespace) -> None:
     wanted = {row["fingerprint"] for plan in bar for row in plan()}
     found = stores.waste(store, wanted)
     if options.delete:
-        found = stores.remove(store, found)
+        found = stores.remove(found)
     total = sum(each.bytes for each in found)
     kinds = Counter(each.kind for each in found)
     taken = {kind: sum(each.bytes for each in found if each.kind == kind) for kind in kinds}

@@ -220,9 +220,9 @@ class Bucket:
 
     def _error(self, done: str, error: Exception) -> StoreError:
         return StoreError(
-            f"the store {self.address} cannot be {done}: {str(error) or type(error).__name__}. Runs that are already there "
-            "stay valid; see that the bucket is there and that this machine may use it, and run again: finished runs are "
-            "not repeated"
+            f"the store {self.address} cannot be {done}: {str(error) or type(error).__name__}. Runs that are already "
+            "there stay valid; see that the bucket is there and that this machine may use it, and run again: finished "
+            "runs are not repeated"
         )
 
     @staticmethod

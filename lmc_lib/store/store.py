@@ -392,14 +392,14 @@ class Store:
         if self.bucket is None:
             return self._keep_here(entry)
         path, parts = self._path(entry.fingerprint), pack(entry)
-        beside = path.with_name(f".{path.name}-unshared-{secrets.token_hex(8)}")
+        beside = f".{path.name}-unshared-"
         try:
-            files.write(beside, *parts)
+            files.write(path.with_name(f"{beside}{secrets.token_hex(8)}"), *parts)
         except OSError as error:
             raise StoreError(_advice(self.root, error)) from error
         kept = self._keep_here(self._share(self.bucket, entry, parts))  # what cannot be shared stays beside
-        with contextlib.suppress(OSError):
-            beside.unlink()
+        for each in path.parent.glob(f"{beside}*"):
+            _remove(each)
         return kept
 
     def _share(self, bucket: Bucket, entry: Entry, parts: tuple[bytes, bytes]) -> Entry:

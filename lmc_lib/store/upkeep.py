@@ -9,7 +9,7 @@ import shutil
 import time
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePath
+from pathlib import Path, PurePath, PurePosixPath
 
 from lmc_lib import files
 from lmc_lib.store.address import is_key
@@ -26,15 +26,16 @@ class Waste:
     """Something in a store that nobody asks for.
 
     Attributes:
-        path: a file, a link or a folder; the name of an object in the store's bucket.
+        path: a file, a link or a folder; with a bucket the name of an object in it.
         kind: ``"entry"``, ``"left behind"`` by a writer that was stopped, ``"set aside"`` since it is damaged, or
             ``"lock"``.
         bytes: what it takes.
     """
 
-    path: Path | str
+    path: Path | PurePosixPath
     kind: str
     bytes: int
+    bucket: Bucket | None = None
 
 
 def waste(store: Store, wanted: Collection[str]) -> list[Waste]:
@@ -66,20 +67,16 @@ def _waste_there(bucket: Bucket, wanted: Collection[str]) -> list[Waste]:
     found = []
     for folder, kind in _FOLDERS.items():
         for name, size in bucket.objects(folder):
-            needed = kind != "set aside" and _key(name) in wanted
+            needed = kind != "set aside" and _key(PurePosixPath(name)) in wanted
             if not needed and bucket.age(name) > files.ABANDONED:
-                found.append(Waste(name, kind, size))
+                found.append(Waste(PurePosixPath(name), kind, size, bucket))
     return found
 
 
-def remove(store: Store, found: Iterable[Waste]) -> list[Waste]:
+def remove(found: Iterable[Waste]) -> list[Waste]:
     """Removes what :func:`waste` has found; a link goes, and what it leads to stays.
 
     What has become young since then stays, too: somebody has written it anew.
-
-    Args:
-        store: the store.
-        found: what was found in it.
 
     Returns:
         What is removed.
@@ -90,7 +87,7 @@ def remove(store: Store, found: Iterable[Waste]) -> list[Waste]:
     removed = []
     for each in found:
         with contextlib.suppress(FileNotFoundError):
-            if _remove_there(store.bucket, each.path) if isinstance(each.path, str) else _remove_here(each.path):
+            if _remove_there(each.bucket, str(each.path)) if each.bucket else _remove_here(Path(each.path)):
                 removed.append(each)
     return removed
 
@@ -106,9 +103,9 @@ def _remove_here(path: Path) -> bool:
     return True
 
 
-def _remove_there(bucket: Bucket | None, name: str) -> bool:
+def _remove_there(bucket: Bucket, name: str) -> bool:
     """Removes an object if it is old; says whether it did."""
-    if bucket is None or bucket.age(name) <= files.ABANDONED:
+    if bucket.age(name) <= files.ABANDONED:
         return False
     bucket.remove(name)
     return True
@@ -128,9 +125,9 @@ def _is_needed(store: Store, wanted: Collection[str], kind: str, path: Path) -> 
     return _may_be_read(path, key) and replace(store, shipped=()).find(key) is None  # records lack tensors
 
 
-def _key(path: Path | str) -> str | None:
+def _key(path: PurePath) -> str | None:
     """The fingerprint with which a name begins, or that follows the dot of a hidden one."""
-    found = re.match(r"\.?([0-9a-f]{20})(?![0-9a-f])", PurePath(path).name)
+    found = re.match(r"\.?([0-9a-f]{20})(?![0-9a-f])", path.name)
     return found and found[1]
 
 
