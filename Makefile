@@ -52,5 +52,5 @@ $(STAMP): pyproject.toml
 	python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
 	test -x $(VENV)/bin/python || python3 -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --upgrade pip
-	$(VENV)/bin/python -m pip install --quiet --editable ".[book,dev,cluster,buckets]"
+	$(VENV)/bin/python -m pip install --quiet --editable ".[book,dev,cluster]"
 	touch $@

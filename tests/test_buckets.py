@@ -22,7 +22,7 @@ from lmc_lib.store import Bucket, Busy, NotStored, Result, Store, StoreError, bu
 from lmc_lib.sweeps import fill
 from lmc_lib.sweeps.working import work
 
-pytest.importorskip("s3fs", reason="s3fs, the extra buckets, is absent")
+pytest.importorskip("s3fs", reason="s3fs, of the extra cluster, is absent")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,8 +21,9 @@ from lmc_lib.store.errors import Busy, StoreError
 # Bytes that are read of an object whose tensors nobody wants; few descriptions are longer, and of those all is read.
 _HEAD = 65536
 
-# Seconds for which who computes something says that others need not, and seconds until it is said again.
-_LEASE, _RENEWED = 300.0, 100.0
+# Seconds for which who computes something says that others need not, and seconds after which it is said again.
+_LEASE = 300.0
+_RENEWED = 100.0
 
 # Seconds between two looks at what another process computes.
 _PAUSE = 2.0
@@ -213,7 +214,7 @@ class Bucket:
             raise
         except ImportError as error:
             raise StoreError(
-                f"the store {self.address} needs a package: {error}. pip install -e '.[buckets]' brings that for S3"
+                f"the store {self.address} needs a package: {error}. pip install -e '.[cluster]' brings that for S3"
             ) from error
         except Exception as error:
             raise self._error(done, error) from error
