@@ -269,7 +269,9 @@ def _telling(overrides: Sequence[str]) -> Iterator[None]:
 def _store() -> dict[str, str]:
     """The store of whoever calls, if it is named: notebooks run in a folder of their own."""
     named = os.environ.get("LMC_STORE")
-    return {"LMC_STORE": str(Path(named).expanduser().absolute())} if named else {}
+    if not named or "://" in named:  # the address of a bucket is the same everywhere
+        return {}
+    return {"LMC_STORE": str(Path(named).expanduser().absolute())}
 
 
 def execute(
