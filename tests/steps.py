@@ -1,6 +1,7 @@
 """Specs that know no network, for tests of sweeps."""
 
 import os
+import platform
 import signal
 import time
 from dataclasses import dataclass
@@ -68,7 +69,7 @@ class Gated(Step):
 
     def compute(self, store):
         folder = Path(self.folder)
-        (folder / f"begun.{os.getpid()}").touch()
+        (folder / f"begun.{platform.node()}.{time.time_ns()}.{os.getpid()}").touch()
         end = time.monotonic() + 120
         while not (folder / "open").exists():
             if time.monotonic() > end:
