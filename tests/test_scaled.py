@@ -1,4 +1,4 @@
-"""What is counted and simulated of sweeps at the scale of papers agrees with closed forms and with sums done by hand."""
+"""What is counted and simulated of sweeps at the scale of papers agrees with closed forms and sums."""
 
 import random
 import statistics
@@ -147,5 +147,3 @@ def test_the_overhead_is_that_of_all_results(tmp_path):
     found = empty.overhead(tmp_path, 13, 1)
     assert found["results"] == 13 and found["files"] >= 1 and found["bytes"] >= 512
     assert 0 < found["again"] < found["fill"]
-
-

@@ -12,7 +12,7 @@ _Rows = Sequence[Mapping[str, Any]]
 
 
 def trainings(rows: _Rows) -> dict[str, tuple[int, costs.Update]]:
-    """The trainings of a plan whose network it tells: by fingerprint, how many updates they have, and what one costs."""
+    """The trainings of a plan whose network it tells: by fingerprint, the number of updates and what one costs."""
     told = {row["fingerprint"]: (row["updates"], costs.run_of(row["spec"])) for row in rows if row["updates"]}
     return {key: (updates, costs.update(run)) for key, (updates, run) in told.items() if run is not None}
 

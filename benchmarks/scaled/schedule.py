@@ -1,6 +1,6 @@
 """How long a sweep takes on many devices that have to be waited for, are taken away, and fail: by simulation."""
 
-__all__ = ["Course", "Machines", "Work", "critical_path", "course"]
+__all__ = ["Course", "Machines", "Work", "course", "critical_path"]
 
 import heapq
 import math

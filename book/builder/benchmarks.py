@@ -23,6 +23,9 @@ _FAULTS = {
     "crowds": "Processes that want the same results at once",
 }
 
+# What a change of settings is seen in.
+_GROWING = ("networks", "measurements", "operations", "passes")
+
 # Ratios of the benchmark of matching, the networks by how their names begin, and the largest ratio that was hoped for.
 _TARGETS = (
     ("sweep, ours / rebasin", ("MLP",), 0.2),
@@ -127,10 +130,9 @@ def _claims_at_scale(result: Mapping[str, Any]) -> list[str]:
         share = "-" if row["measuring"] is None else f"{row['measuring'] / (1 + row['measuring']):.0%}"
         lines.append(f"| {counts} | {cost} | {share} | {_courses(row['courses'])} |")
     every = result["together"]
-    total = [f"{sum(row[name] for row in result['claims']):,}" for name in ("networks", "measurements")]
-    lines.append(
-        f"| all, what several need once | {' | '.join(total)} | | | {every['device hours']:,.0f} | | {_courses(every['courses'])} |"
-    )
+    counts = f"all, each result once | {every['networks']:,} | {every['measurements']:,}"
+    cost = f"{every['operations']:.1e} | {every['core hours']:,.0f} | {every['device hours']:,.0f}"
+    lines.append(f"| {counts} | {cost} | | {_courses(every['courses'])} |")
     return [*lines, ":::", ""]
 
 
@@ -142,9 +144,12 @@ def _courses(found: Mapping[str, Mapping[str, float]]) -> str:
 def _growing(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """What a change of settings does to what a claim asks for, as ratios to the first row."""
     first, *changed = rows
-    lines = ["| change | networks | measurements | operations of training |", "|---|---:|---:|---:|"]
+    lines = [
+        "| change | networks | measurements | operations of training | passes on lines |",
+        "|---|---:|---:|---:|---:|",
+    ]
     for row in changed:
-        ratios = " | ".join(f"× {row[name] / first[name]:.3g}" for name in ("networks", "measurements", "operations"))
+        ratios = " | ".join(f"× {row[name] / first[name]:.3g}" for name in _GROWING)
         lines.append(f"| `{row['change']}` | {ratios} |")
     return [*lines, ""]
 
