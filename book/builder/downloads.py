@@ -15,7 +15,7 @@ _CURVES = (
     "and `source` being the seeds of the two networks, and `initial_scale` the factor on their initial weights"
 )
 _VALUES = (
-    "every number that was measured, but for lists of more than 100 numbers and arrays of more than 300, which "
+    "every number that was measured, but for lists of more than a hundred and arrays of more than two thousand, which "
     "`records/` has, `quantity` being its place in the measurement, `seeds` those of its networks, and `factors` how "
     "twins were perturbed, or what was done to the training data"
 )
@@ -33,7 +33,7 @@ _FOR_TEXT = {"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "lc": 4
 
 # Matrices of distances between hundreds of layers and courses of many trainings would be a row a number, megabytes for
 # what one line of Python reads: what is a longer list, or an array of lists with more numbers, is left to the records.
-_LONG, _MANY = 100, 300
+_LONG, _MANY = 100, 2000
 
 
 def as_csv(rows: Sequence[Sequence[Any]]) -> bytes:

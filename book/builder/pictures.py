@@ -13,7 +13,7 @@ from PIL import Image
 
 # Sizes of palettes; and how far, of 256 levels, a palette may change all but a thousandth of the pixels, so that nobody
 # sees it: what changes most are blended colours of an edge.
-_COLOURS = (64, 128)
+_COLOURS = (32, 48, 64, 96, 128)
 _UNSEEN = 20
 
 _PNG, _PDF = "image/png", "application/pdf"
@@ -63,7 +63,7 @@ def packed(vector: bytes) -> bytes:
 
 
 def in_palette(picture: bytes) -> bytes:
-    """A picture in the 64 colours that suit it best, or 128 where one would see that colours are missing.
+    """A picture in the fewest colours of which one does not see that others are missing, or in 128.
 
     Without dithering, which would make flat areas grainy. What sees through, or would not become smaller, stays.
 
