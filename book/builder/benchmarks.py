@@ -1,8 +1,8 @@
 """Tables and figures of the benchmarks, from the files that the benchmarks wrote."""
 
 __all__ = [
-    "architecture_table", "fault_tables", "files", "growth", "line_table", "scale_tables", "similarity_table",
-    "speed_tables", "stage_table",
+    "architecture_table", "fault_tables", "files", "growth", "line_table", "similarity_table", "speed_tables",
+    "stage_table",
 ]  # fmt: skip
 
 import io
@@ -12,6 +12,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 
+from builder import scale
 from builder.layout import BOOK
 from lmc_lib import plotting
 
@@ -22,9 +23,6 @@ _FAULTS = {
     "damage": "Entries and records that are not what was written",
     "crowds": "Processes that want the same results at once",
 }
-
-# What a change of settings is seen in.
-_GROWING = ("networks", "measurements", "operations", "passes")
 
 # Ratios of the benchmark of matching, the networks by how their names begin, and the largest ratio that was hoped for.
 _TARGETS = (
@@ -49,7 +47,7 @@ def files() -> dict[str, bytes]:
         "stages": stage_table,
         "similarity": similarity_table,
         "reliability": fault_tables,
-        "at-scale": scale_tables,
+        "at-scale": scale.tables,
     }
     found = {name: json.loads((BOOK / f"{name}.json").read_text(encoding="utf-8")) for name in tables}
     written = {f"{name}.md": table(found[name]).encode() for name, table in tables.items()}
@@ -99,69 +97,6 @@ def fault_tables(result: Mapping[str, Any]) -> str:
             lines.append(f"| {row['fault']} | {row['rounds']:,} | {counts} |")
         lines.append("")
     return "\n".join(lines)
-
-
-def scale_tables(result: Mapping[str, Any]) -> str:
-    """What claims cost at the scale of their papers, how that grows, and what is added to each result, as Markdown."""
-    return "\n".join([
-        "## Claim by claim",
-        "",
-        *_claims_at_scale(result),
-        "## What makes it grow",
-        "",
-        *_growing(result["growth"]),
-        "## What a sweep adds",
-        "",
-        *_added(result["overheads"]),
-    ])  # fmt: skip
-
-
-def _claims_at_scale(result: Mapping[str, Any]) -> list[str]:
-    devices = list(result["together"]["courses"])
-    head = ["claim", "networks", "measurements", "operations", "core-hours here", "device-hours", "of it measuring"]
-    head += [f"{each} device{'s' * (each != '1')}" for each in devices]
-    lines = [":::{div} wide", f"| {' | '.join(head)} |", "|---|" + "---:|" * (len(head) - 1)]
-    for row in result["claims"]:
-        counts = f"{{doc}}`claims/{row['claim']}` | {row['networks']:,} | {row['measurements']:,}"
-        if not row["operations"]:
-            lines.append(f"| {counts} | {' | '.join(['-'] * (len(head) - 3))} |")
-            continue
-        cost = f"{row['operations']:.1e} | {row['core hours']:,.0f} | {row['device hours']:,.1f}"
-        share = "-" if row["measuring"] is None else f"{row['measuring'] / (1 + row['measuring']):.0%}"
-        lines.append(f"| {counts} | {cost} | {share} | {_courses(row['courses'])} |")
-    every = result["together"]
-    counts = f"all, each result once | {every['networks']:,} | {every['measurements']:,}"
-    cost = f"{every['operations']:.1e} | {every['core hours']:,.0f} | {every['device hours']:,.0f}"
-    lines.append(f"| {counts} | {cost} | | {_courses(every['courses'])} |")
-    return [*lines, ":::", ""]
-
-
-def _courses(found: Mapping[str, Mapping[str, float]]) -> str:
-    """By number of devices the hours until all is computed."""
-    return " | ".join(f"{each['hours']:,.1f} h" for each in found.values())
-
-
-def _growing(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What a change of settings does to what a claim asks for, as ratios to the first row."""
-    first, *changed = rows
-    lines = [
-        "| change | networks | measurements | operations of training | passes on lines |",
-        "|---|---:|---:|---:|---:|",
-    ]
-    for row in changed:
-        ratios = " | ".join(f"× {row[name] / first[name]:.3g}" for name in _GROWING)
-        lines.append(f"| `{row['change']}` | {ratios} |")
-    return [*lines, ""]
-
-
-def _added(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What empty results cost."""
-    head = ["results", "processes", "computed and kept, ms", "found again, ms", "on disk, kB", "files", "memory, MiB"]
-    lines = [f"| {' | '.join(head)} |", "|" + "---:|" * len(head)]
-    for row in rows:
-        size = f"{row['bytes'] / 1e3:.1f} | {row['files']:.1f} | {row['memory']:.0f}"
-        lines.append(f"| {row['results']:,} | {row['workers']} | {row['fill']:.2f} | {row['again']:.2f} | {size} |")
-    return [*lines, ""]
 
 
 def similarity_table(result: Mapping[str, Any]) -> str:
