@@ -1,8 +1,8 @@
 """Tables and figures of the benchmarks, from the files that the benchmarks wrote."""
 
 __all__ = [
-    "architecture_table", "fault_tables", "files", "growth", "line_table", "similarity_table", "speed_tables",
-    "stage_table",
+    "architecture_table", "arithmetic_tables", "fault_tables", "files", "growth", "line_table", "similarity_table",
+    "speed_tables", "stage_table",
 ]  # fmt: skip
 
 import io
@@ -47,6 +47,7 @@ def files() -> dict[str, bytes]:
         "stages": stage_table,
         "similarity": similarity_table,
         "reliability": fault_tables,
+        "arithmetic": arithmetic_tables,
         "at-scale": scale.tables,
     }
     found = {name: json.loads((BOOK / f"{name}.json").read_text(encoding="utf-8")) for name in tables}
@@ -84,6 +85,38 @@ def line_table(result: Mapping[str, Any]) -> str:
         points = f"{row['shape']} of {row['points']}"
         lines.append(f"| {row['network']} | {points} | {row['ours / passes']:.2f} | {row['rebuilt / ours']:.2f} |")
     return "\n".join([*lines, ""])
+
+
+def arithmetic_tables(result: Mapping[str, Any]) -> str:
+    """Whether trainings part on emulated processors: the statements, and what they were made of, as Markdown."""
+    lines = ["| statement | needed | found | |", "|---|---|---:|---|"]
+    for row in result["statements"]:
+        found = " to ".join(f"{each:.3g}" for each in row["found"]) if isinstance(row["found"], list) else row["found"]
+        said = found if isinstance(found, str) else f"{found:.3g}"
+        lines.append(f"| {row['of']} | {row['needed']} | {said} | {'holds' if row['holds'] else 'does not hold'} |")
+    kinds = list(result["cases"][0]["modes"])
+    lines += ["", "## Each arithmetic", "", f"| training | updates | {' | '.join(kinds)} | flips | time / float64 |"]
+    lines.append("|---|" + "---:|" * (len(kinds) + 3))
+    for row in result["cases"]:
+        told = " | ".join(_parted(row["modes"][kind]) for kind in kinds)
+        median, low, high = row["portable / float64"]
+        cost = f"{median:.2f} [{low:.2f}, {high:.2f}]"
+        lines.append(f"| {row['case']} | {row['steps']} | {told} | {row['flips']:.1e} | {cost} |")
+    lines += ["", "## Finer grids", "", "| training | grid | expected to part | parted |", "|---|---:|---:|---:|"]
+    for row in result["grids"]["rows"]:
+        lines.append(f"| {row['case']} | $2^{{-{row['bits']}}}$ | {row['expected']:.2f} | {row['parted']:.2f} |")
+    lines += ["", "## Float32 with MKL's own mode", "", "| emulated | against | trainings | parted | time / float32 |"]
+    lines.append("|---|---|---:|---:|---:|")
+    for row in result["conditional"]:
+        low, high = row["time"]
+        counts = f"{row['trainings']} | {row['parted']}"
+        lines.append(f"| {row['processor']} | {row['against']} | {counts} | {low:.2f} to {high:.2f} |")
+    return "\n".join([":::{div} wide", *lines, ":::", ""])
+
+
+def _parted(mode: Mapping[str, Any]) -> str:
+    told = f"{mode['parted']} of {mode['seeds']}"
+    return told if mode["step"] is None else f"{told}, at update {mode['step']:g}"
 
 
 def fault_tables(result: Mapping[str, Any]) -> str:

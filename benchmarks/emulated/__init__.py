@@ -1,0 +1,1 @@
+"""The same trainings on emulated processors, and where they part."""
