@@ -27,7 +27,7 @@ _DEVICES = (1, 8, 64, 512)
 _RATE = 1e13
 
 # Hours: from asking for a device until it computes, until it is taken away, and between failures of one.
-_MACHINES = {"start_up": 0.5, "walltime": 48.0, "between_failures": 1000.0}
+_MACHINES = {"start_up": 0.5, "walltime": 168.0, "between_failures": 1000.0}
 _SIMULATED = 20
 
 # Of empty results: how many, and processes.
