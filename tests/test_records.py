@@ -769,6 +769,78 @@ def edge_of_stability(records, name):
     yield np.mean(top if what == "exponent" else top - random.mean(1))
 
 
+def limiting_dynamics(records, name):
+    """Means over chains and networks of slopes, lags and exponents, with formulas of continuous time written out."""
+    what, which = name.split(", ")
+    if what in {"slopes", "amplitude"}:
+        (values,) = of_type(records, "DisplacementSpec")
+        predicted = {"along the way": "along", "at the mean": "mean", "no curvature": "flat", "noise alike": "even"}
+        logs = [np.log2(np.array(values[key])) for key in ("distance", predicted[which])]  # lags are powers of two
+        yield np.mean(abs(np.diff(logs[0]) - np.diff(logs[1]) if what == "slopes" else (logs[0] - logs[1]) * np.log(2)))
+        return
+    chains = [record for record in records.values() if record["spec"]["type"] == "RegressionSpec"]
+    if which in {"own setting", "other setting"}:
+        yield cost_of_noise([each for each in chains if "lags" not in each["spec"]], what, which)
+        return
+    (record,) = (
+        each for each in chains if "lags" in each["spec"] and ("even" in each["spec"]) == (which == "even noise")
+    )
+    yield swings(record) if what == "swing" else spreads(record, what)
+
+
+def at_rest(spec):
+    """Variances of position and velocity of an oscillator with the noise of a regression."""
+    curvatures, friction = np.array(spec["curvatures"]), 1 - spec["momentum"]
+    position = spec["lr"] * curvatures / (2 * friction * spec["batch"] * (curvatures + spec["decay"]))
+    return position, curvatures / (spec["batch"] * friction * (1 + spec["momentum"]))
+
+
+def cost_of_noise(chains, what, which):
+    """Exponents by normal equations, and the distance from the formula."""
+    order = [(0.02, 0.9, 16), (0.01, 0.9, 16), (0.005, 0.9, 16), (0.02, 0.8, 16), (0.02, 0.95, 16)]
+    order += [(0.02, 0.9, 8), (0.02, 0.9, 32)]
+    own = {(each["spec"]["lr"], each["spec"]["momentum"], each["spec"]["batch"]): each for each in chains}
+    own = [own[each] for each in order]
+    heights = [np.log(np.array(each["values"]["position"]) @ each["spec"]["curvatures"]) for each in own]
+    heights = heights if which == "own setting" else [*heights[1:], heights[0]]
+    if what == "cost":
+        laws = [np.log(at_rest(each["spec"])[0] @ each["spec"]["curvatures"]) for each in own]
+        return np.mean([abs(height - law) for height, law in zip(heights, laws, strict=True)])
+    causes = np.log([[rate, batch, 1 - momentum] for rate, momentum, batch in order])
+    causes -= causes.mean(0)
+    return np.linalg.solve(causes.T @ causes, causes.T @ np.mean(heights, 1))[["step", "batch", "friction"].index(what)]
+
+
+def spreads(record, what):
+    """Slopes of the logarithms of variances by the formulas, and their mean distance from 0."""
+    measured = (np.array(record["values"][key]) for key in ("position", "velocity"))
+    ratios = [np.log(each / law) for each, law in zip(measured, at_rest(record["spec"]), strict=True)]
+    if what == "off":
+        return np.mean(np.abs(ratios))
+    row = ratios[("position", "velocity").index(what)].mean(0)
+    return np.polyfit(np.log(record["spec"]["curvatures"]), row, 1)[0]
+
+
+def swings(record):
+    """The slope of the logarithm of first negative lags over that of the formula's, of all directions but the first."""
+    spec = record["spec"]
+    mass = spec["lr"] * (1 + spec["momentum"])
+    friction, times = (1 - spec["momentum"]) / mass, spec["lr"] * np.arange(spec["lags"] + 1)
+    frequencies = np.sqrt(2 * (np.array(spec["curvatures"][1:]) + spec["decay"]) / mass - friction**2)
+    laws = [np.cos(each * times) + friction / each * np.sin(each * times) for each in frequencies]
+    expected = np.log([first_below(np.exp(-friction * times) * law) for law in laws])
+    crossed = [[first_below(np.array(row)) for row in chain[1:]] for chain in record["values"]["correlation"]]
+    return np.mean([np.polyfit(expected, np.log(row), 1)[0] for row in crossed])
+
+
+def first_below(values):
+    """Where a line through neighbouring values first goes below zero; the last place if it never does."""
+    if (values >= 0).all():
+        return len(values) - 1
+    place = int(np.argmax(values < 0))
+    return place - 1 + values[place - 1] / (values[place - 1] - values[place])
+
+
 def residual_ensembles(records, name):
     """Means over networks of test errors, and of the lengths of paths."""
     yield np.mean(list(lesioned(records, *name.split(", "))))

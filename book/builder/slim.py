@@ -58,6 +58,10 @@ _NOT_SHOWN = [re.compile(rf'<span class="{kind}">([^<]*)</span>') for kind in ("
 _CODE = re.compile(r'<code class="[^"]*"><span class="pre">(.*?)</span></code>')
 # The paragraph that is all of a cell of a table.
 _IN_CELL = re.compile(r"(<t[dh]\b[^>]*>)<p>((?:(?!</?(?:p|t[dh])\b).)*)</p>(?=</t[dh]>)", re.DOTALL)
+# That a link leads to a page of the book; no style asks for it.
+_TO_PAGE = re.compile(r'<span class="std std-doc">([^<]*)</span>(?=</a>)')
+# Which of its neighbours a row of a table resembles: the theme counts them itself.
+_ROW = re.compile(r'(?<=<tr) class="row-(?:odd|even)"')
 _PICTURE = re.compile(r'(<img [^>]*src="[^"]*_images/[^"/]*)\.png"')
 _SEARCH = "Search.setIndex("
 _KEPT_AS_IT_IS = re.compile(r"(<(?P<name>pre|textarea|script|style)\b.*?</(?P=name)>)", re.DOTALL)
@@ -97,7 +101,7 @@ def page(html: str, *, reference: bool = False) -> str:
         html = _CONTENTS.sub(_own_part, _PRINTED.sub("", _OF_OTHER_PAGES.sub("", html)))
         html = _SIGNATURE.sub(lambda found: _plain(found[0]), _WORD.sub(r"\1", html))
     html = _HIGHLIGHTED.sub(lambda found: _PLAIN.sub(r"\1", found[0]), html)
-    html = _PICTURE.sub(r'\1.webp"', _IN_CELL.sub(r"\1\2", html))
+    html = _PICTURE.sub(r'\1.webp"', _IN_CELL.sub(r"\1\2", _TO_PAGE.sub(r"\1", _ROW.sub("", html))))
     between = _KEPT_AS_IT_IS.split(html)
     # Of each three parts the first is text between elements whose white space counts, the last the name of such a one.
     return "".join(

@@ -6,14 +6,14 @@ asks for the evidence of its claim.
 
 __all__ = [
     "Found", "adaptation", "adaptive", "additions", "agreement", "architectures", "autoencoders", "breaking",
-    "butterfly", "chains", "children", "collapse", "compatibility", "compositions", "compressed",
-    "conservation", "contrasts", "critical_points", "cuts", "data_pruning", "decoders", "edges", "feature_maps",
+    "butterfly", "chains", "children", "collapse", "compatibility", "compositions", "compressed", "conservation",
+    "contrasts", "critical_points", "cuts", "data_pruning", "decoders", "displacements", "edges", "feature_maps",
     "filters", "finetuning", "fingerprints", "geometry", "heads", "joint_paths", "label_errors", "lengths",
     "lesion_laws", "lesions", "magnitudes", "margins", "mask_transfer", "measure", "metric_laws", "monotonicity",
     "motions", "movement", "neural_collapse", "neurons", "pair", "paths", "paths_of_twins", "pictures", "pruned",
-    "pruned_pairs", "regimes", "reliability", "runs", "saliency", "schedules", "score_table", "scores",
-    "searches", "simplices", "size_laws", "sizes", "stacks", "starts", "stitches", "straight_lines",
-    "strategies", "students", "trajectories", "twins", "two_rules", "volumes", "widths",
+    "pruned_pairs", "regimes", "regressions", "reliability", "runs", "saliency", "schedules", "score_table", "scores",
+    "searches", "simplices", "size_laws", "sizes", "stacks", "starts", "stitches", "straight_lines", "strategies",
+    "students", "trajectories", "twins", "two_rules", "volumes", "widths",
 ]  # fmt: skip
 
 from lmc_lib.experiments.connectivity import (
@@ -53,6 +53,7 @@ from lmc_lib.experiments.dynamics import (
     conservation,
     critical_points,
     decoders,
+    displacements,
     edges,
     filters,
     heads,
@@ -63,6 +64,7 @@ from lmc_lib.experiments.dynamics import (
     neural_collapse,
     neurons,
     regimes,
+    regressions,
     schedules,
     students,
     widths,

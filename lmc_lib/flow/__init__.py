@@ -3,7 +3,7 @@
 __all__ = [
     "REGULARISERS", "Descent", "Landscape", "autoencoder", "composition", "critical", "curvature", "descend", "filters",
     "groups", "hidden_layer", "magnitudes", "margins", "modular_addition", "neuron", "normalised", "planted",
-    "sequences", "stairs", "two_layers", "two_rules",
+    "sequences", "stairs", "stationary", "two_layers", "two_rules",
 ]  # fmt: skip
 
 from lmc_lib.flow import (
@@ -22,6 +22,7 @@ from lmc_lib.flow import (
     planted,
     sequences,
     stairs,
+    stationary,
     two_layers,
     two_rules,
 )

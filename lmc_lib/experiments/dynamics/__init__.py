@@ -2,6 +2,6 @@
 
 __all__ = [
     "adaptation", "adaptive", "additions", "autoencoders", "breaking", "compositions", "conservation",
-    "critical_points", "decoders", "edges", "filters", "heads", "lengths", "magnitudes", "margins", "motions",
-    "neural_collapse", "neurons", "regimes", "schedules", "students", "widths",
+    "critical_points", "decoders", "displacements", "edges", "filters", "heads", "lengths", "magnitudes", "margins",
+    "motions", "neural_collapse", "neurons", "regimes", "regressions", "schedules", "students", "widths",
 ]  # fmt: skip
