@@ -1,7 +1,9 @@
 """What is counted and simulated of sweeps at the scale of papers agrees with closed forms and sums."""
 
+import json
 import random
 import statistics
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -9,7 +11,9 @@ from hypothesis import strategies as st
 from scaled import costs, empty, plans
 from scaled.schedule import Machines, Work, course, critical_path
 
+from builder import scale
 from lmc_lib.data import DataSpec
+from lmc_lib.definitions import read_all
 from lmc_lib.models import ModelSpec
 from lmc_lib.store import describe
 
@@ -147,3 +151,72 @@ def test_the_overhead_is_that_of_all_results(tmp_path):
     found = empty.overhead(tmp_path, 13, 1)
     assert found["results"] == 13 and found["files"] >= 1 and found["bytes"] >= 512
     assert 0 < found["again"] < found["fill"]
+
+
+def cells(line):
+    return [each.strip() for each in line.strip("|").split("|")]
+
+
+COURSES = {"1": {"hours": 20.5}, "8": {"hours": 3.25}}
+COUNTS = {"networks": 1234, "measurements": 56, "operations": 7.2e17, "passes": 30, "core hours": 2468.4}
+RESULT = {
+    "claims": [
+        {"claim": "one", **COUNTS, "device hours": 20.04, "measuring": 0.25, "courses": COURSES},
+        {"claim": "two", **COUNTS, "operations": 0, "device hours": 0.0, "measuring": None, "courses": COURSES},
+    ],
+    "together": {**COUNTS, "device hours": 40.0, "courses": COURSES},
+    "growth": [
+        {"change": "", **COUNTS},
+        {"change": "seeds=20", "networks": 2468, "measurements": 84, "operations": 1.8e17, "passes": 33},
+    ],
+    "overheads": [
+        {
+            "results": 1000,
+            "workers": 2,
+            "fill": 3.456,
+            "again": 0.123,
+            "bytes": 4096.0,
+            "files": 2.0,
+            "memory": 621.4,
+        }
+    ],
+}
+
+
+class TestTables:
+    @staticmethod
+    def rows(start):
+        return [cells(line) for line in scale.tables(RESULT).splitlines() if line.startswith(start)]
+
+    def test_a_claim_has_what_it_asks_for_and_a_dash_where_nothing_tells_what_it_costs(self):
+        one, two = self.rows("| {doc}")
+        assert one == ["{doc}`claims/one`", "1,234", "56", "7.2e+17", "2,468", "20.0", "20%", "20.5 h", "3.2 h"]
+        assert two == ["{doc}`claims/two`", "1,234", "56", *["-"] * 6]
+        assert self.rows("| all") == [
+            ["all, each result once", "1,234", "56", "7.2e+17", "2,468", "40", "", "20.5 h", "3.2 h"]
+        ]
+
+    def test_growth_is_told_by_ratios_to_what_is_not_changed(self):
+        assert self.rows("| `") == [["`seeds=20`", "× 2", "× 1.5", "× 0.25", "× 1.1"]]
+
+    def test_what_is_added_to_a_result(self):
+        assert self.rows("| 1,000") == [["1,000", "2", "3.46", "0.12", "4.1", "2.0", "621"]]
+
+
+class TestThatOfTheBook:
+    @pytest.fixture(scope="class")
+    def shipped(self):
+        return json.loads((Path(__file__).parents[1] / "book" / "at-scale.json").read_text())
+
+    def test_has_claims_of_the_book_alone_in_their_order(self, shipped):
+        told = [each["claim"] for each in shipped["claims"]]
+        assert told == [name for name in read_all() if name in told]
+
+    def test_no_number_of_devices_is_faster_than_the_x:
+        for each in [*shipped["claims"], shipped["together"]]:
+            for devices, found in each["courses"].items():
+                assert found["hours"] > max(each["longest chain"], each["device hours"] / int(devices)) - 1e-9
+
+    def test_what_claims_share_is_computed_once(self, shipped):
+        for name in ("networks", "measurements", "operations", "device hours"):
+            assert shipped["together"][name] <= sum(each[name] for each in shipped["claims"]) * (1 + 1e-9)
