@@ -1239,17 +1239,18 @@ class TestEndOfARun:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "known", "words"),
+    ("seconds", "known", "lost", "words"),
     [
-        (0.0, False, "time left not known yet"),
-        (90.0, False, "more than 1.5 min left"),
-        (90.0, True, "about 1.5 min left"),
-        (0.0, True, ""),
+        (0.0, False, 0, "time left not known yet"),
+        (90.0, False, 2, "more than 1.5 min left, 2 workers lost"),
+        (90.0, True, 0, "about 1.5 min left"),
+        (0.0, True, 0, ""),
+        (0.0, True, 1, "1 worker lost"),
     ],
 )
-def test_the_bar_says_the_time_left(seconds, known, words, monkeypatch, tmp_path):
+def test_the_bar_says_the_time_left_and_who_was_lost(seconds, known, lost, words, monkeypatch, tmp_path):
     path = tmp_path / "progress"
-    path.write_text(json.dumps({"done": 3, "total": 7, "seconds": seconds, "all": known}))
+    path.write_text(json.dumps({"done": 3, "total": 7, "seconds": seconds, "all": known, "lost": lost}))
     terminal, stop = io.StringIO(), threading.Event()
     terminal.isatty = lambda: True
     monkeypatch.setattr(sys, "stderr", terminal)

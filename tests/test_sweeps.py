@@ -11,9 +11,9 @@ from typing import ClassVar
 
 import pytest
 import torch
-from steps import FIRST
+from steps import FIRST, SUM, Mortal, Step
 
-from lmc_lib.store import Result, Store
+from lmc_lib.store import Result, Store, fingerprint
 from lmc_lib.sweeps import Planned, Spec, fill, filling, obtain, origin
 from lmc_lib.sweeps.filling import time_left
 from lmc_lib.sweeps.plan import stages, write_plan
@@ -203,7 +203,7 @@ import multiprocessing, os, signal, sys, time
 from pathlib import Path
 
 sys.path.append(sys.argv[3])
-from steps import FIRST
+from steps import FIRST, SUM, Mortal, Step
 from lmc_lib.store import Store
 from lmc_lib.sweeps import filling
 
@@ -231,3 +231,37 @@ def test_a_worker_that_is_killed_as_it_waits_stops_no_sweep_that_is_done(store, 
     command = [sys.executable, str(script), str(store.root), str(which), str(Path(__file__).parent)]
     subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=60, check=True)
     assert all(map(store.has, FIRST))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="workers are forked from a server")
+class TestLostWorkers:
+    """Processes of the default that are ended from outside as they compute."""
+
+    @pytest.fixture
+    def pools(self, monkeypatch):
+        """How many workers each pool has that was begun."""
+        begun = []
+        begin = filling._processes
+        monkeypatch.setattr(
+            filling, "_processes", lambda workers, specs: begun.append(workers) or begin(workers, specs)
+        )
+        return begun
+
+    def test_fewer_go_on_and_all_is_computed(self, store, tmp_path, monkeypatch, pools):
+        monkeypatch.setenv("LMC_PROGRESS", str(tmp_path / "progress"))
+        mortal = Mortal(7, (FIRST[1],), str(tmp_path))
+        top = Step(40, (mortal, SUM))
+        fill(store, [*FIRST, top], workers=5)
+        assert pools == [5, 2]
+        assert obtain(store, top).values == {"sum": 40 + (7 + 2) + (10 + 1 + 4)}
+        told = json.loads((tmp_path / "progress").read_text())
+        assert (told["done"], told["total"], told["lost"], told["seconds"]) == (8, 8, 1, 0.0)
+
+    def test_the_last_one_is_alone_and_what_it_was_at_is_named(self, store, pools):
+        mortal = Mortal(7, (), "nowhere")
+        named = f"^3 times a worker was ended from outside.* alone at step 7, steps, {fingerprint(mortal)}"
+        with pytest.raises(RuntimeError, match=named):
+            fill(store, [*FIRST, mortal, SUM], workers=8)
+        assert pools == [6, 3, 1]
+        assert all(map(store.has, FIRST))

@@ -45,7 +45,7 @@ def shown(notebook: Path) -> list[Entry]:
     store = replace(Store.from_environment(), shipped=tree.shipped(), compute=False)
     entries = [entry for key in keys if (entry := store.find(key, tensors=False)) is not None]
     if len(entries) < len(keys):
-        raise Refused(f"{len(keys) - len(entries)} of {len(keys)} measurements have left {store.root} since the run")
+        raise Refused(f"{len(keys) - len(entries)} of {len(keys)} measurements have left {store.name} since the run")
     return entries
 
 

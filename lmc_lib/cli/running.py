@@ -269,7 +269,9 @@ def _telling(overrides: Sequence[str]) -> Iterator[None]:
 def _store() -> dict[str, str]:
     """The store of whoever calls, if it is named: notebooks run in a folder of their own."""
     named = os.environ.get("LMC_STORE")
-    return {"LMC_STORE": str(Path(named).expanduser().absolute())} if named else {}
+    if not named or "://" in named:  # the address of a bucket is the same everywhere
+        return {}
+    return {"LMC_STORE": str(Path(named).expanduser().absolute())}
 
 
 def execute(
@@ -368,7 +370,11 @@ def _watch(path: Path, stop: threading.Event, claim: str) -> None:
 
 
 def _left(told: Mapping[str, Any]) -> str:
-    """The time left in words, by what ``sweeps.fill`` tells of its progress."""
-    if not told["seconds"]:
-        return "" if told["all"] else "time left not known yet"
-    return f"{'about' if told['all'] else 'more than'} {duration(told['seconds'])} left"
+    """The time left in words, by what ``sweeps.fill`` tells of its progress, and the processes that were lost."""
+    if told["seconds"]:
+        left = [f"{'about' if told['all'] else 'more than'} {duration(told['seconds'])} left"]
+    else:
+        left = [] if told["all"] else ["time left not known yet"]
+    if lost := told.get("lost"):
+        left.append(f"{lost} worker{'s' * (lost > 1)} lost")
+    return ", ".join(left)

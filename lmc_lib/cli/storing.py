@@ -45,14 +45,14 @@ def check(options: argparse.Namespace) -> None:
         if not options.json:
             sys.stdout.write(f"{key}: {damage}; {', '.join(places) or 'it stays where it is'}\n")
     if options.json:
-        write_json({"store": str(store.root), "entries": count, "damaged": damaged})
+        write_json({"store": store.name, "entries": count, "damaged": damaged})
     if damaged:
         raise Refused(
-            f"{len(damaged)} of {count} entries in {store.root} are damaged: see above. Those that are set aside are "
+            f"{len(damaged)} of {count} entries in {store.name} are damaged: see above. Those that are set aside are "
             "computed anew by the run that needs them; where one stays, mend who may read and write there"
         )
     if not options.json:
-        sys.stdout.write(f"{count} entries in {store.root}, all sound\n")
+        sys.stdout.write(f"{count} entries in {store.name}, all sound\n")
 
 
 def prune(options: argparse.Namespace) -> None:
@@ -81,19 +81,19 @@ def prune(options: argparse.Namespace) -> None:
     taken = {kind: sum(each.bytes for each in found if each.kind == kind) for kind in kinds}
     if options.json:
         rows = [{"kind": kind, "count": kinds[kind], "bytes": taken[kind]} for kind in kinds]
-        write_json({"store": str(store.root), "kinds": rows, "bytes": total, "deleted": options.delete})
+        write_json({"store": store.name, "kinds": rows, "bytes": total, "deleted": options.delete})
         return
     for kind, count in kinds.items():
         sys.stdout.write(f"{_PLURALS[kind]:<36} {count:>6} {size(taken[kind]):>10}\n")
     done = "is removed" if options.delete else "can go: give --delete to remove it"
-    sys.stdout.write(f"{size(total)} in {store.root} {done}\n" if found else f"nothing in {store.root} can go\n")
+    sys.stdout.write(f"{size(total)} in {store.name} {done}\n" if found else f"nothing in {store.name} can go\n")
 
 
 def _present() -> "Store":
     from lmc_lib.store import Store  # noqa: PLC0415 -- loads torch
 
     store = Store.from_environment()
-    if not store.root.is_dir():
+    if not store.bucket and not store.root.is_dir():
         what = "is no folder" if store.root.exists() else "is not there"
         raise Refused(f"the store {store.root} {what}: set LMC_STORE to the folder that is meant")
     return store
@@ -129,7 +129,7 @@ def export(options: argparse.Namespace) -> None:
         damaged = sum(store.damage(key) is not None for key in keys)
         told = f" ({damaged} damaged)" if damaged else ""
         raise Refused(
-            f"{store.root} holds none of the {len(keys)} results of {options.claim} at the {options.profile} scale"
+            f"{store.name} holds none of the {len(keys)} results of {options.claim} at the {options.profile} scale"
             f"{told}: compute them with lmc run {options.claim} --profile {options.profile} --recompute"
         )
     written = write_archive(path, (entry for key in keys if (entry := store.find(key)) is not None))
@@ -140,7 +140,7 @@ def export(options: argparse.Namespace) -> None:
         counts = {"entries": len(written), "missing": missing, "damaged": damaged}
         write_json({"file": str(path)} | counts | {"bytes": taken})
         return
-    others = f"; {missing} not in {store.root}" if missing else ""
+    others = f"; {missing} not in {store.name}" if missing else ""
     others += f"; {damaged} damaged, as lmc store check tells" if damaged else ""
     sys.stdout.write(f"{len(written)} of {len(keys)} results in {path}, {size(taken)}{others}\n")
 
@@ -162,6 +162,6 @@ def take(options: argparse.Namespace) -> None:
     except BadArchive as error:
         raise Refused(f"{error}. Nothing was taken from it: copy or export it again") from error
     if options.json:
-        write_json({"store": str(store.root), "entries": count, "taken": taken})
+        write_json({"store": store.name, "entries": count, "taken": taken})
     else:
-        sys.stdout.write(f"{taken} of {count} results are new in {store.root}; the others were there\n")
+        sys.stdout.write(f"{taken} of {count} results are new in {store.name}; the others were there\n")

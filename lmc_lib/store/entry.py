@@ -135,15 +135,20 @@ def _unreadable(path: Path, why: str, advice: str) -> Unreadable:
     return Unreadable(f"{path} cannot be read: {why}", f"{advice}, or set LMC_STORE to another folder")
 
 
-def unpack(key: str, content: bytes) -> Entry:
+def unpack(key: str, content: bytes, *, tensors: bool = True) -> Entry:
     """The entry whose file has this content.
+
+    Args:
+        key: the fingerprint of the entry.
+        content: of the file; all of it, or its first line and whatever follows where no tensors are wanted.
+        tensors: whether to read the tensors; without them the entry has none, and damage to them does not show.
 
     Raises:
         Damaged: if it is not what was written, or the entry of another spec.
         MemoryError: if its tensors do not fit into memory.
     """
     head, _, raw = content.partition(b"\n")
-    return _decoded(key, head, raw)
+    return _decoded(key, head, raw if tensors else None)
 
 
 def _tensors() -> ModuleType:

@@ -1,6 +1,6 @@
 """Get or compute: the only way in which the book obtains a network or a number."""
 
-__all__ = ["Busy", "NotStored", "Store", "StoreError", "names", "unlistable"]
+__all__ = ["Store", "names", "unlistable"]
 
 import contextlib
 import fnmatch
@@ -21,24 +21,14 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from lmc_lib import files, records
-from lmc_lib.store.address import canonical, describe, fingerprint, is_key
+from lmc_lib.store.address import canonical, describe, fingerprint, hashed, is_key
+from lmc_lib.store.bucket import Bucket
 from lmc_lib.store.code import code_of
 from lmc_lib.store.entry import Damaged, Entry, Result, Unreadable, from_record, pack, read
+from lmc_lib.store.errors import Busy, NotStored, StoreError
 from lmc_lib.store.origin import provenance
 
 _LOG = logging.getLogger(__name__)
-
-
-class StoreError(OSError):
-    """The store cannot be read or written."""
-
-
-class NotStored(KeyError):
-    """A result is not in the store, and computing it was not allowed."""
-
-
-class Busy(RuntimeError):
-    """Another process computes a result, and waiting for it was not wanted."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +43,9 @@ class Store:
     folder ``runs/<fingerprint>/``, are read where they are, so that also a store that cannot be written is served.
     Stores are values: pass them, pickle them to workers.
 
+    With a bucket, what is not in the folder is looked for there, and what is computed is put there first. The folder
+    then has copies, and what could not be put there: the next who wants that entry takes it, and puts it there.
+
     Attributes:
         root: the folder; made when first written to.
         shipped: files of records (without tensors) that are consulted when the folder has no entry.
@@ -60,6 +53,7 @@ class Store:
         stale_before: when a recomputation began (seconds since 1970): entries that were neither made for it nor
             finished between then and now count as missing; 0 if all count.
         stale: the fingerprints of the entries to which that applies; all if None.
+        bucket: where the entries are that machines without a common folder share.
     """
 
     root: Path
@@ -67,11 +61,13 @@ class Store:
     compute: bool = True
     stale_before: float = 0.0
     stale: frozenset[str] | None = None
+    bucket: Bucket | None = None
 
     @classmethod
     def from_environment(cls) -> "Store":
         """The store that ``LMC_STORE`` names, by default ``~/.cache/lmc/store``.
 
+        An address such as ``s3://name/folder`` names a bucket; the folder of its copies is in ``~/.cache/lmc/buckets``.
         ``LMC_RECORDS`` lists files of shipped records, separated like ``PATH``; ``LMC_COMPUTE=0`` forbids computing;
         ``LMC_STALE_BEFORE`` is set by ``lmc run --recompute``.
 
@@ -83,12 +79,20 @@ class Store:
             raise StoreError(
                 f"LMC_RECORDS lists {', '.join(missing)}, and there is no such file: name files of records, or unset it"
             )
+        named = os.environ.get("LMC_STORE") or "~/.cache/lmc/store"
+        bucket = Bucket(named.rstrip("/")) if "://" in named else None
         return cls(
-            Path(os.environ.get("LMC_STORE") or "~/.cache/lmc/store").expanduser(),
+            Path(f"~/.cache/lmc/buckets/{hashed({'address': bucket.address})}" if bucket else named).expanduser(),
             tuple(shipped),
             os.environ.get("LMC_COMPUTE", "1") != "0",
             float(os.environ.get("LMC_STALE_BEFORE", "0")),
+            bucket=bucket,
         )
+
+    @property
+    def name(self) -> str:
+        """The folder, or the address of the bucket."""
+        return self.bucket.address if self.bucket else str(self.root)
 
     def get(self, spec: Any) -> Entry | None:
         """Returns the entry of a spec if it is stored and sound, else None."""
@@ -116,10 +120,10 @@ class Store:
         return self.find(fingerprint(spec), tensors=False) is not None
 
     def keys(self) -> list[str]:
-        """The fingerprints of the entries in the folder, sound or not, in order; not of those that ship.
+        """The fingerprints of the entries in the folder and the bucket, sound or not, in order; not of those that ship.
 
         Raises:
-            StoreError: if a folder cannot be listed.
+            StoreError: if one of them cannot be listed.
         """
         runs = self.root / "runs"
         try:
@@ -128,24 +132,30 @@ class Store:
             stems = {each.removesuffix(".entry") for name in digits for each in names(runs / name, f"{name}*.entry")}
         except OSError as error:
             raise unlistable(self.root, error) from error
-        return sorted(filter(is_key, stems.union(former)))
+        return sorted(filter(is_key, stems.union(former, self.bucket.keys() if self.bucket else ())))
 
     def damage(self, key: str) -> str | None:
-        """Says what is wrong with an entry, all of which is read; None if it is sound or not there."""
-        found = self._look(key)
+        """Says what is wrong with an entry, all of which is read; None if it is sound or not there.
+
+        Of a bucket the object is read; copies of a sound one are made anew when somebody wants them.
+        """
+        found = self._look_here(key) if self.bucket is None else self._look_there(key)
         return str(found) if isinstance(found, Damaged) else None
 
-    def set_aside(self, key: str) -> list[Path]:
+    def set_aside(self, key: str) -> list[str]:
         """Moves an entry out of its place if it is damaged; what this process cannot read stays.
 
         Returns:
-            Where it is now: a file, or a folder of an earlier version, or both; empty if it stays.
+            Where it is now: a file, a folder of an earlier version, an object of a bucket; empty if it stays.
 
         Raises:
             StoreError: if the store cannot be written.
         """
-        found = self._look(key)
-        return self._set_aside(key, found) if isinstance(found, Damaged) and not isinstance(found, Unreadable) else []
+        here, there = self._look_here(key), self._look_there(key)
+        moved = [self.bucket.set_aside(key)] if self.bucket and isinstance(there, Damaged) else []
+        if isinstance(here, Damaged) and not isinstance(here, Unreadable):
+            moved += map(str, self._set_aside(key, here))
+        return moved
 
     def add(self, entry: Entry) -> bool:
         """Keeps an entry that was made elsewhere, unless there is a sound one.
@@ -164,7 +174,13 @@ class Store:
         return self._keep(entry) is entry
 
     def is_computed(self, key: str) -> bool:
-        """Says whether a process, of any machine, computes an entry now; False where locks do not work."""
+        """Says whether a process, of any machine, computes an entry now; False where locks do not work.
+
+        Raises:
+            StoreError: if the bucket, if there is one, cannot be read.
+        """
+        if self.bucket:
+            return self.bucket.is_leased(key)
         path = self._lock_of(key)
         if not path.exists():
             return False
@@ -211,7 +227,7 @@ class Store:
             if (entry := self._hidden(key)) is not None:
                 return entry
             what = f"entry {key} is damaged ({found})" if isinstance(found, Damaged) else f"no entry {key}"
-            raise NotStored(f"{what} in {self.root}, and computing is switched off: {canonical(describe(spec))}")
+            raise NotStored(f"{what} in {self.name}, and computing is switched off: {canonical(describe(spec))}")
         self._prepare(key)
         with self._lock(key, wait=wait):
             found = self._look(key)
@@ -279,6 +295,30 @@ class Store:
 
     def _look(self, key: str, *, tensors: bool = True) -> Entry | Damaged | None:
         """What stands in the place of an entry."""
+        here = self._look_here(key, tensors=tensors)
+        if self.bucket is None or (isinstance(here, Entry) and self._is_fresh(here)):
+            return here
+        there = self._look_there(key, tensors=tensors)
+        if isinstance(there, Entry) and tensors:
+            self._copy(there)
+        # What is stale or damaged here counts where there is nothing better.
+        return there if isinstance(there, Entry) or here is None else here
+
+    def _look_there(self, key: str, *, tensors: bool = True) -> Entry | Damaged | None:
+        """What the bucket has, if there is one."""
+        try:
+            return self.bucket.fetch(key, tensors=tensors) if self.bucket else None
+        except Damaged as damage:
+            return damage
+
+    def _copy(self, entry: Entry) -> None:
+        """Keeps a copy of what the bucket has, if it can be kept."""
+        with contextlib.suppress(OSError):
+            self._folder("runs", entry.fingerprint[:2])
+            files.write(self._path(entry.fingerprint), *pack(entry))
+
+    def _look_here(self, key: str, *, tensors: bool = True) -> Entry | Damaged | None:
+        """What stands in the folder."""
         found: Damaged | None = None
         for path in self._places(key) * 2:  # twice: a folder can go, and a file come, between the one and the other
             try:
@@ -327,7 +367,8 @@ class Store:
         except (OSError, NotImplementedError) as error:
             _LOG.warning("run %s is computed without a lock (%s): others who want it compute it too", key, error)
         try:
-            yield
+            with self.bucket.lease(key, wait=wait) if self.bucket else contextlib.nullcontext():
+                yield
         finally:
             with contextlib.suppress(OSError):
                 lock.release()
@@ -348,11 +389,39 @@ class Store:
 
     def _keep(self, entry: Entry) -> Entry:
         """Puts an entry in its place; returns the one that stands there, which can be that of a faster writer."""
+        if self.bucket is None:
+            return self._keep_here(entry)
+        path, parts = self._path(entry.fingerprint), pack(entry)
+        beside = f".{path.name}-unshared-"
+        try:
+            files.write(path.with_name(f"{beside}{secrets.token_hex(8)}"), *parts)
+        except OSError as error:
+            raise StoreError(_advice(self.root, error)) from error
+        kept = self._keep_here(self._share(self.bucket, entry, parts))  # what cannot be shared stays beside
+        for each in path.parent.glob(f"{beside}*"):
+            _remove(each)
+        return kept
+
+    def _share(self, bucket: Bucket, entry: Entry, parts: tuple[bytes, bytes]) -> Entry:
+        """Puts an entry into the bucket; returns the one that stands there, which can be that of a faster writer."""
+        if bucket.put(entry.fingerprint, *parts):
+            return entry
+        there = self._look_there(entry.fingerprint)
+        if isinstance(there, Entry) and self._is_fresh(there):
+            return there
+        if isinstance(there, Damaged):
+            place = bucket.set_aside(entry.fingerprint)
+            _LOG.warning("run %s is damaged (%s); it is set aside in %s", entry.fingerprint, there, place)
+        bucket.put(entry.fingerprint, *parts, replace=True)
+        return entry
+
+    def _keep_here(self, entry: Entry) -> Entry:
+        """Puts an entry into the folder; returns the one that stands there."""
         path, former = self._places(entry.fingerprint)
         parts = pack(entry)
         try:
             if not files.write(path, *parts, replace=False):
-                found = self._look(entry.fingerprint)
+                found = self._look_here(entry.fingerprint)
                 if isinstance(found, Entry) and self._is_fresh(found):
                     return found
                 if isinstance(found, Damaged):

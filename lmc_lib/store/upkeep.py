@@ -9,28 +9,33 @@ import shutil
 import time
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath, PurePosixPath
 
 from lmc_lib import files
 from lmc_lib.store.address import is_key
+from lmc_lib.store.bucket import Bucket
 from lmc_lib.store.entry import Damaged, Unreadable, read
 from lmc_lib.store.store import Store, names, unlistable
+
+# The folders of a bucket, and what is in them.
+_FOLDERS = {"runs": "entry", "set-aside": "set aside", "leases": "lock"}
 
 
 @dataclass(frozen=True)
 class Waste:
-    """Something in the folder of a store that nobody asks for.
+    """Something in a store that nobody asks for.
 
     Attributes:
-        path: a file, a link or a folder.
+        path: a file, a link or a folder; with a bucket the name of an object in it.
         kind: ``"entry"``, ``"left behind"`` by a writer that was stopped, ``"set aside"`` since it is damaged, or
             ``"lock"``.
         bytes: what it takes.
     """
 
-    path: Path
+    path: Path | PurePosixPath
     kind: str
     bytes: int
+    bucket: Bucket | None = None
 
 
 def waste(store: Store, wanted: Collection[str]) -> list[Waste]:
@@ -54,6 +59,17 @@ def waste(store: Store, wanted: Collection[str]) -> list[Waste]:
                     found.append(Waste(path, kind, _bytes(path)))
     except OSError as error:
         raise unlistable(store.root, error) from error
+    return found + (_waste_there(store.bucket, wanted) if store.bucket else [])
+
+
+def _waste_there(bucket: Bucket, wanted: Collection[str]) -> list[Waste]:
+    """What can be removed of a bucket."""
+    found = []
+    for folder, kind in _FOLDERS.items():
+        for name, size in bucket.objects(folder):
+            needed = kind != "set aside" and _key(PurePosixPath(name)) in wanted
+            if not needed and bucket.age(name) > files.ABANDONED:
+                found.append(Waste(PurePosixPath(name), kind, size, bucket))
     return found
 
 
@@ -71,14 +87,28 @@ def remove(found: Iterable[Waste]) -> list[Waste]:
     removed = []
     for each in found:
         with contextlib.suppress(FileNotFoundError):
-            if not _is_old(each.path):
-                continue
-            if each.path.is_dir() and not each.path.is_symlink():
-                shutil.rmtree(each.path)
-            else:
-                each.path.unlink()
-            removed.append(each)
+            if _remove_there(each.bucket, str(each.path)) if each.bucket else _remove_here(Path(each.path)):
+                removed.append(each)
     return removed
+
+
+def _remove_here(path: Path) -> bool:
+    """Removes something if it is old; says whether it did."""
+    if not _is_old(path):
+        return False
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+    return True
+
+
+def _remove_there(bucket: Bucket, name: str) -> bool:
+    """Removes an object if it is old; says whether it did."""
+    if bucket.age(name) <= files.ABANDONED:
+        return False
+    bucket.remove(name)
+    return True
 
 
 def _is_old(path: Path) -> bool:
@@ -95,7 +125,7 @@ def _is_needed(store: Store, wanted: Collection[str], kind: str, path: Path) -> 
     return _may_be_read(path, key) and replace(store, shipped=()).find(key) is None  # records lack tensors
 
 
-def _key(path: Path) -> str | None:
+def _key(path: PurePath) -> str | None:
     """The fingerprint with which a name begins, or that follows the dot of a hidden one."""
     found = re.match(r"\.?([0-9a-f]{20})(?![0-9a-f])", path.name)
     return found and found[1]

@@ -33,12 +33,16 @@ from lmc_lib.sweeps.working import Share, Worked, work, write_shares
 # Seconds between two looks into the store at what processes that work beside each other have finished.
 _LOOK = 2.0
 
+# How often a sweep goes on after one of its processes was ended from outside.
+_RETRIES = 2
+
 
 def fill(store: Store, specs: Sequence[Spec], *, workers: int | None = None, executor: Executor | None = None) -> None:
     """Computes what is missing in the store, and before it what that needs.
 
     Each worker uses one thread: two processes with one thread each train more networks an hour than one process with
-    two. With ``workers=1`` everything runs in this process. Workers end when this process ends, however it ends.
+    two. With ``workers=1`` everything runs in this process. Workers end when this process ends, however it ends. Where
+    one is ended from outside, often for lack of memory, half as many go on, and then one.
     With ``LMC_SAME_CODE=1`` what other code has made counts as missing.
 
     Args:
@@ -54,7 +58,7 @@ def fill(store: Store, specs: Sequence[Spec], *, workers: int | None = None, exe
         Worked: if ``LMC_WORK`` names a file; what is missing is computed beside other processes that do the same, and
             what became of it is written to the file. ``LMC_ONLY`` may list the fingerprints of what is asked for.
         RuntimeError: if results failed on an executor, by name, after all that do not need them were computed. The
-            processes of the default stop at the first error, which is raised as it is.
+            processes of the default stop at the first error, which is raised as it is, or at the third loss of one.
         ClusterError: if ``LMC_ON`` names a file that makes no executor.
     """
     if only := os.environ.get("LMC_ONLY"):
@@ -109,10 +113,33 @@ def _computed(
         for spec in specs:
             progress.advance(spec, _obtain(store, spec))
     else:
-        with _processes(workers, specs) as submit:
-            for spec, future in _finished(submit, store, specs):
-                progress.advance(spec, future.result())
+        _in_processes(store, specs, workers, progress)
     return []
+
+
+def _in_processes(store: Store, specs: Sequence[Spec], workers: int, progress: "_Progress") -> None:
+    """Computes in several processes, and in fewer after one was lost; at last in one, so that it is known at what.
+
+    Raises:
+        RuntimeError: if that one is lost, too.
+    """
+    left, at = {fingerprint(spec): spec for spec in specs}, specs[0]
+    for retries in reversed(range(_RETRIES + 1)):
+        try:
+            with _processes(workers, specs) as submit:
+                for at, future in _finished(submit, store, list(left.values())):
+                    progress.advance(at, future.result())
+                    del left[fingerprint(at)]
+            return
+        except BrokenProcessPool as error:
+            if not retries:
+                raise RuntimeError(
+                    f"{_RETRIES + 1} times a worker was ended from outside, often for lack of memory, the last time "
+                    f"alone at {at.label}, {at.noun}, {fingerprint(at)}. Finished results are stored: run again where "
+                    "there is more memory"
+                ) from error
+            workers = max(1, workers // 2) if retries > 1 else 1
+            progress.lose(workers)
 
 
 @contextlib.contextmanager
@@ -186,13 +213,19 @@ def _shares(store: Store, stages: Sequence[Sequence[Spec]], workers: int) -> lis
         return [work(store, stages)]
     left = [spec for stage in stages for spec in stage]
     progress = _Progress(left, workers)
-    with _processes(workers, left) as submit:
-        futures = [submit(work, store, stages) for _ in range(workers)]
-        working = True
-        while working:
-            working = bool(wait(futures, _LOOK).not_done)
-            left = [spec for spec in left if not progress.found(store, spec)]
-        return [each.result() for each in futures]
+    try:
+        with _processes(workers, left) as submit:
+            futures = [submit(work, store, stages) for _ in range(workers)]
+            working = True
+            while working:
+                working = bool(wait(futures, _LOOK).not_done)
+                left = [spec for spec in left if not progress.found(store, spec)]
+            return [each.result() for each in futures]
+    except BrokenProcessPool as error:
+        raise RuntimeError(
+            "a worker was ended from outside, often for lack of memory. Finished results are stored: run again, with "
+            f"fewer than {workers} workers if memory is short"
+        ) from error
 
 
 @contextlib.contextmanager
@@ -209,11 +242,6 @@ def _processes(workers: int, specs: Sequence[Spec]) -> Iterator[Callable[..., Fu
 
     try:
         yield submit
-    except BrokenProcessPool as error:
-        raise RuntimeError(
-            "a worker was ended from outside, often for lack of memory. Finished results are stored: run again, with "
-            f"fewer than {workers} workers if memory is short"
-        ) from error
     finally:
         wait([each for each in futures if not each.cancel()])
         # A worker that is killed as it waits for a call keeps the lock of all calls, so that the word to end, which is
@@ -251,11 +279,12 @@ def _obtain(store: Store, spec: Spec) -> float:
 class _Progress:
     """Tells the command line, through the file that ``LMC_PROGRESS`` names, how many results are done.
 
-    The file is JSON: ``done`` of ``total`` results, the ``seconds`` left, and whether that is ``all`` of it.
+    The file is JSON: ``done`` of ``total`` results, the ``seconds`` left, and whether that is ``all`` of it; and how
+    many processes were ``lost``.
     """
 
     def __init__(self, specs: Sequence[Spec], workers: int | None) -> None:
-        self.done, self.total, self.workers = 0, len(specs), workers
+        self.done, self.total, self.lost, self.workers = 0, len(specs), 0, workers
         self.waiting = Counter(_kind(spec) for spec in specs)
         self.taken: dict[str, list[float]] = {}
         self.path = os.environ.get("LMC_PROGRESS")
@@ -268,6 +297,11 @@ class _Progress:
         self.taken.setdefault(_kind(spec), []).append(seconds)
         self._tell()
 
+    def lose(self, workers: int) -> None:
+        """Tells that a process was lost, after which so many go on."""
+        self.lost, self.workers = self.lost + 1, workers
+        self._tell()
+
     def found(self, store: Store, spec: Spec) -> bool:
         """Advances if a result is in the store, whoever has computed it."""
         entry = store.find(fingerprint(spec), tensors=False)
@@ -278,7 +312,13 @@ class _Progress:
     def _tell(self) -> None:
         if self.path:
             seconds, known = time_left(self.waiting, self.taken, self.workers or self._busy())
-            told = {"done": self.done, "total": self.total, "seconds": round(seconds, 1), "all": known}
+            told = {
+                "done": self.done,
+                "total": self.total,
+                "seconds": round(seconds, 1),
+                "all": known,
+                "lost": self.lost,
+            }
             Path(self.path).write_text(json.dumps(told), encoding="utf-8")
 
     def _busy(self) -> float:
