@@ -212,7 +212,7 @@ class TestThatOfTheBook:
         told = [each["claim"] for each in shipped["claims"]]
         assert told == [name for name in read_all() if name in told]
 
-    def test_no_number_of_devices_is_faster_than_the_x:
+    def test_no_number_of_devices_is_faster_than_the_longest_chain_or_their_share(self, shipped):
         for each in [*shipped["claims"], shipped["together"]]:
             for devices, found in each["courses"].items():
                 assert found["hours"] > max(each["longest chain"], each["device hours"] / int(devices)) - 1e-9
