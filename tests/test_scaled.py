@@ -203,20 +203,19 @@ class TestTables:
         assert self.rows("| 1,000") == [["1,000", "2", "3.46", "0.12", "4.1", "2.0", "621"]]
 
 
-class TestThatOfTheBook:
-    @pytest.fixture(scope="class")
-    def shipped(self):
-        return json.loads((Path(__file__).parents[1] / "book" / "at-scale.json").read_text())
+SHIPPED = json.loads((Path(__file__).parents[1] / "book" / "at-scale.json").read_text())
 
-    def test_has_claims_of_the_book_alone_in_their_order(self, shipped):
-        told = [each["claim"] for each in shipped["claims"]]
+
+class TestThatOfTheBook:
+    def test_has_claims_of_the_book_alone_in_their_order(self):
+        told = [each["claim"] for each in SHIPPED["claims"]]
         assert told == [name for name in read_all() if name in told]
 
-    def test_no_number_of_devices_is_faster_than_the_longest_chain_or_their_share(self, shipped):
-        for each in [*shipped["claims"], shipped["together"]]:
+    def test_no_number_of_devices_is_faster_than_the_longest_chain_or_their_share(self):
+        for each in [*SHIPPED["claims"], SHIPPED["together"]]:
             for devices, found in each["courses"].items():
                 assert found["hours"] > max(each["longest chain"], each["device hours"] / int(devices)) - 1e-9
 
-    def test_what_claims_share_is_computed_once(self, shipped):
+    def test_what_claims_share_is_computed_once(self):
         for name in ("networks", "measurements", "operations", "device hours"):
-            assert shipped["together"][name] <= sum(each[name] for each in shipped["claims"]) * (1 + 1e-9)
+            assert SHIPPED["together"][name] <= sum(each[name] for each in SHIPPED["claims"]) * (1 + 1e-9)
