@@ -12,6 +12,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 
+from builder import scale
 from builder.layout import BOOK
 from lmc_lib import plotting
 
@@ -47,6 +48,7 @@ def files() -> dict[str, bytes]:
         "similarity": similarity_table,
         "reliability": fault_tables,
         "arithmetic": arithmetic_tables,
+        "at-scale": scale.tables,
     }
     found = {name: json.loads((BOOK / f"{name}.json").read_text(encoding="utf-8")) for name in tables}
     written = {f"{name}.md": table(found[name]).encode() for name, table in tables.items()}

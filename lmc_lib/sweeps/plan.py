@@ -53,7 +53,7 @@ def write_plan(path: Path, store: Store, specs: Sequence[Spec], missing: Sequenc
 
     The time of an update is measured where a training is missing and nothing like it is stored. Of what is stored
     ``code`` says whether the code as it is made it: ``"same"``, ``"other"`` or ``"unknown"``. What is missing can be
-    ``running``, computed by some process now, or ``failed``, the file that says why.
+    ``running``, computed by some process now, or ``failed``, the file that says why. ``needs`` are fingerprints.
     """
     needed, asked = ({fingerprint(spec) for spec in some} for some in (missing, specs))
     entries, graph = _entries(store, specs)
@@ -75,6 +75,7 @@ def write_plan(path: Path, store: Store, specs: Sequence[Spec], missing: Sequenc
                 "stored": entry is not None,
                 "needed": key in needed,
                 "asked": key in asked,
+                "needs": graph[key],
                 "running": running,
                 "failed": None if failure is None else str(failure),
                 "code": codes.get(key),
