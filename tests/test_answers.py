@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
+
 from builder import answers, telling
 from builder.answers import Answer, AnswerError
 from builder.results import Result
-
 from lmc_lib import definitions, records
 
 ROOT = Path(__file__).parents[1]
