@@ -2,6 +2,7 @@
 
 import gzip
 import re
+from collections import Counter
 from dataclasses import replace
 from html import escape
 from pathlib import Path
@@ -134,11 +135,19 @@ class TestTable:
         assert all(each["status"] in words(verdict) for each in report["settings"])
         lines = numbers.findall(".//li")
         common = lines.pop() if words(lines[-1]).startswith("All of them: ") else numbers
-        for line, setting in zip(lines, report["settings"], strict=True):
+        parts = Counter(each["part"] for each in report["settings"])
+        settings, few = report["settings"], len(lines) <= 3
+        if len(report["settings"]) > 12:
+            assert [words(line).partition(":")[0] for line in lines if not line.findall("strong")] == [
+                claim.part(part).title for part, count in parts.items() if count > 1
+            ]
+            settings = [each for each in settings if parts[each["part"]] == 1]
+            lines = [line for line in lines if line.findall("strong")]
+        for line, setting in zip(lines, settings, strict=True):
             about, _, found = claims.deciding(claim, setting)
             assert line.find("strong").text == shown(found["estimate"])
             assert f"n = {found['estimate']['count']}" in words(line) + words(common)
-            assert (about in words(line)) == (len(lines) <= 3)
+            assert (about in words(line)) == few
             assert setting["setting"] in words(line)
             assert len(lines) == 1 or setting["verdict"] in words(line)
         (*_, last) = DEFINITIONS[name].claim.beside
@@ -148,6 +157,23 @@ class TestTable:
         assert set(row.get("data-verdict").split("|")) == said
         asked = [row.get(f"data-{each}") for each in ("part", "paper", "scope")]
         assert asked == [DEFINITIONS[name].chapter, claim.source, report["scope"]]
+
+    def test_many_verdicts_are_counted_by_part(self):
+        claim = claims.load("synflow")
+        first, second = claim.parts[:2]
+        networks = [f"network {number}" for number in range(12)]
+        rows = [judged(first, "supported", setting=name) for name in networks[:7]]
+        rows += [judged(first, "inconclusive", setting=name) for name in networks[7:]]
+        alone = judged(second, "not seen at this scale", setting="alone")
+
+        def lines(*rows):
+            _, table = tables_of(first_page.table([result("synflow", report_of(claim, *rows))], PAPERS))
+            return [words(line) for line in table.findall(".//td[2]//li")]
+
+        assert lines(*rows, alone)[0] == f"{first.title}: 7 supported, 5 inconclusive"
+        assert lines(*rows, alone)[1].startswith(f"{second.title}, alone: not seen at this scale 20.000 [")
+        assert len(lines(*rows, alone)) == 3
+        assert len(lines(*rows)) == 13
 
     def test_is_one_for_a_screen_reader(self):
         _, table = tables_of(first_page.table([result(name) for name in DEFINITIONS], PAPERS))

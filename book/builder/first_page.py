@@ -21,6 +21,9 @@ from lmc_lib import claims
 from lmc_lib.cli import judging
 from lmc_lib.definitions import CHAPTERS
 
+# More verdicts than this on a claim are counted by its parts: so many numbers are read on its page and not here.
+_MANY = 12
+
 _COLUMNS = ("Claim", "Verdict, scope, status", "Our number [95 % interval], n", "The paper")
 
 
@@ -252,14 +255,40 @@ def _numbers(result: Result, known: Caveats) -> str:
         return f"<ul>{items}</ul>"
     facts = [_facts(result, each, known) for each in settings]
     common = [fact for fact in facts[0] if all(fact in each for each in facts)]
-    items = "".join(
-        f"<li>{_in_short(result, each, before, [fact for fact in own if fact not in common])}</li>"
-        for each, before, own in zip(settings, [{}, *settings[:-1]], facts, strict=True)
-    )
+    own = [[fact for fact in each if fact not in common] for each in facts]
+    if len(settings) > _MANY and result.claim.parts:
+        lines = _by_part(result, settings, own)
+    else:
+        lines = [
+            _in_short(result, each, before, told)
+            for each, before, told in zip(settings, [{}, *settings[:-1]], own, strict=True)
+        ]
+    items = "".join(f"<li>{line}</li>" for line in lines)
     items += f"<li>All of them: {', '.join(common)}.</li>" * bool(common)
-    counts = Counter(each["verdict"] for each in settings)
-    said = ", ".join(f"{counts[verdict]} {badge(verdict)}" for verdict in claims.VERDICTS if counts[verdict])
+    said = ", ".join(f"{count} {badge(verdict)}" for verdict, count in _counts(settings).items())
     return f"<details><summary>{len(settings)} verdicts: {said}</summary><ul>{items}</ul></details>"
+
+
+def _counts(settings: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """How many of each verdict there are, best first."""
+    counts = Counter(each["verdict"] for each in settings)
+    return {verdict: counts[verdict] for verdict in claims.VERDICTS if counts[verdict]}
+
+
+def _by_part(result: Result, settings: Sequence[Mapping[str, Any]], facts: Sequence[Sequence[str]]) -> list[str]:
+    """A line a part: of one that is judged in several settings only how many verdicts there are, not each number."""
+    found: dict[str, list[tuple[Mapping[str, Any], Sequence[str]]]] = {}
+    for setting, own in zip(settings, facts, strict=True):
+        found.setdefault(setting["part"], []).append((setting, own))
+    lines = []
+    for part, rows in found.items():
+        (first, own), judged = rows[0], [setting for setting, _ in rows]
+        if len(rows) == 1:
+            lines.append(_in_short(result, first, {}, own))
+        else:
+            said = ", ".join(f"{count} {verdict}" for verdict, count in _counts(judged).items())
+            lines.append(f"{escape(result.claim.part(part).title)}: {said}")
+    return lines
 
 
 def _scope(result: Result, report: Mapping[str, Any]) -> str:
