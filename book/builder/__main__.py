@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 
-from builder import audits, benchmarks, first_page, guesses, kept, navigation, site, verdict_tables
+from builder import answers, audits, benchmarks, first_page, guesses, kept, navigation, site, verdict_tables
 from builder.layout import GENERATED, GUIDES, PAGES, ROOT, SITE, guides, pages, place_only
 from builder.making import Outcome, make_all
 from lmc_lib import claims, definitions
@@ -24,8 +24,8 @@ def main() -> int:
     options = parser.parse_args()
     try:
         wanted = [*guides(), *pages()]
-        supposed = guesses.read(claims.load_all())
-    except (definitions.DefinitionError, guesses.GuessError) as error:
+        supposed, answered = guesses.read(claims.load_all()), answers.read()
+    except (definitions.DefinitionError, guesses.GuessError, answers.AnswerError) as error:
         print(f"the book is not built: {error}", file=sys.stderr)
         return 1
     with tempfile.TemporaryDirectory() as empty, running.variables({"LMC_STORE": empty} if options.fresh else {}):
@@ -36,6 +36,7 @@ def main() -> int:
     texts = {"deviations.md": definitions.deviations(), "audit.md": audits.table(judging.kept_audits())}
     generated = {name: text.encode() for name, text in texts.items()}
     generated |= benchmarks.files() | guesses.files(supposed, outcomes)
+    generated |= answers.files(answered, outcomes)
     place_only(GENERATED, first_page.files(outcomes) | verdict_tables.files(outcomes) | generated)
     site.copy_mathjax()
     failures = [each for each in outcomes if each.failure]
