@@ -154,9 +154,12 @@ def test_a_page_of_the_reference_loads_nothing_that_it_lacks():
         '<script src="s/first_page.js"></script>'
     )
     neighbours = '<footer class="prev-next-footer d-print-none">\n<a class="left-prev" href="c">c</a>\n</footer>'
-    page = others + own + link.format(' title="lmc_lib.a.f"') + neighbours
+    sign = '<a class="headerlink" href="#f"{}>#</a>'
+    page = (
+        others + own + link.format(' title="lmc_lib.a.f"') + sign.format(' title="Link to this heading"') + neighbours
+    )
     assert slim.page(page) == page
-    assert slim.page(page, reference=True) == own + link.format("")
+    assert slim.page(page, reference=True) == own + link.format("") + sign.format("")
 
 
 def test_a_page_has_no_comments_no_place_for_advertisements_and_loads_nothing_twice():
@@ -244,6 +247,25 @@ def test_signs_of_firms_stay_where_a_page_has_one(site):
     (site / "book" / "b.html").write_text('<i class="fa-brands fa-github"></i>')
     slim.site(site)
     assert (site / "_static" / "fonts" / "fa-brands-400.woff2").exists()
+
+
+def test_icons_and_alphabets_stay_that_a_page_or_a_script_shows(site):
+    rules = {
+        "fa-sun": '.fa-sun:before{content:"\\f185"}',
+        "fa-rocket": '.fa-rocket:before{content:"\\f135"}',
+        "fa-bars fa-navicon": '.fa-bars:before,.fa-navicon:before{content:"\\f0c9"}',
+    }
+    rest = ".fa-lg{font-size:1.25em}.sun:before{content:none}"
+    style, script = site / "_static" / "theme.css", site / "_static" / "scripts" / "shows.js"
+    style.write_text(rest + "".join(rules.values()))
+    (site / "book" / "b.html").write_text(r'<i class="fa-solid fa-lg fa-navicon"></i> \(\mathsf{x}\)')
+    script.write_text('icon.className = "fa-sun";')
+    fonts = [site / "_static" / f"MathJax_{name}-Bold.woff" for name in ("SansSerif", "Fraktur", "Main")]
+    for path in fonts:
+        path.touch()
+    slim.site(site)
+    assert style.read_text() == rest + rules["fa-sun"] + rules["fa-bars fa-navicon"]
+    assert [path.exists() for path in fonts] == [True, False, True]
 
 
 CONTENTS = """<nav class="bd-links bd-docs-nav">

@@ -5,6 +5,7 @@ __all__ = ["notebook", "page", "search_index", "site"]
 import copy
 import json
 import re
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import nbformat
@@ -18,6 +19,17 @@ _NEEDLESS = ("*.map", "fa-*.ttf", "fontawesome.js", "locales/**/*.*")
 # Signs of firms, which a page has where the address of a repository is set.
 _SIGNS, _WITH_SIGNS = "fa-brands-*", re.compile(r'class="[^"]*\b(?:fa-brands|fab)\b')
 
+# The rule of an icon in the style sheet, which has one for each of two thousand.
+_ICON = re.compile(r"(?:\.fa-[a-z0-9-]+:before,?)+\{content:[^}]*\}")
+_ICON_NAME = re.compile(r"\bfa-[a-z0-9-]+")
+# Alphabets of formulas, by the commands that ask for them.
+_ALPHABETS = {
+    "Fraktur": "mathfrak",
+    "SansSerif": "(?:math|text)sf",
+    "Script": "mathscr",
+    "Typewriter": "(?:math|text)tt",
+}
+
 # Of each page: scripts and a place for services that it does not use, what is loaded before it is asked for, comments.
 _UNUSED = re.compile(
     r'<script src="[^"]*/fontawesome\.js[^"]*"></script>'
@@ -26,12 +38,13 @@ _UNUSED = re.compile(
     re.DOTALL,
 )
 # Of a page of the reference: folded boxes, tabs, cells and the table of claims, which it does not have; the name of an
-# object beside a link that says it; and links to the modules before and after it by the alphabet.
+# object beside a link that says it; that a sign beside each of them is a link; and links to the modules before and
+# after it by the alphabet.
 _OF_OTHER_PAGES = re.compile(
     r"<script>(?:let toggle|var togglebutton)[^<]*</script>"
     r"|<script [^>]*/(?:togglebutton|design-tabs|first_page|pages)\.js[^>]*></script>"
     r"|<link [^>]*/(?:togglebutton|mystnb\.\w+|first_page|pages)\.css[^>]*>"
-    r'|(?<=") title="lmc_lib\.[^"]*"'
+    r'|(?<=") title="(?:lmc_lib\.[^"]*|Link to this (?:definition|heading))"'
     r'|<footer class="prev-next-footer.*?</footer>',
     re.DOTALL,
 )
@@ -74,6 +87,8 @@ def site(folder: Path) -> None:
     pages = {path: path.read_text(encoding="utf-8") for path in folder.rglob("*.html")}
     for path in () if any(map(_WITH_SIGNS.search, pages.values())) else folder.rglob(_SIGNS):
         path.unlink()
+    _without_icons(folder, pages.values())
+    _without_alphabets(folder, pages.values())
     for path, html in pages.items():
         place(path, page(html, reference="api" in path.parts).encode())
     for path in folder.glob("searchindex.js"):
@@ -83,6 +98,25 @@ def site(folder: Path) -> None:
         path.unlink()
     for path in (folder / "_sources").rglob("*.ipynb"):
         place(path, nbformat.writes(notebook(nbformat.read(path, as_version=4)), indent=None).encode())
+
+
+def _without_icons(folder: Path, pages: Iterable[str]) -> None:
+    """Takes from style sheets the icons that no page and no script shows."""
+    scripts = (path.read_text(encoding="utf-8") for path in folder.rglob("*.js"))
+    shown = {name for text in (*pages, *scripts) for name in _ICON_NAME.findall(text)}
+    for path in folder.rglob("*.css"):
+        style = path.read_text(encoding="utf-8")
+        small = _ICON.sub(lambda rule: rule[0] if shown.intersection(_ICON_NAME.findall(rule[0])) else "", style)
+        if small != style:
+            place(path, small.encode())
+
+
+def _without_alphabets(folder: Path, pages: Collection[str]) -> None:
+    """Removes the alphabets of formulas that no page asks for."""
+    for alphabet, command in _ALPHABETS.items():
+        if not any(re.search(command, html) for html in pages):
+            for path in folder.rglob(f"MathJax_{alphabet}-*.woff"):
+                path.unlink()
 
 
 def page(html: str, *, reference: bool = False) -> str:
