@@ -5,6 +5,8 @@ __all__ = ["tables"]
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+_UNTOLD = "Measurements that train their own networks do not tell what these cost. So the table lacks"
+
 # What a change of settings is seen in.
 _SEEN_IN = ("networks", "measurements", "operations", "passes")
 
@@ -25,28 +27,35 @@ def tables(result: Mapping[str, Any]) -> str:
 
 
 def _claims_at_scale(result: Mapping[str, Any]) -> list[str]:
-    devices = list(result["together"]["courses"])
-    head = ["claim", "networks", "measurements", "operations", "core-hours here", "device-hours", "of it measuring"]
-    head += [f"{each} device{'s' * (each != '1')}" for each in devices]
+    devices = [each for each in result["together"]["courses"] if each != "1"]
+    head = [
+        "claim",
+        "networks",
+        "measure\u00adments",
+        "oper\u00adations",
+        "core-hours here",
+        "device-hours",
+        "measuring",
+    ]
+    head += [f"{each} devices" for each in devices]
     lines = [":::{div} wide", f"| {' | '.join(head)} |", "|---|" + "---:|" * (len(head) - 1)]
-    for row in result["claims"]:
-        counts = f"{{doc}}`claims/{row['claim']}` | {row['networks']:,} | {row['measurements']:,}"
-        if not row["operations"]:
-            lines.append(f"| {counts} | {' | '.join(['-'] * (len(head) - 3))} |")
-            continue
-        cost = f"{row['operations']:.1e} | {row['core hours']:,.0f} | {row['device hours']:,.1f}"
+    told = [row for row in result["claims"] if row["operations"]]
+    for row in told:
         share = "-" if row["measuring"] is None else f"{row['measuring'] / (1 + row['measuring']):.0%}"
-        lines.append(f"| {counts} | {cost} | {share} | {_courses(row['courses'])} |")
+        lines.append(_row(f"{{doc}}`claims/{row['claim']}`", row, f"{row['device hours']:,.1f} | {share}"))
     every = result["together"]
-    counts = f"all, each result once | {every['networks']:,} | {every['measurements']:,}"
-    cost = f"{every['operations']:.1e} | {every['core hours']:,.0f} | {every['device hours']:,.0f}"
-    lines.append(f"| {counts} | {cost} | | {_courses(every['courses'])} |")
-    return [*lines, ":::", ""]
+    lines.append(_row("all, each result once", every, f"{every['device hours']:,.0f} |"))
+    untold = [
+        f"{{doc}}`claims/{row['claim']}` ({row['measurements']:,})" for row in result["claims"] if row not in told
+    ]
+    return [*lines, ":::", "", *([f"{_UNTOLD} {', '.join(untold)}.", ""] if untold else [])]
 
 
-def _courses(found: Mapping[str, Mapping[str, float]]) -> str:
-    """By number of devices the hours until all is computed."""
-    return " | ".join(f"{each['hours']:,.1f} h" for each in found.values())
+def _row(name: str, row: Mapping[str, Any], cost: str) -> str:
+    """What a claim asks for, and by number of devices the hours until all is computed; of one that is what it costs."""
+    counts = f"{row['networks']:,} | {row['measurements']:,} | {row['operations']:.1e} | {row['core hours']:,.0f}"
+    courses = " | ".join(f"{each['hours']:,.1f} h" for devices, each in row["courses"].items() if devices != "1")
+    return f"| {name} | {counts} | {cost} | {courses} |"
 
 
 def _growing(rows: Sequence[Mapping[str, Any]]) -> list[str]:
