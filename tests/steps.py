@@ -59,6 +59,23 @@ class Mortal(Step):
         raise AssertionError("outlived it")
 
 
+class Awkward(Exception):
+    """An error whose message is made of what it is given."""
+
+    def __init__(self, what, why):
+        super().__init__(f"{what} is {why}")
+
+
+@dataclass(frozen=True)
+class Unsayable(Step):
+    """A result that fails with an error which another process cannot read."""
+
+    kind: ClassVar[str] = "Unsayable"
+
+    def compute(self, store):
+        raise Awkward(self.label, "not to be computed")
+
+
 @dataclass(frozen=True)
 class Gated(Step):
     """A result with a tensor that tells which process is at it, and is computed once its folder holds ``open``."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import errno
 import json
 import logging
 import os
@@ -23,6 +24,7 @@ from lmc_lib.sweeps import fill
 from lmc_lib.sweeps.working import work
 
 pytest.importorskip("s3fs", reason="s3fs, of the extra cluster, is absent")
+errors = pytest.importorskip("botocore.exceptions")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -245,6 +247,21 @@ class TestLease:
         lease.__exit__(None, None, None)  # it was not dead; what it finds is not its own
         assert machine("one").has(Spec(3))
 
+    def test_of_a_clock_that_is_far_ahead_holds_up_nobody(self, machine, address):
+        key = fingerprint(Spec(3))
+        there, root = objects(address)
+        ahead = {"token": "of a machine that lives tomorrow", "until": time.time() + 86_400}
+        there.pipe_file(f"{root}/leases/{key[:2]}/{key}.json", json.dumps(ahead).encode())
+        assert not machine("one").is_computed(key)
+        assert stored(machine("one"), Spec(3)).values == {"number": 3}
+
+    def test_is_ours_if_the_answer_to_our_own_call_was_lost(self, machine, monkeypatch):
+        """Whoever sends it anew hears that there is one."""
+        put = Bucket._put
+        monkeypatch.setattr(Bucket, "_put", lambda *each, **more: put(*each, **more) and put(*each, **more))
+        with machine("one").bucket.lease(fingerprint(Spec(3)), wait=False):
+            assert machine("two").is_computed(fingerprint(Spec(3)))
+
     def test_is_renewed_while_it_is_needed(self, machine, monkeypatch):
         monkeypatch.setattr(bucket, "_LEASE", 0.6)
         monkeypatch.setattr(bucket, "_RENEWED", 0.1)
@@ -283,7 +300,7 @@ class TestRefusal:
         [
             ("nope://results/here", "cannot be read: Protocol not known: nope"),
             ("gs://results/here", "needs a package: .*gcsfs"),
-            ("s3://nowhere/at/all", "cannot be written: The specified bucket does not exist"),
+            ("s3://nowhere/at/all", "cannot be read: The specified bucket does not exist"),
         ],
     )
     @pytest.mark.usefixtures("address")
@@ -300,6 +317,34 @@ class TestRefusal:
         with pytest.raises(StoreError, match=r"s3://results/gone cannot be read: .*127\.0\.0\.1:9"):
             store.has(Spec(1))
         fsspec.filesystem("s3").clear_instance_cache()
+
+
+class TestAnswers:
+    """What other servers say to a conditional write than that of the tests: s3fs knows not all of it."""
+
+    @pytest.fixture
+    def answering(self, monkeypatch):
+        def answering(status, code):
+            def refuse(*_, mode, **__):
+                assert mode == "create"
+                answer = {"ResponseMetadata": {"HTTPStatusCode": status}, "Error": {"Code": code}}
+                raise OSError(errno.EINVAL, code) from errors.ClientError(answer, "PutObject")
+
+            monkeypatch.setattr(fsspec.get_filesystem_class("s3"), "pipe_file", refuse)
+
+        return answering
+
+    @pytest.mark.parametrize(("status", "code"), [(412, "PreconditionFailed"), (409, "ConditionalRequestConflict")])
+    def test_that_there_is_one_or_that_somebody_writes_it_is_no_error(self, machine, answering, status, code):
+        key = fingerprint(Spec(3))
+        answering(status, code)
+        assert machine("one").bucket.put(key, b"a", b"b") is False
+
+    @pytest.mark.parametrize(("status", "code"), [(501, "NotImplemented"), (403, "AccessDenied")])
+    def test_that_it_cannot_be_done_is_one(self, machine, answering, status, code):
+        answering(status, code)
+        with pytest.raises(StoreError, match=f"cannot be written: .*{code}"):
+            machine("one").bucket.put(fingerprint(Spec(3)), b"a")
 
 
 class TestEnvironment:
@@ -371,6 +416,22 @@ class TestUpkeep:
         (place,) = found["set_aside"]
         assert objects(address)[0].cat_file(place) == bad
         assert shared.bucket.fetch(fingerprint(Spec(2))) is None
+
+    def test_a_sound_copy_takes_the_place_of_what_is_set_aside(self, shared, address):
+        sound = objects(address)[0].cat_file(path_of(address, Spec(2)))
+        rewritten(address, Spec(2), cut)
+        assert len(shared.set_aside(fingerprint(Spec(2)))) == 1
+        assert objects(address)[0].cat_file(path_of(address, Spec(2))) == sound
+
+    def test_objects_of_others_in_the_same_bucket_stay(self, shared, address, monkeypatch):
+        there, root = objects(address)
+        key = fingerprint(Spec(9))
+        others = ["runs/first/model.pt", f"runs/ab/{key}.entry.bak", f"set-aside/{key}", "leases/of/flats.json", "a"]
+        for name in others:
+            there.pipe_file(f"{root}/{name}", b"theirs")
+        monkeypatch.setattr(files, "ABANDONED", -60.0)
+        remove([each for each in waste(shared, set()) if each.bucket])
+        assert sorted(there.find(root)) == sorted(f"{root}/{name}" for name in others)
 
     def test_what_nobody_asks_for_goes_after_a_day(self, shared, address, monkeypatch):
         wanted = {fingerprint(Spec(1))}

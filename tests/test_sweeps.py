@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import pytest
 import torch
-from steps import FIRST, SUM, Mortal, Step
+from steps import FIRST, SUM, Mortal, Step, Unsayable
 
 from lmc_lib.store import Result, Store, fingerprint
 from lmc_lib.sweeps import Planned, Spec, fill, filling, obtain, origin
@@ -203,7 +203,7 @@ import multiprocessing, os, signal, sys, time
 from pathlib import Path
 
 sys.path.append(sys.argv[3])
-from steps import FIRST, SUM, Mortal, Step
+from steps import FIRST
 from lmc_lib.store import Store
 from lmc_lib.sweeps import filling
 
@@ -257,6 +257,12 @@ class TestLostWorkers:
         assert obtain(store, top).values == {"sum": 40 + (7 + 2) + (10 + 1 + 4)}
         told = json.loads((tmp_path / "progress").read_text())
         assert (told["done"], told["total"], told["lost"], told["seconds"]) == (8, 8, 1, 0.0)
+
+    def test_an_error_that_cannot_travel_is_no_loss(self, store, pools):
+        """Its arguments are not those that made it, so that no other process can make it again."""
+        with pytest.raises(RuntimeError, match=r"^Awkward: step 3 is not to be computed$"):
+            fill(store, [*FIRST[:2], Unsayable(3)], workers=2)
+        assert pools == [2]
 
     def test_the_last_one_is_alone_and_what_it_was_at_is_named(self, store, pools):
         mortal = Mortal(7, (), "nowhere")

@@ -9,7 +9,7 @@ import platform
 import secrets
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -24,6 +24,9 @@ _HEAD = 65536
 # Seconds for which who computes something says that others need not, and seconds after which it is said again.
 _LEASE = 300.0
 _RENEWED = 100.0
+
+# Answers to a conditional write: the condition does not hold, or somebody else writes.
+_TAKEN = (409, 412)
 
 # Seconds between two looks at what another process computes.
 _PAUSE = 2.0
@@ -155,10 +158,11 @@ class Bucket:
 
     def _take(self, path: str, mine: str) -> bool:
         """Tries to get a lease. Of two who find one that has run out, both can get it: then both compute."""
-        if self._put(path, _claim(mine)):
+        if (holder := self._holder(path)) is None and self._put(path, _claim(mine)):
             return True
-        if self._holder(path) is not None:
-            return False
+        # Looked at once more: what has written it may have been this call, whose answer was lost.
+        if (holder := holder or self._holder(path)) is not None:
+            return holder == mine
         self._put(path, _claim(mine), replace=True)
         return self._holder(path) == mine
 
@@ -172,11 +176,11 @@ class Bucket:
             self.remove(path)
 
     def _holder(self, path: str) -> str | None:
-        """Who has a lease; None if nobody, or if it has run out."""
+        """Who has a lease; None if nobody, or if it has run out, or has been written by a clock that is far ahead."""
         content = self._content(path, whole=True)
         try:
             claim = json.loads(content or b"{}")
-            return str(claim["token"]) if float(claim["until"]) > time.time() else None
+            return str(claim["token"]) if 0.0 < float(claim["until"]) - time.time() < 2.0 * _LEASE else None
         except (ValueError, KeyError, TypeError):
             return None
 
@@ -185,7 +189,9 @@ class Bucket:
             try:
                 head: bytes | None = None if whole else _head(files, f"{root}/{path}")
                 content: bytes = files.cat_file(f"{root}/{path}") if head is None else head
-            except FileNotFoundError:
+            except FileNotFoundError as error:
+                if _answer(error).get("Error", {}).get("Code") == "NoSuchBucket":
+                    raise
                 return None
             return content
 
@@ -194,6 +200,11 @@ class Bucket:
             try:
                 files.pipe_file(f"{root}/{path}", content, mode="overwrite" if replace else "create")
             except FileExistsError:
+                return False
+            except OSError as error:
+                # There is one, or somebody writes it: not all servers say so in words that s3fs knows.
+                if replace or _answer(error).get("ResponseMetadata", {}).get("HTTPStatusCode") not in _TAKEN:
+                    raise
                 return False
         return True
 
@@ -244,6 +255,12 @@ def _head(files: Any, path: str) -> bytes | None:
     except OSError:  # an empty object has no such range
         return None
     return head if b"\n" in head or len(head) < _HEAD else None
+
+
+def _answer(error: Exception) -> Mapping[str, Any]:
+    """What the server said, if it said anything."""
+    answer: Mapping[str, Any] = getattr(error.__cause__, "response", None) or {}
+    return answer
 
 
 def _claim(token: str) -> bytes:

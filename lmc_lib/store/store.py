@@ -152,7 +152,11 @@ class Store:
             StoreError: if the store cannot be written.
         """
         here, there = self._look_here(key), self._look_there(key)
-        moved = [self.bucket.set_aside(key)] if self.bucket and isinstance(there, Damaged) else []
+        moved = []
+        if self.bucket and isinstance(there, Damaged):
+            moved = [self.bucket.set_aside(key)]
+            if isinstance(here, Entry):  # a copy is as good, and other machines see it there alone
+                self.bucket.put(key, *pack(here))
         if isinstance(here, Damaged) and not isinstance(here, Unreadable):
             moved += map(str, self._set_aside(key, here))
         return moved

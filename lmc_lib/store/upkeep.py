@@ -17,8 +17,12 @@ from lmc_lib.store.bucket import Bucket
 from lmc_lib.store.entry import Damaged, Unreadable, read
 from lmc_lib.store.store import Store, names, unlistable
 
-# The folders of a bucket, and what is in them.
-_FOLDERS = {"runs": "entry", "set-aside": "set aside", "leases": "lock"}
+# The folders of a bucket, what is in them, and how it is named: others may keep objects in the same bucket.
+_FOLDERS = {
+    "runs": ("entry", re.compile(r"runs/[0-9a-f]{2}/[0-9a-f]{20}\.entry")),
+    "set-aside": ("set aside", re.compile(r"set-aside/[0-9a-f]{20}\.entry-\d+-[0-9a-f]+")),
+    "leases": ("lock", re.compile(r"leases/[0-9a-f]{2}/[0-9a-f]{20}\.json")),
+}
 
 
 @dataclass(frozen=True)
@@ -65,8 +69,8 @@ def waste(store: Store, wanted: Collection[str]) -> list[Waste]:
 def _waste_there(bucket: Bucket, wanted: Collection[str]) -> list[Waste]:
     """What can be removed of a bucket."""
     found = []
-    for folder, kind in _FOLDERS.items():
-        for name, size in bucket.objects(folder):
+    for folder, (kind, ours) in _FOLDERS.items():
+        for name, size in [each for each in bucket.objects(folder) if ours.fullmatch(each[0])]:
             needed = kind != "set aside" and _key(PurePosixPath(name)) in wanted
             if not needed and bucket.age(name) > files.ABANDONED:
                 found.append(Waste(PurePosixPath(name), kind, size, bucket))

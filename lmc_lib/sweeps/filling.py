@@ -10,6 +10,7 @@ import contextlib
 import json
 import multiprocessing
 import os
+import pickle
 import sys
 import time
 from collections import Counter
@@ -132,6 +133,8 @@ def _in_processes(store: Store, specs: Sequence[Spec], workers: int, progress: "
                     del left[fingerprint(at)]
             return
         except BrokenProcessPool as error:
+            if error.__cause__ is not None:  # an answer that cannot be read, or a call: it would come again
+                raise
             if not retries:
                 raise RuntimeError(
                     f"{_RETRIES + 1} times a worker was ended from outside, often for lack of memory, the last time "
@@ -164,7 +167,12 @@ def _finished(
     finished: SimpleQueue[Future[float]] = SimpleQueue()
     while True:
         for key in order.get_ready():
-            future = submit(_obtain, store, waiting[key])
+            try:
+                future = submit(_obtain, store, waiting[key])
+            except BrokenExecutor:
+                if not running:
+                    raise
+                break  # what was begun before tells it, and at what it was
             running[future] = key
             future.add_done_callback(finished.put)
         if not running:
@@ -270,10 +278,27 @@ def _begin(environment: dict[str, str], held: "Connection[Any, Any]") -> None:
 
 
 def _obtain(store: Store, spec: Spec) -> float:
-    """Obtains a result, which stays where it is: it need not travel between processes. Returns the seconds it took."""
+    """Obtains a result, which stays where it is: it need not travel between processes. Returns the seconds it took.
+
+    Raises:
+        RuntimeError: in place of an error that cannot travel: it would look like the loss of the process.
+    """
     started = time.perf_counter()
-    obtain(store, spec)
+    try:
+        obtain(store, spec)
+    except Exception as error:
+        if not _travels(error):
+            raise RuntimeError(f"{type(error).__name__}: {error}") from None
+        raise
     return time.perf_counter() - started
+
+
+def _travels(error: Exception) -> bool:
+    """Whether an error is the same in another process."""
+    try:
+        return type(pickle.loads(pickle.dumps(error))) is type(error)
+    except Exception:
+        return False
 
 
 class _Progress:
