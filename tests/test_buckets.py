@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import fsspec
 import pytest
@@ -330,7 +331,8 @@ class TestAnswers:
                 answer = {"ResponseMetadata": {"HTTPStatusCode": status}, "Error": {"Code": code}}
                 raise OSError(errno.EINVAL, code) from errors.ClientError(answer, "PutObject")
 
-            monkeypatch.setattr(fsspec.get_filesystem_class("s3"), "pipe_file", refuse)
+            files = SimpleNamespace(pipe_file=refuse)
+            monkeypatch.setattr(fsspec.core, "url_to_fs", lambda *_, **__: (files, "results"))
 
         return answering
 

@@ -305,7 +305,7 @@ class _Progress:
     """Tells the command line, through the file that ``LMC_PROGRESS`` names, how many results are done.
 
     The file is JSON: ``done`` of ``total`` results, the ``seconds`` left, and whether that is ``all`` of it; and how
-    many processes were ``lost``.
+    many processes were ``lost``, if any were.
     """
 
     def __init__(self, specs: Sequence[Spec], workers: int | None) -> None:
@@ -337,13 +337,8 @@ class _Progress:
     def _tell(self) -> None:
         if self.path:
             seconds, known = time_left(self.waiting, self.taken, self.workers or self._busy())
-            told = {
-                "done": self.done,
-                "total": self.total,
-                "seconds": round(seconds, 1),
-                "all": known,
-                "lost": self.lost,
-            }
+            told = {"done": self.done, "total": self.total, "seconds": round(seconds, 1), "all": known}
+            told |= {"lost": self.lost} if self.lost else {}
             Path(self.path).write_text(json.dumps(told), encoding="utf-8")
 
     def _busy(self) -> float:
