@@ -1,18 +1,19 @@
-"""Specs that know no network, for tests of sweeps."""
+"""Specs that know no network, and what stores of them hold, for tests of sweeps."""
 
 import os
 import platform
 import signal
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
 import torch
 
 from lmc_lib import rng
-from lmc_lib.store import Result
-from lmc_lib.sweeps import Spec, obtain
+from lmc_lib.store import Result, Store
+from lmc_lib.store.entry import pack
+from lmc_lib.sweeps import Spec, fill, obtain
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,20 @@ class Gated(Step):
         return Result(super().compute(store).values, {"drawn": drawn})
 
 
-def gated(folder):
-    """A result that needs four which wait for ``open`` in a folder."""
-    return Step(200, tuple(Gated(number, (), folder) for number in range(20, 24)))
+def gated(folder, count=4):
+    """A result that needs some which wait for ``open`` in a folder."""
+    return Step(200, tuple(Gated(number, (), folder) for number in range(20, 20 + count)))
+
+
+def contents(folder):
+    """What a store holds, as bytes, but for who has made it and when."""
+    store = Store(folder)
+    return {key: pack(replace(store.find(key), provenance={})) for key in store.keys()}  # noqa: SIM118 -- no mapping
+
+
+def of_this_machine(folder, count=4):
+    """The contents of a store that is filled in this process."""
+    fill(Store(folder / "local"), [TOP, *FIRST, gated(str(folder), count)], workers=1)
+    found = contents(folder / "local")
+    assert len(found) == count + 8
+    return found

@@ -425,6 +425,12 @@ class TestUpkeep:
         assert len(shared.set_aside(fingerprint(Spec(2)))) == 1
         assert objects(address)[0].cat_file(path_of(address, Spec(2))) == sound
 
+    def test_what_somebody_computes_is_set_aside_by_nobody_else(self, shared, address):
+        key, bad = fingerprint(Spec(2)), rewritten(address, Spec(2), cut)
+        with shared.bucket.lease(key, wait=False):
+            assert shared.set_aside(key) == []
+            assert objects(address)[0].cat_file(path_of(address, Spec(2))) == bad
+
     def test_objects_of_others_in_the_same_bucket_stay(self, shared, address, monkeypatch):
         there, root = objects(address)
         key = fingerprint(Spec(9))

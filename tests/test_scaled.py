@@ -164,7 +164,9 @@ RESULT = {
         {"claim": "one", **COUNTS, "device hours": 20.04, "measuring": 0.25, "courses": COURSES},
         {"claim": "two", **COUNTS, "operations": 0, "device hours": 0.0, "measuring": None, "courses": COURSES},
     ],
-    "together": {**COUNTS, "device hours": 40.0, "courses": COURSES},
+    "setting": {"rate": 3e13, "runs": 11},
+    "machines": {"start_up": 0.25, "walltime": 72.0, "between_failures": 1500.0},
+    "together": {**COUNTS, "device hours": 40.0, "longest chain": 2.34, "courses": COURSES},
     "growth": [
         {"change": "", **COUNTS},
         {"change": "seeds=20", "networks": 2468, "measurements": 84, "operations": 1.8e17, "passes": 33},
@@ -194,6 +196,11 @@ class TestTables:
         ]
         assert self.rows("| all") == [["all, each result once", "1,234", "56", "7.2e+17", "2,468", "40", "", "3.2 h"]]
         assert "So the table lacks {doc}`claims/two` (56)." in scale.tables(RESULT)
+
+    def test_what_is_assumed_of_devices_is_told(self):
+        (told,) = [line for line in scale.tables(RESULT).splitlines() if line.startswith("Taken for granted")]
+        for each in ("3e+13 operations", "0.25 h after", "72 h after", "1,500 h", "medians of 11", "takes 2.3 h"):
+            assert each in told
 
     def test_growth_is_told_by_ratios_to_what_is_not_changed(self):
         assert self.rows("| `") == [["`seeds=20`", "× 2", "× 1.5", "× 0.25", "× 1.1"]]

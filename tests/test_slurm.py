@@ -11,15 +11,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from steps import FIRST, TOP, gated
+from steps import contents, of_this_machine
 
-from lmc_lib.store import Store
-from lmc_lib.store.entry import pack
-from lmc_lib.sweeps import cluster, fill
+from lmc_lib.sweeps import cluster
 
 TESTS = Path(__file__).parent
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "scontrol", "sinfo")
@@ -194,20 +191,6 @@ def lmc(slurm, tmp_path, claim_that_asks):
     for each in started:
         each.send_signal(signal.SIGINT)
         each.communicate(timeout=LONG)
-
-
-def contents(folder):
-    """What a store holds, as bytes, but for who has made it and when."""
-    store = Store(folder)
-    return {key: pack(replace(store.find(key), provenance={})) for key in store.keys()}  # noqa: SIM118 -- no mapping
-
-
-def of_this_machine(folder):
-    """The contents of a store that is filled in this process."""
-    fill(Store(folder / "local"), [TOP, *FIRST, gated(str(folder))], workers=1)
-    found = contents(folder / "local")
-    assert len(found) == 12
-    return found
 
 
 def begun_by(folder):

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -231,6 +231,23 @@ def test_a_worker_that_is_killed_as_it_waits_stops_no_sweep_that_is_done(store, 
     command = [sys.executable, str(script), str(store.root), str(which), str(Path(__file__).parent)]
     subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=60, check=True)
     assert all(map(store.has, FIRST))
+
+
+def test_a_pool_that_breaks_when_all_that_was_begun_is_done_is_told(store):
+    """What it was to begin next would be missing, and nothing would say so."""
+    begun = []
+
+    def submit(function, *arguments):
+        if len(begun) == 2:
+            raise BrokenExecutor("ended as it waited")
+        begun.append(Future())
+        begun[-1].set_result(function(*arguments))
+        return begun[-1]
+
+    done = filling._finished(submit, store, FIRST)
+    assert [next(done)[0], next(done)[0]] == FIRST[:2]
+    with pytest.raises(BrokenExecutor, match="as it waited"):
+        next(done)
 
 
 @pytest.mark.slow

@@ -2,7 +2,6 @@
 
 __all__ = ["Answer", "AnswerError", "files", "read", "sections"]
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ import yaml
 from builder.layout import BOOK
 from builder.making import Outcome
 from builder.results import Result, by_claim
-from builder.telling import badge, plain, table_row
+from builder.telling import badge, plain, statuses, table_row, tally
 from lmc_lib import claims
 
 _FILE = BOOK / "answers.yml"
@@ -105,8 +104,6 @@ def _row(result: Result) -> str:
     link = f"[{plain(result.claim.title)}](claims/{result.claim.id}.ipynb)"
     if result.report is None:
         return table_row(link, "failed", "", "")
-    settings = result.report["settings"]
-    counts = Counter(each["verdict"] for each in settings)
-    parts = ", ".join(f"{counts[each]} {each}" for each in claims.VERDICTS if counts[each])
-    statuses = ", ".join(dict.fromkeys(each["status"] for each in settings))
-    return table_row(link, badge(result.report["verdict"]), parts, f"{result.report['scope']}; {statuses}")
+    parts = ", ".join(f"{count} {verdict}" for verdict, count in tally(result.report["settings"]).items())
+    kind = f"{result.report['scope']}; {statuses(result.report)}"
+    return table_row(link, badge(result.report["verdict"]), parts, kind)

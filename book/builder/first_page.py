@@ -16,7 +16,7 @@ from pybtex.database import Entry, parse_file
 from builder.layout import BOOK
 from builder.making import Outcome
 from builder.results import Result, by_claim
-from builder.telling import FEW, NONE, SCOPES, Caveats, badge, caveats, interval, notes, plain
+from builder.telling import FEW, NONE, SCOPES, Caveats, badge, caveats, interval, notes, plain, statuses, tally
 from lmc_lib import claims
 from lmc_lib.cli import judging
 from lmc_lib.definitions import CHAPTERS
@@ -265,32 +265,26 @@ def _numbers(result: Result, known: Caveats) -> str:
         ]
     items = "".join(f"<li>{line}</li>" for line in lines)
     items += f"<li>All of them: {', '.join(common)}.</li>" * bool(common)
-    said = ", ".join(f"{count} {badge(verdict)}" for verdict, count in _counts(settings).items())
+    said = ", ".join(f"{count} {badge(verdict)}" for verdict, count in tally(settings).items())
     return f"<details><summary>{len(settings)} verdicts: {said}</summary><ul>{items}</ul></details>"
 
 
-def _counts(settings: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """How many of each verdict there are, best first."""
-    counts = Counter(each["verdict"] for each in settings)
-    return {verdict: counts[verdict] for verdict in claims.VERDICTS if counts[verdict]}
-
-
 def _by_part(result: Result, settings: Sequence[Mapping[str, Any]], facts: Sequence[Sequence[str]]) -> list[str]:
-    """A line a part: of one that is judged in several settings only how many verdicts there are, not each number."""
-    found: dict[str, list[tuple[Mapping[str, Any], Sequence[str]]]] = {}
-    for setting, own in zip(settings, facts, strict=True):
-        found.setdefault(setting["part"], []).append((setting, own))
+    """A line a part: of one that is judged in several settings how many verdicts and facts there are, and no number."""
+    found: dict[str, list[int]] = {}
+    for place, setting in enumerate(settings):
+        found.setdefault(setting["part"], []).append(place)
     lines = []
-    for part, rows in found.items():
-        (first, own), judged = rows[0], [setting for setting, _ in rows]
-        if len(rows) == 1:
-            lines.append(_in_short(result, first, {}, own))
-        else:
-            said = ", ".join(f"{count} {verdict}" for verdict, count in _counts(judged).items())
-            lines.append(f"{escape(result.claim.part(part).title)}: {said}")
+    for part, places in found.items():
+        if len(places) == 1:
+            lines.append(_in_short(result, settings[places[0]], {}, facts[places[0]]))
+            continue
+        said = ", ".join(f"{count} {verdict}" for verdict, count in tally(settings[each] for each in places).items())
+        counts = Counter(fact for each in places for fact in facts[each])
+        told = ", ".join(fact if count == len(places) else f"{count} {fact}" for fact, count in counts.items())
+        lines.append(f"{escape(result.claim.part(part).title)}: {'; '.join(each for each in (said, told) if each)}")
     return lines
 
 
 def _scope(result: Result, report: Mapping[str, Any]) -> str:
-    statuses = ", ".join(dict.fromkeys(each["status"] for each in report["settings"]))
-    return escape("; ".join(each for each in (report["scope"], result.data, statuses) if each))
+    return escape("; ".join(each for each in (report["scope"], result.data, statuses(report)) if each))

@@ -17,6 +17,7 @@ def tables(result: Mapping[str, Any]) -> str:
         "## Claim by claim",
         "",
         *_claims_at_scale(result),
+        *_assumed(result),
         "## What makes it grow",
         "",
         *_growing(result["growth"]),
@@ -56,6 +57,20 @@ def _row(name: str, row: Mapping[str, Any], cost: str) -> str:
     counts = f"{row['networks']:,} | {row['measurements']:,} | {row['operations']:.1e} | {row['core hours']:,.0f}"
     courses = " | ".join(f"{each['hours']:,.1f} h" for devices, each in row["courses"].items() if devices != "1")
     return f"| {name} | {counts} | {cost} | {courses} |"
+
+
+def _assumed(result: Mapping[str, Any]) -> list[str]:
+    """What devices are taken to be like, and the longest chain of all claims."""
+    machines, setting = result["machines"], result["setting"]
+    told = [
+        f"Taken for granted: a device does {setting['rate']:.0e} operations a second,",
+        f"computes {machines['start_up']:g} h after it was asked for,",
+        f"is taken away {machines['walltime']:g} h after that,",
+        f"and fails once in {machines['between_failures']:,.0f} h on average.",
+        f"Hours are medians of {setting['runs']} simulations. The longest chain of results that wait for each other,",
+        f"over all claims, takes {result['together']['longest chain']:.1f} h.",
+    ]
+    return [" ".join(told), ""]
 
 
 def _growing(rows: Sequence[Mapping[str, Any]]) -> list[str]:

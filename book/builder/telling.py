@@ -2,10 +2,11 @@
 
 __all__ = [
     "DATA", "FEW", "FROM", "NONE", "SCOPES", "Caveats", "badge", "caveats", "count_of", "interval", "not_kept", "notes",
-    "plain", "published", "table_row",
+    "plain", "published", "statuses", "table_row", "tally",
 ]  # fmt: skip
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from types import MappingProxyType
@@ -13,6 +14,7 @@ from typing import Any
 
 from scipy.stats import false_discovery_control
 
+from lmc_lib import claims
 from lmc_lib.cli.judging import Place, place
 
 # By verdict what its own report does not tell.
@@ -98,6 +100,17 @@ def not_kept(reports: Iterable[Mapping[str, Any]]) -> set[Place]:
 
 def _p(setting: Mapping[str, Any]) -> float:
     return max(each["p"] for each in setting["conditions"])
+
+
+def tally(settings: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """How many of each verdict there are, best first."""
+    counts = Counter(each["verdict"] for each in settings)
+    return {verdict: counts[verdict] for verdict in claims.VERDICTS if counts[verdict]}
+
+
+def statuses(report: Mapping[str, Any]) -> str:
+    """The statuses of the verdicts of a page, each once."""
+    return ", ".join(dict.fromkeys(each["status"] for each in report["settings"]))
 
 
 def notes(report: Mapping[str, Any], setting: Mapping[str, Any], known: Caveats) -> list[str]:

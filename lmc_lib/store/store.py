@@ -151,12 +151,8 @@ class Store:
         Raises:
             StoreError: if the store cannot be written.
         """
-        here, there = self._look_here(key), self._look_there(key)
-        moved = []
-        if self.bucket and isinstance(there, Damaged):
-            moved = [self.bucket.set_aside(key)]
-            if isinstance(here, Entry):  # a copy is as good, and other machines see it there alone
-                self.bucket.put(key, *pack(here))
+        here = self._look_here(key)
+        moved = self._set_aside_there(self.bucket, key, here) if self.bucket else []
         if isinstance(here, Damaged) and not isinstance(here, Unreadable):
             moved += map(str, self._set_aside(key, here))
         return moved
@@ -405,6 +401,16 @@ class Store:
         for each in path.parent.glob(f"{beside}*"):
             _remove(each)
         return kept
+
+    def _set_aside_there(self, bucket: Bucket, key: str, here: Entry | Damaged | None) -> list[str]:
+        """Moves a damaged object out of its place, unless somebody computes it, who does so too."""
+        with contextlib.suppress(Busy), bucket.lease(key, wait=False):
+            if isinstance(self._look_there(key), Damaged):
+                place = bucket.set_aside(key)
+                if isinstance(here, Entry):  # a copy is as good, and other machines see it there alone
+                    bucket.put(key, *pack(here))
+                return [place]
+        return []
 
     def _share(self, bucket: Bucket, entry: Entry, parts: tuple[bytes, bytes]) -> Entry:
         """Puts an entry into the bucket; returns the one that stands there, which can be that of a faster writer."""

@@ -133,8 +133,6 @@ def _in_processes(store: Store, specs: Sequence[Spec], workers: int, progress: "
                     del left[fingerprint(at)]
             return
         except BrokenProcessPool as error:
-            if error.__cause__ is not None:  # an answer that cannot be read, or a call: it would come again
-                raise
             if not retries:
                 raise RuntimeError(
                     f"{_RETRIES + 1} times a worker was ended from outside, often for lack of memory, the last time "
@@ -165,16 +163,18 @@ def _finished(
     order.prepare()
     running: dict[Future[float], str] = {}
     finished: SimpleQueue[Future[float]] = SimpleQueue()
+    broken: BrokenExecutor | None = None
     while True:
         for key in order.get_ready():
             try:
                 future = submit(_obtain, store, waiting[key])
-            except BrokenExecutor:
-                if not running:
-                    raise
-                break  # what was begun before tells it, and at what it was
+            except BrokenExecutor as error:
+                broken = error  # what was begun before may tell at what it broke
+                break
             running[future] = key
             future.add_done_callback(finished.put)
+        if not running and broken:
+            raise broken
         if not running:
             return
         future = finished.get()

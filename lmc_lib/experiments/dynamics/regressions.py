@@ -171,7 +171,7 @@ def rested(spec: RegressionSpec, found: Record) -> dict[str, Estimate]:
         should.
     """
     ratios = off(spec, found)
-    position, velocity = (_slopes(np.log(spec.curvatures), each) for each in ratios)
+    position, velocity = (np.polyfit(np.log(spec.curvatures), each.T, 1)[0] for each in ratios)
     numbers = {"position": position, "velocity": velocity, "off": np.abs(ratios).mean((0, 2))}
     places, swinging = np.arange(spec.lags + 1, dtype=float), spec.swinging()
     law = stationary.oscillation(spec.stiffness[swinging], places, lr=spec.lr, momentum=spec.momentum)
@@ -179,7 +179,7 @@ def rested(spec: RegressionSpec, found: Record) -> dict[str, Estimate]:
     crossed = np.array(
         [[stairs.crossing(places, each) for each in row] for row in found.of("correlation")[:, swinging]]
     )
-    numbers["swing"] = _slopes(predicted, np.log(crossed))
+    numbers["swing"] = np.polyfit(predicted, np.log(crossed).T, 1)[0]
     return {name: estimate_of_mean(each) for name, each in numbers.items()}
 
 
@@ -208,11 +208,6 @@ def scaling(found: Sequence[tuple[RegressionSpec, Record]]) -> dict[str, Estimat
 def _excess(spec: RegressionSpec, variances: Float[ndarray, "*chains modes"]) -> Float[ndarray, "*chains"]:
     """The logarithm of the excess of the loss."""
     return np.asarray(np.log(0.5 * variances @ np.array(spec.curvatures)))
-
-
-def _slopes(x: Float[ndarray, " n"], y: Float[ndarray, "chains n"]) -> Float[ndarray, " chains"]:
-    centred = x - x.mean()
-    return np.asarray(y @ centred / (centred @ centred))
 
 
 def _normal(shape: Sequence[int], generator: Generator) -> Tensor:
